@@ -1,0 +1,55 @@
+"""Train multilayer perceptrons on CPUs with hand-written loops.
+
+Importing this package imports none of its parts: each public name is loaded when it is first
+used, so ``import fastnn`` costs milliseconds and needs neither Numba nor scikit-learn to be
+loaded.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+# Public name -> the module that holds it.
+_HOMES = {
+    "MLPClassifier": "estimators",
+    "MLPRegressor": "estimators",
+    "Sequential": "network",
+    "Affine": "layers",
+    "ReLU": "layers",
+    "LeakyReLU": "layers",
+    "Sigmoid": "layers",
+    "Tanh": "layers",
+    "Softmax": "layers",
+    "Identity": "layers",
+    "Step": "layers",
+    "SGD": "optimizers",
+    "RMSProp": "optimizers",
+    "Adam": "optimizers",
+    "AdamW": "optimizers",
+    "Callback": "callbacks",
+    "EarlyStopping": "callbacks",
+    "ProgressBar": "callbacks",
+    "matmul": "linalg",
+    "warmup": "inspection",
+    "show_config": "inspection",
+    "get_config": "inspection",
+    "set_num_threads": "threads",
+    "get_num_threads": "threads",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str):
+    """Load a public name on first use (PEP 562)."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'fastnn' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"fastnn.{home}"), name)
+    globals()[name] = value  # the next use does not come through here
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names without loading them."""
+    return sorted({*globals(), *__all__})

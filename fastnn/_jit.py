@@ -1,0 +1,107 @@
+"""Numba decorators for every kernel, and the cache stamp they share.
+
+Numba keys its on-disk cache by the text of the file that holds a function. It does not see the
+other files that the function calls, so after an upgrade it could run old machine code. All kernels
+of this package are therefore stamped with a digest of the whole kernel source.
+"""
+
+import functools
+import hashlib
+import warnings
+from pathlib import Path
+
+import llvmlite
+import numba
+
+FASTMATH = frozenset({"contract"})
+"""The relaxations allowed in kernels: a*b + c may become one FMA. NaN and Inf stay visible."""
+
+
+@functools.cache
+def source_stamp():
+    """Digest of all that decides a kernel's machine code: kernel sources and compiler versions.
+
+    Returns
+    -------
+    str
+        Hexadecimal SHA-256 digest.
+    """
+    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__}".encode())
+    package = Path(__file__).parent
+    for path in [Path(__file__), *sorted((package / "kernels").glob("*.py"))]:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+@functools.cache
+def _warn_no_cache(reason):
+    warnings.warn(
+        f"fastnn compiles its kernels anew in each process: {reason}. "
+        "Set NUMBA_CACHE_DIR to a writable folder to keep them.",
+        RuntimeWarning,
+        stacklevel=4,
+    )
+
+
+def _compiled(function, **options):
+    dispatcher = numba.njit(error_model="numpy", **options)(function)
+    try:
+        dispatcher.enable_caching()
+    except RuntimeError as error:  # Numba found no writable folder
+        _warn_no_cache(str(error))
+    else:
+        index = dispatcher._cache._cache_file
+        index._source_stamp = (index._source_stamp, source_stamp())
+    return dispatcher
+
+
+def kernel(function):
+    """Compile a kernel that Python calls: serial, without the GIL, cached on disk.
+
+    Parameters
+    ----------
+    function : callable
+        A top-level function that raises nothing and allocates nothing.
+
+    Returns
+    -------
+    numba.core.dispatcher.Dispatcher
+        Compiled on the first call for each combination of argument types.
+    """
+    return _compiled(function, nogil=True, fastmath=set(FASTMATH))
+
+
+def parallel_kernel(function):
+    """Compile a kernel with `numba.prange` loops: as `kernel`, on several threads."""
+    return _compiled(function, nogil=True, parallel=True, fastmath=set(FASTMATH))
+
+
+def inner(function):
+    """Compile a function that only other kernels call: no Python wrapper, inlined by LLVM.
+
+    Not cached by itself: its code ends up inside each kernel that calls it.
+    """
+    return numba.njit(
+        error_model="numpy",
+        nogil=True,
+        fastmath=set(FASTMATH),
+        no_cpython_wrapper=True,
+        no_cfunc_wrapper=True,
+        forceinline=True,
+    )(function)
+
+
+def routine(function):
+    """Compile a function that only other kernels call and that is too long to inline."""
+    return numba.njit(
+        error_model="numpy",
+        nogil=True,
+        fastmath=set(FASTMATH),
+        no_cpython_wrapper=True,
+        no_cfunc_wrapper=True,
+    )(function)
+
+
+def reference(function):
+    """Compile a plain reference loop: strict arithmetic, nothing relaxed."""
+    return _compiled(function)

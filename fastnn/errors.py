@@ -1,0 +1,60 @@
+"""The package's own exceptions, and the one place that imports an optional dependency."""
+
+import importlib
+from types import ModuleType
+
+__all__ = ["DataError", "MissingExtraError", "ModelFileError", "require"]
+
+# Where the name to import and the name to install differ.
+_DISTRIBUTIONS = {"sklearn": "scikit-learn"}
+
+
+class MissingExtraError(ImportError):
+    """An optional dependency is not installed; the message names the command that installs it."""
+
+
+class ModelFileError(ValueError):
+    """A model file is damaged, or is not one of ours."""
+
+
+class DataError(ValueError):
+    """A data file or table cannot be read as features and a target."""
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import an optional dependency, or say in one line how to install it.
+
+    Parameters
+    ----------
+    module : str
+        What to import, for example ``"sklearn"`` or ``"sklearn.datasets"``.
+    extra : str
+        The extra of fastnn that brings it, for example ``"sklearn"``.
+
+    Returns
+    -------
+    ModuleType
+        The imported module, the last one of a dotted name.
+
+    Raises
+    ------
+    MissingExtraError
+        If the package that holds `module` is not installed. An import error from *inside* an
+        installed package is passed on as it is: reinstalling the extra would not be the cure.
+
+    Examples
+    --------
+    >>> from fastnn.errors import require
+    >>> require("math", "sklearn").sqrt(4.0)
+    2.0
+    """
+    package = module.partition(".")[0]
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != package:
+            raise
+        name = _DISTRIBUTIONS.get(package, package)
+        raise MissingExtraError(
+            f"{name} is needed for this: pip install 'fastnn[{extra}]'", name=package
+        ) from None

@@ -1,0 +1,96 @@
+"""Model files: safetensors, written whole or not at all, read without running anything."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as parse_tensors
+from safetensors.numpy import save as format_tensors
+
+from fastnn.errors import ModelFileError
+
+HEADER = "fastnn"
+"""Metadata entry that holds the net's description as JSON."""
+
+
+def write_atomically(path, data, overwrite=True):
+    """Write bytes to a file: it appears complete or stays as it was.
+
+    Parameters
+    ----------
+    path : str or path-like
+    data : bytes
+    overwrite : bool, default True
+        Whether an existing file may be replaced.
+
+    Raises
+    ------
+    FileExistsError
+        If the file exists and must not be replaced.
+    OSError
+        If the folder is missing or cannot be written to.
+    """
+    path = Path(path)
+    if not overwrite and path.exists():
+        raise FileExistsError(f"path {str(path)!r} exists already")
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _umask():
+    """Permissions that new files must not have; it can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_model(path, header, metadata, tensors, overwrite=True):
+    """Write a net's description, the user's metadata (str to str) and named arrays to a file."""
+    for name, value in metadata.items():
+        if name == HEADER or not isinstance(name, str) or not isinstance(value, str):
+            raise ValueError(
+                f"metadata must map str to str, without the name {HEADER!r}, got {name!r}"
+            )
+    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    data = format_tensors(arrays, {**metadata, HEADER: json.dumps(header)})
+    write_atomically(path, data, overwrite)
+
+
+def read_model(path):
+    """Return (header, metadata, tensors) of a model file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ModelFileError
+        If it is damaged, or is not a model file of this package.
+    """
+    data = Path(path).read_bytes()
+    try:
+        tensors = parse_tensors(data)
+        # The format: a length of 8 bytes, a JSON header, then the numbers.
+        length = int.from_bytes(data[:8], "little")
+        metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+    except (SafetensorError, ValueError, KeyError, OverflowError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelFileError(
+            f"path {str(path)!r} is not a complete safetensors file ({reason})"
+        ) from error
+    if HEADER not in metadata:
+        raise ModelFileError(f"path {str(path)!r} holds no fastnn model")
+    try:
+        header = json.loads(metadata.pop(HEADER))
+    except ValueError as error:
+        raise ModelFileError(f"path {str(path)!r} has a damaged model description") from error
+    return header, metadata, tensors

@@ -1,0 +1,466 @@
+"""Starting values for the weights of a layer.
+
+Every initializer is a function ``(rng, n_inputs, n_outputs, dtype)`` that returns a new array of
+shape ``(n_inputs, n_outputs)``. The scaled ones choose the variance so that signals keep their
+size from layer to layer: with too small weights they fade, with too large ones they explode, and
+either way the gradient carries nothing.
+
+A uniform draw on ``[-limit, limit)`` has variance ``limit**2 / 3``; each ``*_uniform`` function
+has the variance of its ``*_normal`` twin.
+
+Numbers are drawn in float64 and rounded to `dtype` afterwards, so a seed gives the same network
+in both precisions.
+
+References
+----------
+.. [1] Y. LeCun, L. Bottou, G. Orr, K.-R. Müller, "Efficient BackProp", in *Neural Networks:
+   Tricks of the Trade*, Springer, 1998, section 4.6.
+.. [2] X. Glorot, Y. Bengio, "Understanding the difficulty of training deep feedforward neural
+   networks", AISTATS 2010, equations 12 and 16.
+.. [3] K. He, X. Zhang, S. Ren, J. Sun, "Delving Deep into Rectifiers", ICCV 2015, equation 10.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+__all__ = [
+    "constant",
+    "get",
+    "glorot_normal",
+    "glorot_uniform",
+    "he_normal",
+    "he_uniform",
+    "lecun_normal",
+    "lecun_uniform",
+    "uniform",
+    "zeros",
+]
+
+
+def _check_sizes(n_inputs: int, n_outputs: int) -> None:
+    """Refuse a layer without inputs or outputs, for which the formulas divide by zero."""
+    for name, value in (("n_inputs", n_inputs), ("n_outputs", n_outputs)):
+        if value < 1:
+            raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
+
+
+def _normal(rng, n_inputs, n_outputs, dtype, variance):
+    """Draw from the normal distribution of mean 0 and the given variance."""
+    return (np.sqrt(variance) * rng.standard_normal((n_inputs, n_outputs))).astype(dtype)
+
+
+def uniform(
+    rng: np.random.Generator,
+    n_inputs: int,
+    n_outputs: int,
+    dtype: DTypeLike = np.float32,
+    limit: float = 0.05,
+) -> np.ndarray:
+    """Draw uniformly from ``[-limit, limit)``.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of the random numbers; its state advances.
+    n_inputs, n_outputs : int
+        Sizes I and O of the layer, each >= 1.
+    dtype : data-type, default=float32
+        Type of the result.
+    limit : float, default=0.05
+        Half the width of the range, finite and >= 0.
+
+    Returns
+    -------
+    ndarray of shape (I, O)
+        The weights.
+
+    Raises
+    ------
+    ValueError
+        If a size is below 1, or `limit` is negative or not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn.initializers import uniform
+    >>> w = uniform(np.random.default_rng(0), 3, 2, limit=0.1)
+    >>> w.shape, bool(abs(w).max() <= 0.1)
+    ((3, 2), True)
+    """
+    _check_sizes(n_inputs, n_outputs)
+    if not 0.0 <= limit < np.inf:
+        raise ValueError(f"limit must be a finite number >= 0, got {limit!r}")
+    return rng.uniform(-limit, limit, (n_inputs, n_outputs)).astype(dtype)
+
+
+def glorot_uniform(
+    rng: np.random.Generator, n_inputs: int, n_outputs: int, dtype: DTypeLike = np.float32
+) -> np.ndarray:
+    """Draw uniformly with ``limit = sqrt(6 / (n_inputs + n_outputs))``.
+
+    A compromise between keeping the variance of the signals on the way forward (``1 / n_inputs``)
+    and of the gradients on the way back (``1 / n_outputs``). For Tanh, Sigmoid and Softmax layers.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of the random numbers; its state advances.
+    n_inputs, n_outputs : int
+        Sizes I and O of the layer, each >= 1.
+    dtype : data-type, default=float32
+        Type of the result.
+
+    Returns
+    -------
+    ndarray of shape (I, O)
+        The weights.
+
+    Raises
+    ------
+    ValueError
+        If a size is below 1.
+
+    Notes
+    -----
+    Glorot and Bengio (2010), equation 16, also known as Xavier initialization.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn.initializers import glorot_uniform
+    >>> w = glorot_uniform(np.random.default_rng(0), 4, 2)
+    >>> w.shape, bool(abs(w).max() <= 1.0)  # sqrt(6 / 6)
+    ((4, 2), True)
+    """
+    _check_sizes(n_inputs, n_outputs)
+    return uniform(rng, n_inputs, n_outputs, dtype, np.sqrt(6.0 / (n_inputs + n_outputs)))
+
+
+def glorot_normal(
+    rng: np.random.Generator, n_inputs: int, n_outputs: int, dtype: DTypeLike = np.float32
+) -> np.ndarray:
+    """Draw normally with variance ``2 / (n_inputs + n_outputs)``.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of the random numbers; its state advances.
+    n_inputs, n_outputs : int
+        Sizes I and O of the layer, each >= 1.
+    dtype : data-type, default=float32
+        Type of the result.
+
+    Returns
+    -------
+    ndarray of shape (I, O)
+        The weights.
+
+    Raises
+    ------
+    ValueError
+        If a size is below 1.
+
+    Notes
+    -----
+    Glorot and Bengio (2010), equation 12.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn.initializers import glorot_normal
+    >>> w = glorot_normal(np.random.default_rng(0), 100, 100)
+    >>> round(float(w.std()), 1)  # sqrt(2 / 200)
+    0.1
+    """
+    _check_sizes(n_inputs, n_outputs)
+    return _normal(rng, n_inputs, n_outputs, dtype, 2.0 / (n_inputs + n_outputs))
+
+
+def he_uniform(
+    rng: np.random.Generator, n_inputs: int, n_outputs: int, dtype: DTypeLike = np.float32
+) -> np.ndarray:
+    """Draw uniformly with ``limit = sqrt(6 / n_inputs)``.
+
+    Twice the variance of :func:`lecun_uniform`, because a ReLU silences half of its inputs.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of the random numbers; its state advances.
+    n_inputs, n_outputs : int
+        Sizes I and O of the layer, each >= 1.
+    dtype : data-type, default=float32
+        Type of the result.
+
+    Returns
+    -------
+    ndarray of shape (I, O)
+        The weights.
+
+    Raises
+    ------
+    ValueError
+        If a size is below 1.
+
+    Notes
+    -----
+    The uniform distribution with the variance of He et al. (2015), equation 10.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn.initializers import he_uniform
+    >>> w = he_uniform(np.random.default_rng(0), 6, 2)
+    >>> w.shape, bool(abs(w).max() <= 1.0)  # sqrt(6 / 6)
+    ((6, 2), True)
+    """
+    _check_sizes(n_inputs, n_outputs)
+    return uniform(rng, n_inputs, n_outputs, dtype, np.sqrt(6.0 / n_inputs))
+
+
+def he_normal(
+    rng: np.random.Generator, n_inputs: int, n_outputs: int, dtype: DTypeLike = np.float32
+) -> np.ndarray:
+    """Draw normally with variance ``2 / n_inputs``, for layers followed by ReLU.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of the random numbers; its state advances.
+    n_inputs, n_outputs : int
+        Sizes I and O of the layer, each >= 1.
+    dtype : data-type, default=float32
+        Type of the result.
+
+    Returns
+    -------
+    ndarray of shape (I, O)
+        The weights.
+
+    Raises
+    ------
+    ValueError
+        If a size is below 1.
+
+    Notes
+    -----
+    He et al. (2015), equation 10.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn.initializers import he_normal
+    >>> w = he_normal(np.random.default_rng(0), 200, 100)
+    >>> round(float(w.std()), 1)  # sqrt(2 / 200)
+    0.1
+    """
+    _check_sizes(n_inputs, n_outputs)
+    return _normal(rng, n_inputs, n_outputs, dtype, 2.0 / n_inputs)
+
+
+def lecun_uniform(
+    rng: np.random.Generator, n_inputs: int, n_outputs: int, dtype: DTypeLike = np.float32
+) -> np.ndarray:
+    """Draw uniformly with ``limit = sqrt(3 / n_inputs)``.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of the random numbers; its state advances.
+    n_inputs, n_outputs : int
+        Sizes I and O of the layer, each >= 1.
+    dtype : data-type, default=float32
+        Type of the result.
+
+    Returns
+    -------
+    ndarray of shape (I, O)
+        The weights.
+
+    Raises
+    ------
+    ValueError
+        If a size is below 1.
+
+    Notes
+    -----
+    The uniform distribution with the variance of LeCun et al. (1998), section 4.6.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn.initializers import lecun_uniform
+    >>> w = lecun_uniform(np.random.default_rng(0), 3, 2)
+    >>> w.shape, bool(abs(w).max() <= 1.0)  # sqrt(3 / 3)
+    ((3, 2), True)
+    """
+    _check_sizes(n_inputs, n_outputs)
+    return uniform(rng, n_inputs, n_outputs, dtype, np.sqrt(3.0 / n_inputs))
+
+
+def lecun_normal(
+    rng: np.random.Generator, n_inputs: int, n_outputs: int, dtype: DTypeLike = np.float32
+) -> np.ndarray:
+    """Draw normally with variance ``1 / n_inputs``: each output starts with its input's variance.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of the random numbers; its state advances.
+    n_inputs, n_outputs : int
+        Sizes I and O of the layer, each >= 1.
+    dtype : data-type, default=float32
+        Type of the result.
+
+    Returns
+    -------
+    ndarray of shape (I, O)
+        The weights.
+
+    Raises
+    ------
+    ValueError
+        If a size is below 1.
+
+    Notes
+    -----
+    LeCun et al. (1998), section 4.6.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn.initializers import lecun_normal
+    >>> w = lecun_normal(np.random.default_rng(0), 100, 100)
+    >>> round(float(w.std()), 1)  # sqrt(1 / 100)
+    0.1
+    """
+    _check_sizes(n_inputs, n_outputs)
+    return _normal(rng, n_inputs, n_outputs, dtype, 1.0 / n_inputs)
+
+
+def constant(
+    rng: np.random.Generator | None,
+    n_inputs: int,
+    n_outputs: int,
+    dtype: DTypeLike = np.float32,
+    value: float = 0.0,
+) -> np.ndarray:
+    """Fill with one value.
+
+    With equal weights all the units of a hidden layer stay equal for ever, so this is for the
+    last layer and for examples worked by hand.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator or None
+        Not used; there so that all initializers are called alike.
+    n_inputs, n_outputs : int
+        Sizes I and O of the layer, each >= 1.
+    dtype : data-type, default=float32
+        Type of the result.
+    value : float, default=0.0
+        The value.
+
+    Returns
+    -------
+    ndarray of shape (I, O)
+        The weights.
+
+    Raises
+    ------
+    ValueError
+        If a size is below 1.
+
+    Examples
+    --------
+    >>> from fastnn.initializers import constant
+    >>> constant(None, 1, 2, "float64", 0.5)
+    array([[0.5, 0.5]])
+    """
+    _check_sizes(n_inputs, n_outputs)
+    return np.full((n_inputs, n_outputs), value, dtype)
+
+
+def zeros(
+    rng: np.random.Generator | None,
+    n_inputs: int,
+    n_outputs: int,
+    dtype: DTypeLike = np.float32,
+) -> np.ndarray:
+    """Fill with zeros; :func:`constant` says what that is good for.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator or None
+        Not used; there so that all initializers are called alike.
+    n_inputs, n_outputs : int
+        Sizes I and O of the layer, each >= 1.
+    dtype : data-type, default=float32
+        Type of the result.
+
+    Returns
+    -------
+    ndarray of shape (I, O)
+        The weights.
+
+    Raises
+    ------
+    ValueError
+        If a size is below 1.
+
+    Examples
+    --------
+    >>> from fastnn.initializers import zeros
+    >>> zeros(None, 1, 2, "float64")
+    array([[0., 0.]])
+    """
+    return constant(rng, n_inputs, n_outputs, dtype)
+
+
+_BY_NAME = {
+    function.__name__: function
+    for function in (
+        glorot_uniform,
+        glorot_normal,
+        he_uniform,
+        he_normal,
+        lecun_uniform,
+        lecun_normal,
+        uniform,
+        constant,
+        zeros,
+    )
+}
+
+
+def get(name: str | Callable) -> Callable[..., np.ndarray]:
+    """Find an initializer by its name; a function is handed back as it is.
+
+    Parameters
+    ----------
+    name : str or callable
+        Name of a function of this module, or a function with the same four arguments.
+
+    Returns
+    -------
+    callable
+        The initializer.
+
+    Raises
+    ------
+    ValueError
+        If there is no initializer of that name.
+
+    Examples
+    --------
+    >>> from fastnn import initializers
+    >>> initializers.get("he_normal") is initializers.he_normal
+    True
+    """
+    if callable(name):
+        return name
+    if not isinstance(name, str) or name not in _BY_NAME:
+        raise ValueError(f"initializer must be one of {', '.join(_BY_NAME)}; got {name!r}")
+    return _BY_NAME[name]

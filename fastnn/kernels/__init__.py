@@ -1,0 +1,1 @@
+"""Hand-written Numba kernels: from plain reference loops to register tiles."""

@@ -1,0 +1,159 @@
+"""A team of threads inside one parallel region: a safe start, then barriers.
+
+One parallel region runs many training steps, so that its launch (1 to 80 microseconds) is paid
+once. Between the phases of a step the threads meet at a spin barrier (0.1 microseconds).
+
+Barriers deadlock when the threading layer runs two members one after the other on one thread
+(`OMP_THREAD_LIMIT`, nested parallelism, work stealing). Therefore `team_starts` comes first: the
+members wait for each other for a bounded time, and either all of them go on or none does.
+"""
+
+import sys
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from fastnn import threads
+from fastnn._jit import inner
+
+SYNC_SIZE = 32
+"""Length of the int64 array that a team shares. Two counters, each on cache lines of its own."""
+_ARRIVED = 0
+_STATE = 16
+_UNDECIDED, _GO, _ABANDONED = 0, 1, 2
+
+# The team may start while another process holds the core: wait long, but not for ever.
+_START_PATIENCE = 20_000
+_SPINS_BEFORE_YIELD = 2_000
+
+
+def _element(context, builder, array_type, array, index):
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.gep(data, [index], inbounds=True)
+
+
+@intrinsic
+def _atomic_add(typingctx, array, index, value):
+    """Add to array[index]; return the value before. All memory before is visible to the others."""
+
+    def codegen(context, builder, signature, args):
+        pointer = _element(context, builder, signature.args[0], args[0], args[1])
+        return builder.atomic_rmw("add", pointer, args[2], "seq_cst")
+
+    return types.int64(array, types.int64, types.int64), codegen
+
+
+@intrinsic
+def _atomic_load(typingctx, array, index):
+    def codegen(context, builder, signature, args):
+        pointer = _element(context, builder, signature.args[0], args[0], args[1])
+        return builder.load_atomic(pointer, "seq_cst", 8)
+
+    return types.int64(array, types.int64), codegen
+
+
+@intrinsic
+def _atomic_decide(typingctx, array, index, value):
+    """Write array[index] if it is still zero; return what stands there now."""
+
+    def codegen(context, builder, signature, args):
+        pointer = _element(context, builder, signature.args[0], args[0], args[1])
+        zero = ir.Constant(ir.IntType(64), 0)
+        result = builder.cmpxchg(pointer, zero, args[2], "seq_cst", "seq_cst")
+        before = builder.extract_value(result, 0)
+        return builder.select(builder.extract_value(result, 1), args[2], before)
+
+    return types.int64(array, types.int64, types.int64), codegen
+
+
+@intrinsic
+def _pause(typingctx):
+    """Tell the CPU that this is a spin loop."""
+
+    def codegen(context, builder, signature, args):
+        triple = builder.module.triple
+        if triple.startswith(("x86_64", "i386", "i686")):
+            name = "llvm.x86.sse2.pause"
+            function = ir.FunctionType(ir.VoidType(), [])
+            builder.call(cgutils.get_or_insert_function(builder.module, function, name), [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
+def _yield_core(typingctx):
+    """Let another thread run on this core."""
+
+    def codegen(context, builder, signature, args):
+        if sys.platform == "win32":
+            function, name = ir.FunctionType(ir.IntType(32), []), "SwitchToThread"
+        else:
+            function, name = ir.FunctionType(ir.IntType(32), []), "sched_yield"
+        builder.call(cgutils.get_or_insert_function(builder.module, function, name), [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+def launch(serial, parallel, n_threads, *args):
+    """Run a team kernel on up to `n_threads` threads, or its serial twin where that must be.
+
+    Parameters
+    ----------
+    serial : callable
+        Takes (thread, n_threads, sync, *args).
+    parallel : callable
+        Takes (n_threads, sync, *args) and runs `serial` for each thread.
+    n_threads : int
+        The most to use. Fewer are used where the threading layer offers no more.
+    """
+    while n_threads > 1:
+        with threads.parallel_region(n_threads) as granted:
+            if granted == 1:
+                break
+            sync = np.zeros(SYNC_SIZE, np.int64)
+            parallel(granted, sync, *args)
+            if sync[_STATE] != _ABANDONED:
+                return
+        n_threads = threads.limit_teams(granted // 2)
+    serial(0, 1, np.zeros(SYNC_SIZE, np.int64), *args)
+
+
+@inner
+def team_starts(sync, n_threads):
+    """Meet all other members once; return whether the whole team runs at the same time.
+
+    `sync` holds zeros when the region is launched. When a member is missing for too long, the
+    first to lose patience calls the start off for all, and nobody has changed anything.
+    """
+    if n_threads == 1:
+        return True
+    if _atomic_add(sync, _ARRIVED, 1) == n_threads - 1:
+        return _atomic_decide(sync, _STATE, _GO) == _GO
+    spins = 0
+    while _atomic_load(sync, _STATE) == _UNDECIDED:
+        _pause()
+        spins += 1
+        if spins % _SPINS_BEFORE_YIELD == 0:
+            _yield_core()
+            if spins == _SPINS_BEFORE_YIELD * _START_PATIENCE:
+                _atomic_decide(sync, _STATE, _ABANDONED)
+    return _atomic_load(sync, _STATE) == _GO
+
+
+@inner
+def barrier(sync, n_threads):
+    """Wait until every member is here. What they wrote before it can be read after it."""
+    if n_threads > 1:
+        ticket = _atomic_add(sync, _ARRIVED, 1)
+        everybody = (ticket // n_threads + 1) * n_threads
+        spins = 0
+        while _atomic_load(sync, _ARRIVED) < everybody:
+            _pause()
+            spins += 1
+            if spins % _SPINS_BEFORE_YIELD == 0:
+                _yield_core()

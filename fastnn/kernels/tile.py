@@ -1,0 +1,276 @@
+"""The register tile: a small matrix that lives in the CPU's SIMD registers.
+
+A tile has `rows` rows, each of `vectors` SIMD vectors of `lanes` elements. The heart of every
+matrix product in this package is one line, repeated for each k::
+
+    tile = rank1(tile, a, ao, a_step, b, bo)   # tile[i, :] += a[ao + i * a_step] * b[bo : ...]
+
+that is, a product of matrices written as a sum of outer products. All `rows * vectors` vectors stay
+in registers until the sum is complete, so each step reads only `rows + vectors` operands from
+memory for `rows * vectors` fused multiply-adds.
+
+This is the only file that knows LLVM. Everything else is plain Numba code over these operations.
+Arrays are flat, C-contiguous and addressed by element offsets; nothing is bounds-checked.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.codegen import get_host_cpu_features
+from numba.core import config
+from numba.extending import intrinsic, models, register_model
+
+
+def _vector_bytes():
+    """Width of a SIMD register: Numba's target CPU may be narrower than the host."""
+    features = config.CPU_FEATURES if config.CPU_FEATURES is not None else get_host_cpu_features()
+    enabled = set(features.split(","))
+    if "+avx512f" in enabled:
+        return 64
+    if "+avx" in enabled:
+        return 32
+    return 16
+
+
+VECTOR_BYTES = _vector_bytes()
+
+# 24 accumulators of the 32 registers of AVX-512, 12 of the 16 of AVX2 and SSE. Rows must be a
+# power of two (transposed stores). Chosen by benchmarks/tile_shapes.py.
+TILE_ROWS = 8 if VECTOR_BYTES == 64 else 4
+TILE_VECTORS = 3
+
+
+class Tile(types.Type):
+    """Numba type of a tile of `rows` x (`vectors` * `lanes`) elements of `dtype`."""
+
+    def __init__(self, dtype, rows, vectors):
+        self.dtype = dtype
+        self.rows = rows
+        self.vectors = vectors
+        self.lanes = VECTOR_BYTES * 8 // dtype.bitwidth
+        super().__init__(name=f"Tile({dtype}, {rows}, {vectors} x {self.lanes})")
+
+    @property
+    def element(self):
+        """LLVM type of an element."""
+        return ir.FloatType() if self.dtype.bitwidth == 32 else ir.DoubleType()
+
+    @property
+    def vector(self):
+        """LLVM type of a vector."""
+        return ir.VectorType(self.element, self.lanes)
+
+    def cells(self):
+        """Yield (row, vector, position in the LLVM array) for each vector of the tile."""
+        for i in range(self.rows):
+            for j in range(self.vectors):
+                yield i, j, i * self.vectors + j
+
+
+@register_model(Tile)
+class _TileModel(models.PrimitiveModel):
+    def __init__(self, data_model_manager, tile):
+        super().__init__(
+            data_model_manager, tile, ir.ArrayType(tile.vector, tile.rows * tile.vectors)
+        )
+
+
+class _Memory:
+    """Loads and stores of one flat array argument at element offsets."""
+
+    def __init__(self, context, builder, tile, array_type, array, offset):
+        data = context.make_array(array_type)(context, builder, array).data
+        self.builder, self.tile = builder, tile
+        self.base = builder.gep(data, [offset], inbounds=True)
+        self.align = tile.dtype.bitwidth // 8
+
+    def _element(self, step, i, j):
+        """Pointer to row i (rows lie `step` apart), vector j."""
+        offset = self.builder.mul(step, ir.Constant(step.type, i)) if i else None
+        pointer = self.builder.gep(self.base, [offset], inbounds=True) if i else self.base
+        if j:
+            index = ir.Constant(ir.IntType(64), j * self.tile.lanes)
+            pointer = self.builder.gep(pointer, [index], inbounds=True)
+        return pointer
+
+    def load_vector(self, step, i, j):
+        pointer = self.builder.bitcast(
+            self._element(step, i, j), ir.PointerType(self.tile.vector)
+        )
+        return self.builder.load(pointer, align=self.align)
+
+    def store_vector(self, value, step, i, j):
+        pointer = self.builder.bitcast(self._element(step, i, j), ir.PointerType(value.type))
+        self.builder.store(value, pointer, align=self.align)
+
+    def load_element_everywhere(self, step, i):
+        value = self.builder.load(self._element(step, i, 0))
+        undefined = ir.Constant(self.tile.vector, ir.Undefined)
+        lane = self.builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), self.tile.lanes), [0] * self.tile.lanes)
+        return self.builder.shuffle_vector(lane, undefined, mask)
+
+
+_ZERO = ir.Constant(ir.IntType(64), 0)
+
+
+@intrinsic
+def lanes_of(typingctx, array):
+    """Elements of the array's dtype in one SIMD vector: a constant of the compiled kernel."""
+    lanes = VECTOR_BYTES * 8 // array.dtype.bitwidth
+
+    def codegen(context, builder, signature, args):
+        return context.get_constant(types.intp, lanes)
+
+    return types.intp(array), codegen
+
+
+@intrinsic(prefer_literal=True)
+def zeros(typingctx, like, rows, vectors):
+    """A tile of zeros with the dtype of the array `like`."""
+    tile = Tile(like.dtype, rows.literal_value, vectors.literal_value)
+
+    def codegen(context, builder, signature, args):
+        return ir.Constant(context.get_value_type(tile), None)
+
+    return tile(like, rows, vectors), codegen
+
+
+@intrinsic
+def rank1(typingctx, tile, a, a_offset, a_step, b, b_offset):
+    """Return tile[i, :] + a[a_offset + i * a_step] * b[b_offset : b_offset + columns]."""
+
+    def codegen(context, builder, signature, args):
+        value, a_array, ao, a_step, b_array, bo = args
+        left = _Memory(context, builder, tile, signature.args[1], a_array, ao)
+        right = _Memory(context, builder, tile, signature.args[4], b_array, bo)
+        # fmuladd, not fma: where the CPU has no FMA, fma is a library call per element.
+        fma = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(tile.vector, [tile.vector] * 3),
+            f"llvm.fmuladd.v{tile.lanes}f{tile.dtype.bitwidth}",
+        )
+        columns = [right.load_vector(_ZERO, 0, j) for j in range(tile.vectors)]
+        for i in range(tile.rows):
+            scale = left.load_element_everywhere(a_step, i)
+            for j in range(tile.vectors):
+                at = i * tile.vectors + j
+                total = builder.call(fma, [scale, columns[j], builder.extract_value(value, at)])
+                value = builder.insert_value(value, total, at)
+        return value
+
+    return tile(tile, a, a_offset, a_step, b, b_offset), codegen
+
+
+@intrinsic
+def load(typingctx, tile, c, offset, step):
+    """Return a tile of the shape of `tile` read from c: row i starts at offset + i * step."""
+
+    def codegen(context, builder, signature, args):
+        value, c_array, offset, step = args
+        memory = _Memory(context, builder, tile, signature.args[1], c_array, offset)
+        for i, j, at in tile.cells():
+            value = builder.insert_value(value, memory.load_vector(step, i, j), at)
+        return value
+
+    return tile(tile, c, offset, step), codegen
+
+
+@intrinsic
+def load_row(typingctx, tile, c, offset):
+    """Return a tile whose every row is c[offset : offset + columns]: a bias, broadcast."""
+
+    def codegen(context, builder, signature, args):
+        value, c_array, offset = args
+        memory = _Memory(context, builder, tile, signature.args[1], c_array, offset)
+        row = [memory.load_vector(_ZERO, 0, j) for j in range(tile.vectors)]
+        for _, j, at in tile.cells():
+            value = builder.insert_value(value, row[j], at)
+        return value
+
+    return tile(tile, c, offset), codegen
+
+
+@intrinsic
+def store(typingctx, tile, c, offset, step):
+    """Overwrite c with the tile: row i starts at offset + i * step."""
+
+    def codegen(context, builder, signature, args):
+        value, c_array, offset, step = args
+        memory = _Memory(context, builder, tile, signature.args[1], c_array, offset)
+        for i, j, at in tile.cells():
+            memory.store_vector(builder.extract_value(value, at), step, i, j)
+        return context.get_dummy_value()
+
+    return types.void(tile, c, offset, step), codegen
+
+
+@intrinsic
+def store_transposed(typingctx, tile, c, offset, step):
+    """Overwrite c with the transposed tile: column j starts at offset + j * step.
+
+    The number of rows must be a power of two: rows are joined in pairs to one long vector, from
+    which each column is shuffled out.
+    """
+
+    def codegen(context, builder, signature, args):
+        value, c_array, offset, step = args
+        memory = _Memory(context, builder, tile, signature.args[1], c_array, offset)
+        i32 = ir.IntType(32)
+        for j in range(tile.vectors):
+            parts = [
+                builder.extract_value(value, i * tile.vectors + j) for i in range(tile.rows)
+            ]
+            length = tile.lanes
+            while len(parts) > 1:
+                length *= 2
+                joined = ir.Constant(ir.VectorType(i32, length), list(range(length)))
+                parts = [
+                    builder.shuffle_vector(parts[p], parts[p + 1], joined)
+                    for p in range(0, len(parts), 2)
+                ]
+            undefined = ir.Constant(parts[0].type, ir.Undefined)
+            for lane in range(tile.lanes):
+                picks = [i * tile.lanes + lane for i in range(tile.rows)]
+                mask = ir.Constant(ir.VectorType(i32, tile.rows), picks)
+                column = builder.shuffle_vector(parts[0], undefined, mask)
+                memory.store_vector(column, step, j * tile.lanes + lane, 0)
+        return context.get_dummy_value()
+
+    return types.void(tile, c, offset, step), codegen
+
+
+@intrinsic
+def relu(typingctx, tile):
+    """Return the tile with negative elements replaced by zero; NaN passes through."""
+
+    def codegen(context, builder, signature, args):
+        (value,) = args
+        zero = ir.Constant(tile.vector, None)
+        for _, _, at in tile.cells():
+            x = builder.extract_value(value, at)
+            negative = builder.fcmp_ordered("<=", x, zero)
+            value = builder.insert_value(value, builder.select(negative, zero, x), at)
+        return value
+
+    return tile(tile), codegen
+
+
+@intrinsic
+def keep_where_positive(typingctx, tile, c, offset, step):
+    """Return the tile with zeros where the same element of c is not positive.
+
+    This is the derivative of ReLU in terms of its output c, applied to a tile of gradients.
+    """
+
+    def codegen(context, builder, signature, args):
+        value, c_array, offset, step = args
+        memory = _Memory(context, builder, tile, signature.args[1], c_array, offset)
+        zero = ir.Constant(tile.vector, None)
+        for i, j, at in tile.cells():
+            active = builder.fcmp_ordered(">", memory.load_vector(step, i, j), zero)
+            kept = builder.select(active, builder.extract_value(value, at), zero)
+            value = builder.insert_value(value, kept, at)
+        return value
+
+    return tile(tile, c, offset, step), codegen

@@ -1,0 +1,388 @@
+"""`Sequential`: layers in a row, trained as one compiled plan."""
+
+import warnings
+
+import numpy as np
+
+from fastnn import losses, threads
+from fastnn.callbacks import for_verbosity
+from fastnn.errors import ModelFileError
+from fastnn.files import read_model, write_model
+from fastnn.kernels import codes
+from fastnn.kernels.losses import loss_of_outputs
+from fastnn.kernels.step import CHUNK_ROWS, predict_rows, predict_rows_parallel
+from fastnn.kernels.team import launch
+from fastnn.kernels.tile import TILE_ROWS, TILE_VECTORS
+from fastnn.layers import Affine, Layer, Sigmoid, Softmax, from_config
+from fastnn.plan import aligned_zeros, build, lanes, pack, round_up
+from fastnn.training import Trainer, run_epochs
+from fastnn.validation import check_dtype, check_inputs, check_integer, check_targets
+
+FORMAT = 1
+"""Version of the net's description in a model file."""
+
+# With this many rows, packing the weights first costs less than it saves.
+_ROWS_WORTH_PACKING = 256
+
+
+class Sequential:
+    """A net of layers in a row.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        At least one `Affine` among them. Layers that have parameters already keep their values.
+    seed : int or numpy.random.Generator, optional
+        For the initial parameters and for shuffling.
+    dtype : {"float32", "float64"}, default "float32"
+        Of the parameters and of all arithmetic.
+
+    Attributes
+    ----------
+    layers : list of Layer
+    params : ndarray (P,)
+        All parameters in one vector; each layer's `params` are views of it.
+    n_inputs, n_outputs, n_params : int
+    dtype : numpy.dtype
+
+    Raises
+    ------
+    ValueError
+        If the layers do not fit together.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import Affine, ReLU, Sequential
+    >>> X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+    >>> net = Sequential([Affine(2, 8), ReLU(), Affine(8, 2)], seed=0)
+    >>> history = net.fit(X, [0, 1, 1, 0], epochs=200, batch_size=4)
+    >>> net.predict(X).shape
+    (4, 2)
+    """
+
+    def __init__(self, layers, *, seed=None, dtype="float32"):
+        self.layers = list(layers)
+        self.dtype = check_dtype(dtype)
+        self.n_inputs, self.n_outputs = self._check_layers()
+        self._seed = seed if isinstance(seed, int) else None
+        self._rng = np.random.default_rng(seed)
+        self._affine = [layer for layer in self.layers if isinstance(layer, Affine)]
+        self.n_params = sum(layer.n_params for layer in self._affine)
+        # Kernels read whole vectors: the last ones may reach past the end.
+        memory = aligned_zeros(self.n_params + TILE_VECTORS * lanes(self.dtype), self.dtype)
+        self._memory, self.params = memory, memory[: self.n_params]
+        self._bind()
+        self._predict_plan = build(
+            self.layers, self.n_inputs, self.dtype, CHUNK_ROWS, packed=False
+        )
+
+    def _check_layers(self):
+        """Check that the layers fit; return the widths at both ends."""
+        width = first = None
+        for k, layer in enumerate(self.layers):
+            if not isinstance(layer, Layer):
+                raise ValueError(f"layers[{k}] must be a Layer, got {layer!r}")
+            if any(layer is other for other in self.layers[:k]):
+                raise ValueError(f"layers[{k}] is used twice: {layer!r}")
+            if isinstance(layer, Affine):
+                if width is not None and layer.n_inputs != width:
+                    raise ValueError(
+                        f"layers[{k}] must take the {width} outputs before it, got {layer!r}"
+                    )
+                first = layer.n_inputs if first is None else first
+                width = layer.n_outputs
+        if width is None:
+            raise ValueError(f"layers must hold at least one Affine, got {self.layers!r}")
+        return first, width
+
+    def _bind(self):
+        """Let all layers' parameters be views of one vector; draw those without values."""
+        offset = 0
+        for k, layer in enumerate(self.layers):
+            if isinstance(layer, Affine):
+                fresh = not layer.initialized
+                layer.bind(self.params[offset : offset + layer.n_params])
+                offset += layer.n_params
+                if fresh:
+                    after = self.layers[k + 1] if k + 1 < len(self.layers) else None
+                    layer.initialize(self._rng, after)
+
+    def __repr__(self):
+        layers = ", ".join(map(repr, self.layers))
+        return f"Sequential([{layers}], dtype={self.dtype.name!r})"
+
+    def weights(self):
+        """Return the pairs (w, b) of all affine layers; b is None where there is no bias."""
+        return [(layer.params["w"], layer.params.get("b")) for layer in self._affine]
+
+    def check_ends_in_logits(self, loss):
+        """Raise ValueError if the last layer applies what `loss` applies by itself."""
+        if isinstance(self.layers[-1], (Softmax, Sigmoid)):
+            raise ValueError(
+                f"loss {loss.name!r} takes logits: remove the last layer, {self.layers[-1]!r}"
+            )
+
+    def fit(
+        self,
+        X,
+        y,
+        *,
+        loss="softmax_cross_entropy",
+        optimizer="adam",
+        epochs=10,
+        batch_size=128,
+        shuffle=True,
+        validation_data=None,
+        n_threads=None,
+        verbose=0,
+        callbacks=(),
+        alpha=0.0,
+    ):
+        """Train the net.
+
+        Parameters
+        ----------
+        X : array_like (N, I)
+            Finite numbers.
+        y : array_like
+            (N,) integer classes or (N, O) probabilities for "softmax_cross_entropy"; (N, O), or
+            (N,) for one output, in [0, 1] for "binary_cross_entropy", any finite number for
+            "mse" and "squared_error".
+        loss : str or Loss, default "softmax_cross_entropy"
+            "softmax_cross_entropy", "binary_cross_entropy" (both take logits), "mse",
+            "squared_error".
+        optimizer : str or Optimizer, default "adam"
+            "sgd", "rmsprop", "adam", "adamw", or an object such as ``Adam(1e-3)``.
+        epochs : int, default 10
+            Passes through the data.
+        batch_size : int, default 128
+            Rows of an update; the last batch of an epoch may be smaller.
+        shuffle : bool, default True
+            Whether each epoch has an order of its own.
+        validation_data : (X_val, y_val), optional
+            Evaluated after each epoch.
+        n_threads : int, optional
+            The most to use; default `fastnn.get_num_threads()`. The result does not depend on it.
+        verbose : int, default 0
+            1 shows a progress bar.
+        callbacks : sequence of Callback
+            See `fastnn.callbacks`.
+        alpha : float, default 0
+            L2 penalty as in scikit-learn: ``alpha / 2 * sum(w^2) / batch rows``, without biases.
+
+        Returns
+        -------
+        History
+            Figures by epoch: "loss", "seconds", "samples_per_second", "val_loss", ...
+
+        Raises
+        ------
+        ValueError
+            If an argument is out of range, before anything is changed.
+        """
+        epochs = check_integer("epochs", epochs, 1)
+        trainer = Trainer(self, loss, optimizer, batch_size, alpha, n_threads)
+        trainer.set_data(X, y)
+        validate = None
+        if validation_data is not None:
+            validate = self._validator(validation_data, trainer.loss)
+        callbacks = [*callbacks, *for_verbosity(verbose)]
+        history = run_epochs(
+            trainer, self, len(X), epochs, self._rng if shuffle else None, validate, callbacks
+        )
+        if np.isnan(history["loss"][-1]):
+            warnings.warn(
+                f"the loss became NaN in epoch {len(history)} and training stopped: "
+                "try a smaller learning rate",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return history
+
+    def _validator(self, validation_data, loss):
+        """Return a function that gives the figures on the validation data."""
+        try:
+            X, y = validation_data
+        except (TypeError, ValueError):
+            raise ValueError("validation_data must be a pair (X_val, y_val)") from None
+        x = check_inputs(X, self.dtype, self.n_inputs, "validation_data[0]")
+        target = check_targets(
+            y, loss, len(x), self.n_outputs, self.dtype, "validation_data[1]"
+        )
+        if len(x) == 0:
+            raise ValueError("validation_data must have at least 1 row, got 0")
+
+        def validate():
+            out = self.predict(x)
+            name, value = _score(loss, out, *target)
+            return {"val_loss": _mean_loss(loss, out, *target), name: value}
+
+        return validate
+
+    def predict(self, X, *, n_threads=None):
+        """Return the net's output for each row: logits, where the loss takes logits.
+
+        A row's output does not depend on the rows beside it, nor on the number of threads. NaN
+        in a row gives NaN in its output.
+
+        Parameters
+        ----------
+        X : array_like (N, I)
+        n_threads : int, optional
+            The most to use; default `fastnn.get_num_threads()`.
+
+        Returns
+        -------
+        ndarray (N, O)
+        """
+        x = check_inputs(X, self.dtype, self.n_inputs, finite=False)
+        n_threads = threads.check_num_threads(n_threads)
+        out = np.empty((len(x), self.n_outputs), self.dtype)
+        plan, params = self._predict_plan, self._memory
+        if len(x) >= _ROWS_WORTH_PACKING:
+            plan = build(self.layers, self.n_inputs, self.dtype, CHUNK_ROWS, packed=True)
+            params = aligned_zeros(plan.n_params, self.dtype)
+            transposed = aligned_zeros(plan.n_transposed, self.dtype)
+            pack(plan, self.weights(), params, transposed)
+        n_threads = threads.worthwhile(plan.flops_forward * len(x), n_threads)
+        acts = aligned_zeros(n_threads * plan.n_acts, self.dtype)
+        launch(
+            predict_rows, predict_rows_parallel, n_threads, plan.operations, params, acts, x, out
+        )
+        return out
+
+    def forward(self, X):
+        """Return the output for X (B, I), layer by layer; each layer keeps what `backward` needs.
+
+        The same numbers as `predict`, which runs the compiled plan.
+        """
+        out = check_inputs(X, self.dtype, self.n_inputs, finite=False)
+        for layer in self.layers:
+            out = layer.forward(out)
+        return out
+
+    def backward(self, dout):
+        """Return the gradient with respect to the input of the last `forward`.
+
+        Parameters
+        ----------
+        dout : array_like (B, O)
+            Gradient of the loss with respect to the output. Each layer's `grads` are overwritten.
+        """
+        for layer in reversed(self.layers):
+            dout = layer.backward(np.asarray(dout, self.dtype))
+        return dout
+
+    def loss(self, X, y, loss="softmax_cross_entropy"):
+        """Return the mean loss on some data, without any penalty.
+
+        Parameters
+        ----------
+        X : array_like (N, I)
+        y : array_like
+            As for `fit`.
+        loss : str or Loss
+
+        Returns
+        -------
+        float
+        """
+        loss = losses.get(loss)
+        if loss.takes_logits:
+            self.check_ends_in_logits(loss)
+        x = check_inputs(X, self.dtype, self.n_inputs)
+        target = check_targets(y, loss, len(x), self.n_outputs, self.dtype)
+        if len(x) == 0:
+            raise ValueError("X must have at least 1 row, got 0")
+        return _mean_loss(loss, self.predict(x), *target)
+
+    def save(self, path, metadata=None, tensors=None, overwrite=True):
+        """Write the net to a safetensors file, whole or not at all.
+
+        Parameters
+        ----------
+        path : str or path-like
+        metadata : dict of str to str, optional
+            Kept beside the net.
+        tensors : dict of str to ndarray, optional
+            Kept beside the net; names must not begin with "layers.".
+        overwrite : bool, default True
+            Whether an existing file may be replaced.
+
+        Raises
+        ------
+        FileExistsError
+            If the file exists and must not be replaced.
+        """
+        arrays = {}
+        for k, layer in enumerate(self.layers):
+            for name, array in layer.params.items():
+                arrays[f"layers.{k}.{name}"] = array
+        for name, array in (tensors or {}).items():
+            if name.startswith("layers."):
+                raise ValueError(f"tensors must not use names of layers, got {name!r}")
+            arrays[name] = array
+        header = {
+            "format": FORMAT,
+            "dtype": self.dtype.name,
+            "seed": self._seed,
+            "layers": [[type(layer).__name__, layer.config()] for layer in self.layers],
+        }
+        write_model(path, header, metadata or {}, arrays, overwrite)
+
+    @classmethod
+    def load(cls, path):
+        """Read a net from a file that `save` wrote. Nothing in the file is executed.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ModelFileError
+            If it is damaged, or is not a model file of this package.
+        """
+        header, _, tensors = read_model(path)
+        return from_file_parts(path, header, tensors)
+
+
+def from_file_parts(path, header, tensors):
+    """Return the net that a model file describes; remove its arrays from `tensors`."""
+    try:
+        if header["format"] != FORMAT:
+            raise ValueError(f"its format is {header['format']!r}, this version reads {FORMAT}")
+        layers = [from_config(name, config) for name, config in header["layers"]]
+        net = Sequential(layers, seed=header["seed"], dtype=header["dtype"])
+        for k, layer in enumerate(net.layers):
+            for name, array in layer.params.items():
+                stored = tensors.pop(f"layers.{k}.{name}")
+                if stored.shape != array.shape:
+                    raise ValueError(f"layers.{k}.{name} has the shape {stored.shape}")
+                array[...] = stored
+    except (KeyError, TypeError, ValueError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else error
+        raise ModelFileError(
+            f"path {str(path)!r} holds no model that can be read: {reason}"
+        ) from error
+    return net
+
+
+def _mean_loss(loss, out, labels, targets):
+    """Mean loss of the rows of `out` (N, O)."""
+    row_loss = np.zeros(len(out))
+    loss_of_outputs(
+        loss.code(len(labels) > 0), loss.scales(out.shape[1])[0], out, labels, targets, row_loss
+    )
+    return float(row_loss.mean())
+
+
+def _score(loss, out, labels, targets):
+    """Accuracy of a classification, R^2 of a regression: the figure's name and value."""
+    if loss.task == "regression":
+        error = ((out - targets) ** 2).sum(dtype=np.float64)
+        spread = ((targets - targets.mean(axis=0, dtype=np.float64)) ** 2).sum(dtype=np.float64)
+        return "val_r2", float(1 - error / spread) if spread > 0 else float(error == 0)
+    if loss.name == "binary_cross_entropy":
+        return "val_accuracy", float(((out > 0) == (targets > 0.5)).all(axis=1).mean())
+    expected = labels if len(labels) else targets.argmax(axis=1)
+    return "val_accuracy", float((out.argmax(axis=1) == expected).mean())

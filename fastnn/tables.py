@@ -1,0 +1,535 @@
+"""Turn a table into arrays that a network can learn from, and its outputs back into labels.
+
+Numbers are standardised, text is one-hot encoded, missing values are filled in, all by
+scikit-learn's transformers. What they learnt is saved as JSON and tensors, never as a pickle;
+loading makes new transformers of it.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from fastnn.errors import DataError, ModelFileError, require
+
+__all__ = ["TableEncoder", "guess_task"]
+
+MAX_CLASSES_GUESSED = 30
+"""More distinct whole numbers than this are taken for a quantity, not for labels."""
+
+MIN_ROWS_PER_CLASS_GUESSED = 5
+"""Fewer rows a distinct whole number than this, and they are taken for a quantity."""
+
+MAX_CATEGORIES = 1000
+"""A text column with more distinct values is an error: each would become an input."""
+
+_KEY = "fastnn.table"
+
+
+def guess_task(y: np.ndarray) -> str:
+    """Guess what a target is for.
+
+    Parameters
+    ----------
+    y : ndarray of shape (N,)
+        Numbers or text; NaN where missing.
+
+    Returns
+    -------
+    str
+        ``"classification"`` for text, and for whole numbers with few distinct values: at most 30,
+        and at most a fifth of the rows. Else ``"regression"``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> guess_task(np.array(["yes", "no"], dtype=object))
+    'classification'
+    >>> guess_task(np.arange(10) % 2), guess_task(np.arange(10))
+    ('classification', 'regression')
+    """
+    y = np.asarray(y)
+    if y.dtype.kind not in "iuf":
+        return "classification"
+    known = y[~_is_missing(y)]
+    n_distinct = len(np.unique(known))
+    few = n_distinct <= min(MAX_CLASSES_GUESSED, len(known) / MIN_ROWS_PER_CLASS_GUESSED)
+    return "classification" if few and np.all(known == np.floor(known)) else "regression"
+
+
+@dataclasses.dataclass
+class TableEncoder:
+    """Encode features and target of a `fastnn.datasets.Dataset` for a network, and decode outputs.
+
+    Numeric columns are standardised (mean 0, standard deviation 1) and their missing values become
+    the mean. Text columns are one-hot encoded; a missing value is a category of its own, one not
+    seen at training sets no input. Images are left as they are. Labels become 0 to K - 1 in sorted
+    order; the target of a regression is standardised.
+
+    Make one with `fit`, or with `unpack` from what `pack` returned.
+
+    Attributes
+    ----------
+    task : str
+        ``"classification"`` or ``"regression"``.
+    feature_names : list of str
+        The columns the network is fed with.
+    has_header : bool
+        Whether these names come from a header; else they only count the columns.
+    categories : dict of str to list of str
+        The values of each text column that have an input of their own.
+    standardise : bool
+        False for images, which are used as they are.
+    target_name : str
+        Name of the target column.
+    target_index : int
+        Where it stood among all columns.
+    classes : list of int or list of str
+        The label of each output; empty for regression.
+    target_mean, target_scale : float
+        How the target of a regression was standardised.
+    """
+
+    task: str
+    feature_names: list[str]
+    has_header: bool
+    categories: dict[str, list[str]]
+    standardise: bool
+    target_name: str
+    target_index: int
+    classes: list[int] | list[str] = dataclasses.field(default_factory=list)
+    target_mean: float = 0.0
+    target_scale: float = 1.0
+    _transformer: Any = dataclasses.field(default=None, repr=False, compare=False)
+
+    @classmethod
+    def fit(cls, data, rows: np.ndarray | None = None, task: str | None = None) -> "TableEncoder":
+        """Learn the encoding from a data set.
+
+        Parameters
+        ----------
+        data : fastnn.datasets.Dataset
+            All its rows are checked, and all its labels get an output.
+        rows : ndarray of int, optional
+            The training rows, from which means, scales and categories are taken; all by default.
+        task : {"classification", "regression"}, optional
+            Guessed from the target by default.
+
+        Returns
+        -------
+        TableEncoder
+            The fitted encoder.
+
+        Raises
+        ------
+        DataError
+            If a column has no values; if a text column has only one value, or more than 1000; if
+            the target is missing in some row, has only one value, or does not fit the task.
+
+        Examples
+        --------
+        >>> from fastnn.datasets import load
+        >>> iris = load("iris")
+        >>> encoder = TableEncoder.fit(iris)
+        >>> encoder.transform(iris).shape, encoder.encode_target(iris)[:3]
+        ((150, 4), array([0, 0, 0]))
+        """
+        if data.y is None:
+            raise DataError(f"{data.name}: there is no target")
+        encoder = cls(
+            task=task or guess_task(data.y),
+            feature_names=list(data.feature_names),
+            has_header=data.has_header,
+            categories={name: [] for name in _checked_text_columns(data)},
+            standardise=data.standardise,
+            target_name=data.target_name,
+            target_index=data.target_index,
+        )
+        y = encoder._known_target(data.y, data.name)
+        distinct = np.unique(y)
+        if len(distinct) == 1:
+            raise DataError(
+                f"{data.name}: target {data.target_name!r} has only one value, {distinct[0]!s}"
+            )
+        if encoder.task == "classification":
+            if len(distinct) > len(y) / 2:
+                raise DataError(
+                    f"{data.name}: target {data.target_name!r} has {len(distinct)} different "
+                    f"labels in {len(y)} rows: too many to learn"
+                )
+            encoder.classes = distinct.tolist()
+        else:
+            train = y if rows is None else y[rows]
+            encoder.target_mean = float(train.mean())
+            encoder.target_scale = float(train.std()) or 1.0
+        if encoder.standardise:
+            X = data.X if rows is None else _take_rows(data.X, rows)
+            encoder._transformer = _new_transformer(encoder._numbers, encoder.categories)
+            with np.errstate(invalid="ignore"):  # a column may be missing in all of `rows`
+                encoder._transformer.fit(encoder._arrange(X, data.name))
+            if encoder.categories:
+                one_hot = encoder._transformer.named_transformers_["text"][-1]
+                encoder.categories = {
+                    name: values.tolist()
+                    for name, values in zip(encoder.categories, one_hot.categories_, strict=True)
+                }
+        return encoder
+
+    # Features
+
+    @property
+    def n_inputs(self) -> int:
+        """The number of inputs that `transform` makes."""
+        return len(self._numbers) + sum(map(len, self.categories.values()))
+
+    @property
+    def _numbers(self) -> list:
+        """The numeric columns: by name, or by index where `_arrange` makes an array."""
+        if not self.categories:
+            return list(range(len(self.feature_names)))
+        return [name for name in self.feature_names if name not in self.categories]
+
+    @property
+    def n_outputs(self) -> int:
+        """The number of outputs a network needs: one a class, or one."""
+        return len(self.classes) or 1
+
+    def transform(self, data, rows: np.ndarray | None = None, dtype="float32") -> np.ndarray:
+        """Encode the features of a data set.
+
+        Parameters
+        ----------
+        data : fastnn.datasets.Dataset
+            Columns are found by name, or by position where one of the two tables had no header.
+            Columns that are not needed are passed over.
+        rows : ndarray of int, optional
+            Which rows; all by default.
+        dtype : {"float32", "float64"}
+            Type of the result.
+
+        Returns
+        -------
+        ndarray of shape (N, n_inputs)
+            Numeric columns first, then the categories of the text columns.
+
+        Raises
+        ------
+        DataError
+            If a column is missing, or has text where there were numbers at training, or a number
+            is too large for `dtype`.
+        """
+        X, _ = self._find(data)
+        X = self._arrange(X if rows is None else _take_rows(X, rows), data.name)
+        if self.standardise:
+            X = self._transformer.transform(X)
+        with np.errstate(over="ignore"):
+            X = np.ascontiguousarray(X, dtype=dtype)
+        if not np.isfinite(X).all():
+            raise DataError(f"{data.name}: some numbers are too large for {np.dtype(dtype)}")
+        return X
+
+    def _find(self, data) -> tuple[Any, np.ndarray | None]:
+        """Return the features in the order of training, and the target or None."""
+        names, wanted = data.feature_names, self.feature_names
+        absent = sorted(set(wanted) - set(names), key=wanted.index)
+        both_have_headers = data.has_header and self.has_header
+        # Without a header, a table with one column more than the features holds the target too.
+        by_index = data.y is None and not both_have_headers and len(names) == len(wanted) + 1
+        target = self.target_index if by_index else None
+        if not absent:
+            features = [names.index(name) for name in wanted]
+            if self.target_name in names:
+                target = names.index(self.target_name)
+        elif both_have_headers:
+            more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
+            listed = ", ".join(map(repr, absent[:3]))
+            raise DataError(f"{data.name}: there is no column {listed}{more}")
+        elif by_index or len(names) == len(wanted):
+            features = [i for i in range(len(names)) if i != target]
+        else:
+            raise DataError(
+                f"{data.name}: there are {len(names)} columns, but {len(wanted)} features are "
+                f"needed (and the target, if it is known)"
+            )
+        y = data.y
+        if y is None and target is not None:
+            y = data.X[:, target] if isinstance(data.X, np.ndarray) else data.X.iloc[:, target]
+        return _take_columns(data.X, features), None if y is None else np.asarray(y)
+
+    def _arrange(self, X, where: str):
+        """Return a DataFrame if there are text columns, else an array; check the kinds of columns.
+
+        X (N, I) has the features in the order of training.
+        """
+        if isinstance(X, np.ndarray) and not self.categories:
+            return X
+        pandas = require("pandas", "data")
+        X = pandas.DataFrame(X)
+        columns = {}
+        for i, name in enumerate(self.feature_names):
+            column = X.iloc[:, i]
+            if name in self.categories:
+                columns[name] = _as_text(column)
+            elif column.dtype.kind in "iuf":
+                columns[name] = column
+            elif column.isna().all():
+                columns[name] = column.astype("float64")
+            else:
+                example = next(value for value in column if isinstance(value, str))
+                raise DataError(
+                    f"{where}: column {name!r} has text, {example!r}, among its numbers"
+                )
+        X = pandas.DataFrame(columns)
+        return X if self.categories else X.to_numpy()
+
+    # The target
+
+    def encode_target(self, data, rows: np.ndarray | None = None) -> np.ndarray | None:
+        """Encode the target of a data set.
+
+        Parameters
+        ----------
+        data : fastnn.datasets.Dataset
+            As for `transform`.
+        rows : ndarray of int, optional
+            Which rows; all by default.
+
+        Returns
+        -------
+        ndarray of shape (N,) or None
+            Classes 0 to K - 1 (int64), or standardised values (float64). None if the data set has
+            no target, or if it is missing in all rows.
+
+        Raises
+        ------
+        DataError
+            If the target is missing in some rows, or if there is a label that was not there at
+            training.
+        """
+        _, y = self._find(data)
+        if y is None or _is_missing(y).all():
+            return None
+        y = self._known_target(y, data.name)
+        y = y if rows is None else y[rows]
+        if self.task == "regression":
+            return (y - self.target_mean) / self.target_scale
+        codes = {label: code for code, label in enumerate(self.classes)}
+        as_trained = str if isinstance(self.classes[0], str) else lambda label: label
+        distinct, inverse = np.unique(y, return_inverse=True)
+        unseen = [label for label in distinct.tolist() if as_trained(label) not in codes]
+        if unseen:
+            known = ", ".join(map(str, self.classes[:5])) + (", ..." if self.n_outputs > 5 else "")
+            raise DataError(
+                f"{data.name}: target {self.target_name!r} has the label {unseen[0]!r}, which was "
+                f"not there at training ({known})"
+            )
+        return np.array([codes[as_trained(label)] for label in distinct.tolist()])[inverse]
+
+    def decode(self, out: np.ndarray) -> np.ndarray:
+        """Turn outputs of the network into labels, or values in the unit of the target.
+
+        Parameters
+        ----------
+        out : ndarray of shape (N, n_outputs)
+            What the last layer returned.
+
+        Returns
+        -------
+        ndarray of shape (N,)
+            Labels (int64, or object for text), or values (float64).
+        """
+        if self.task == "regression":
+            return out[:, 0].astype(np.float64) * self.target_scale + self.target_mean
+        dtype = object if isinstance(self.classes[0], str) else np.int64
+        return np.array(self.classes, dtype=dtype)[out.argmax(axis=1)]
+
+    def _known_target(self, y: np.ndarray, where: str) -> np.ndarray:
+        """Return the target as labels (int64, or object for text) or as float64; none missing."""
+        where = f"{where}: target {self.target_name!r}"
+        n_missing = int(_is_missing(y).sum())
+        if n_missing:
+            raise DataError(
+                f"{where} is missing in {n_missing} of {len(y)} rows: remove these rows"
+            )
+        if self.task == "regression":
+            if y.dtype.kind not in "iuf":
+                raise DataError(f"{where} is text, {y[0]!r}, but a regression needs numbers")
+            return y.astype(np.float64)
+        if y.dtype.kind not in "iuf":
+            return np.array([str(label) for label in y], dtype=object)
+        if np.any(y != np.floor(y)):
+            broken = y[y != np.floor(y)][0]
+            raise DataError(
+                f"{where} has the value {broken}, but a classification needs whole numbers or text"
+            )
+        return y.astype(np.int64)
+
+    # Storage
+
+    def pack(self) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+        """Return all that `unpack` needs.
+
+        Returns
+        -------
+        metadata : dict of str to str
+            One entry, JSON.
+        tensors : dict of str to ndarray
+            The means and scales of the numeric columns (float64).
+
+        Examples
+        --------
+        >>> from fastnn.datasets import load
+        >>> wine = load("wine")
+        >>> encoder = TableEncoder.fit(wine)
+        >>> again = TableEncoder.unpack(*encoder.pack())
+        >>> bool((again.transform(wine) == encoder.transform(wine)).all())
+        True
+        """
+        facts = dataclasses.asdict(dataclasses.replace(self, _transformer=None))
+        del facts["_transformer"]
+        tensors = {}
+        if self._transformer is not None and "numbers" in self._transformer.named_transformers_:
+            scaler = self._transformer.named_transformers_["numbers"][0]
+            tensors = {"table.mean": scaler.mean_, "table.scale": scaler.scale_}
+        return {_KEY: json.dumps(facts)}, tensors
+
+    @classmethod
+    def unpack(
+        cls, metadata: Mapping[str, str], tensors: Mapping[str, np.ndarray]
+    ) -> "TableEncoder":
+        """Make the encoder again from what `pack` returned.
+
+        Parameters
+        ----------
+        metadata : mapping of str to str
+            May hold more than what `pack` returned.
+        tensors : mapping of str to ndarray
+            The same.
+
+        Returns
+        -------
+        TableEncoder
+            It encodes and decodes as the packed one did.
+
+        Raises
+        ------
+        ModelFileError
+            If there is no encoder in the metadata, or if it is damaged.
+        """
+        if _KEY not in metadata:
+            raise ModelFileError("the model was saved without the encoding of its data")
+        try:
+            encoder = cls(**json.loads(metadata[_KEY]))
+            if encoder.standardise:
+                encoder._restore_transformer(tensors)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            raise ModelFileError("the encoding of the data in the model is damaged") from error
+        return encoder
+
+    def _restore_transformer(self, tensors: Mapping[str, np.ndarray]) -> None:
+        """Fit new transformers to one row, which sets all but what is then put in their place.
+
+        Only public attributes are set, so this holds for other versions of scikit-learn too.
+        """
+        row = {
+            name: [self.categories[name][0] if name in self.categories else 0.0]
+            for name in self.feature_names
+        }
+        if self.categories:
+            table = require("pandas", "data").DataFrame(row)
+        else:
+            table = np.array(list(row.values())).T
+        self._transformer = _new_transformer(self._numbers, self.categories).fit(table)
+        n_numbers = len(self._numbers)
+        if n_numbers:
+            scaler = self._transformer.named_transformers_["numbers"][0]
+            mean, scale = (np.asarray(tensors[f"table.{name}"]) for name in ("mean", "scale"))
+            if mean.shape != (n_numbers,) or scale.shape != (n_numbers,):
+                raise ValueError("a mean and a scale are needed for each column")
+            scaler.mean_, scaler.scale_, scaler.var_ = mean, scale, scale**2
+
+
+def _new_transformer(numbers: list, categories: dict[str, list[str]]):
+    """Return an unfitted transformer for the columns `numbers` and the text columns.
+
+    The values of text columns are found by fitting where their lists are empty.
+    """
+    impute = require("sklearn.impute", "sklearn")
+    preprocessing = require("sklearn.preprocessing", "sklearn")
+    make_pipeline = require("sklearn.pipeline", "sklearn").make_pipeline
+    # Scaled first, so that 0 is the mean.
+    for_numbers = make_pipeline(
+        preprocessing.StandardScaler(),
+        impute.SimpleImputer(strategy="constant", fill_value=0.0, keep_empty_features=True),
+    )
+    known = [np.array(values, dtype=object) for values in categories.values()]
+    for_text = make_pipeline(
+        impute.SimpleImputer(strategy="constant", fill_value="missing", keep_empty_features=True),
+        preprocessing.OneHotEncoder(
+            categories=known if all(map(len, known)) else "auto",
+            handle_unknown="ignore",
+            sparse_output=False,
+            dtype=np.float32,
+        ),
+    )
+    parts = [("numbers", for_numbers, numbers), ("text", for_text, list(categories))]
+    return require("sklearn.compose", "sklearn").ColumnTransformer([p for p in parts if p[2]])
+
+
+def _checked_text_columns(data) -> list[str]:
+    """Return the names of the text columns; refuse columns that nothing can be learnt from.
+
+    A numeric column with one value is no error: images have many, and it does no harm.
+    """
+    if isinstance(data.X, np.ndarray):
+        return []
+    names = []
+    for name, column in data.X.items():
+        where = f"{data.name}: column {name!r}"
+        if column.isna().all():
+            raise DataError(f"{where} has no values: drop the column")
+        if column.dtype.kind in "iuf":
+            continue
+        n_distinct = column.nunique(dropna=False)
+        if n_distinct == 1:
+            raise DataError(f"{where} has only one value, {column.iloc[0]!r}: drop the column")
+        if n_distinct > MAX_CATEGORIES:
+            raise DataError(
+                f"{where} is text with {n_distinct} different values, such as "
+                f"{_odd_one(column)!r}, at most {MAX_CATEGORIES} are allowed: drop the column"
+            )
+        names.append(name)
+    return names
+
+
+def _odd_one(column) -> str:
+    """Return a value that is no number, as it is the likely reason why a column is text."""
+    pandas = require("pandas", "data")
+    known = column[column.notna()]
+    odd = known[pandas.to_numeric(known, errors="coerce").isna()]
+    return odd.iloc[0] if len(odd) else known.iloc[0]
+
+
+def _as_text(column):
+    """Return a column as text; whole numbers without a decimal point."""
+    if column.dtype.kind == "f" and np.all(column.isna() | (column == np.floor(column))):
+        text = column.map(lambda value: str(int(value)), na_action="ignore")
+    else:
+        text = column.map(str, na_action="ignore")
+    return text.astype(object)
+
+
+def _is_missing(y: np.ndarray) -> np.ndarray:
+    return y != y  # of all values, only NaN
+
+
+def _take_columns(X, indices: list[int]):
+    if indices == list(range(X.shape[1])):
+        return X
+    return X[:, indices] if isinstance(X, np.ndarray) else X.iloc[:, indices]
+
+
+def _take_rows(X, rows: np.ndarray):
+    return X[rows] if isinstance(X, np.ndarray) else X.iloc[rows]

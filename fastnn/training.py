@@ -1,0 +1,323 @@
+"""The training loop: epochs of compiled steps, and their history."""
+
+import math
+import time
+
+import numpy as np
+
+from fastnn import losses, optimizers, threads
+from fastnn.kernels import codes
+from fastnn.kernels.step import train_steps, train_steps_parallel
+from fastnn.kernels.team import launch
+from fastnn.kernels.tile import TILE_ROWS, TILE_VECTORS
+from fastnn.plan import aligned_zeros, build, lanes, pack, unpack
+from fastnn.validation import (
+    check_inputs,
+    check_integer,
+    check_number,
+    check_targets,
+    kernel_array,
+)
+
+# Kernels come back to Python this often, so that Ctrl-C, callbacks and progress bars work.
+SECONDS_PER_CALL = 0.08
+_FIRST_GUESS_FLOPS_PER_SECOND = 5e9
+
+_STATES = {codes.SGD: 0, codes.MOMENTUM: 1, codes.NESTEROV: 1, codes.RMSPROP: 1}
+"""How many state vectors a rule has, where it is not two."""
+
+
+class History:
+    """What happened in each epoch.
+
+    ``history["loss"]`` is a list with one entry for each epoch; `len(history)` is the number of
+    epochs. The names: "loss" (mean over the samples seen, with the penalty), "seconds" and
+    "samples_per_second" (training alone), and with validation data "val_loss" and "val_accuracy"
+    or "val_r2".
+    """
+
+    def __init__(self):
+        self._figures = {}
+        self._epochs = 0
+
+    def append(self, logs):
+        """Add the figures of one epoch."""
+        for name, value in logs.items():
+            self._figures.setdefault(name, []).append(value)
+        self._epochs += 1
+
+    def __getitem__(self, name):
+        return self._figures[name]
+
+    def __contains__(self, name):
+        return name in self._figures
+
+    def __len__(self):
+        return self._epochs
+
+    def keys(self):
+        """Return the names of the figures."""
+        return self._figures.keys()
+
+    def __repr__(self):
+        return f"<History of {self._epochs} epochs: {', '.join(self._figures)}>"
+
+
+class Trainer:
+    """Trains a net with compiled steps, one epoch at a time.
+
+    `Sequential.fit` is built on it. Use it directly where you need your own loop.
+
+    Parameters
+    ----------
+    net : Sequential
+    loss : str or Loss
+    optimizer : str or Optimizer
+    batch_size : int
+    alpha : float, default 0
+        Strength of the L2 penalty as scikit-learn defines it: alpha / 2 times the sum of the
+        squared weights (not biases), divided by the rows of a batch, is added to its loss.
+    n_threads : int, optional
+        The most to use; default `fastnn.get_num_threads()`.
+
+    Attributes
+    ----------
+    step_count : int
+        Updates so far.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import Affine, Sequential
+    >>> from fastnn.training import Trainer
+    >>> net = Sequential([Affine(2, 1)], seed=0)
+    >>> trainer = Trainer(net, "mse", "sgd", batch_size=2)
+    >>> trainer.set_data(np.eye(2), np.ones(2))
+    >>> data_loss, penalty = trainer.run_epoch(np.arange(2))
+    >>> trainer.sync()
+    """
+
+    def __init__(self, net, loss, optimizer, batch_size, alpha=0.0, n_threads=None):
+        self._net = net
+        self.loss = losses.get(loss)
+        self._optimizer = optimizers.get(optimizer)
+        self._hyperparameters = self._optimizer.hyperparameters
+        self.batch_size = check_integer("batch_size", batch_size, 1)
+        self.alpha = check_number("alpha", alpha)
+        self.n_threads = threads.check_num_threads(n_threads)
+        if self.loss.takes_logits:
+            net.check_ends_in_logits(self.loss)
+        self.step_count = 0
+        self._capacity = 0
+        self._x = None
+        self._steps_per_call = None
+        plan = build(net.layers, net.n_inputs, net.dtype, 1, packed=True)
+        n_states = _STATES.get(self._optimizer.rule, 2)
+        self._params = aligned_zeros(plan.n_params, net.dtype)
+        self._transposed = aligned_zeros(plan.n_transposed, net.dtype)
+        self._states = [
+            aligned_zeros(plan.n_params if k < n_states else 0, net.dtype) for k in range(2)
+        ]
+        self._packed_plan = plan
+        self.pull()
+
+    @property
+    def learning_rate(self):
+        """The optimizer's learning rate; may be changed between epochs."""
+        return float(self._hyperparameters[codes.LEARNING_RATE])
+
+    @learning_rate.setter
+    def learning_rate(self, value):
+        self._hyperparameters[codes.LEARNING_RATE] = check_number("learning_rate", value)
+
+    def pull(self):
+        """Read the net's parameters again, after something else changed them."""
+        pack(self._packed_plan, self._net.weights(), self._params, self._transposed)
+
+    def sync(self):
+        """Write the trained parameters back to the net."""
+        unpack(self._packed_plan, self._params, self._net.weights())
+
+    def set_data(self, X, y):
+        """Set what the next epochs train on.
+
+        Parameters
+        ----------
+        X : array_like (N, I)
+        y : array_like
+            (N,) integer classes, (N, O) rows of targets, or (N,) for one output.
+
+        Raises
+        ------
+        ValueError
+            If shapes or values do not suit the net and the loss.
+        """
+        net = self._net
+        x = check_inputs(X, net.dtype, net.n_inputs)
+        if len(x) == 0:
+            raise ValueError("X must have at least 1 row, got 0")
+        labels, targets = check_targets(y, self.loss, len(x), net.n_outputs, net.dtype)
+        self._x, self._labels, self._targets = x, labels, targets
+        self._make_workspace(min(self.batch_size, len(x)))
+
+    def _make_workspace(self, rows):
+        if rows == self._capacity:
+            return
+        dtype = self._net.dtype
+        self._plan = build(self._net.layers, self._net.n_inputs, dtype, rows, packed=True)
+        self._capacity = rows
+        self._acts = aligned_zeros(self._plan.n_acts, dtype)
+        self._deltas = aligned_zeros(self._plan.n_deltas, dtype)
+        self._row_loss = np.zeros(rows)
+        self._penalty = np.zeros(len(self._plan.tasks))
+        flops = self._plan.flops * rows
+        self._n_active = threads.worthwhile(flops, self.n_threads)
+        tile = TILE_ROWS * TILE_VECTORS * lanes(dtype)
+        self._scratch = aligned_zeros(self.n_threads * tile, dtype)
+        if self._steps_per_call is None:
+            guess = SECONDS_PER_CALL * _FIRST_GUESS_FLOPS_PER_SECOND / max(flops, 1)
+            self._steps_per_call = max(1, int(guess))
+
+    def run_epoch(self, order, on_progress=None):
+        """Train once through the samples named by `order`, in batches.
+
+        Parameters
+        ----------
+        order : array_like (M,) of int
+            Samples in the order of training. The last batch may be smaller.
+        on_progress : callable, optional
+            Called about ten times a second with (samples_done, mean_loss).
+
+        Returns
+        -------
+        data_loss : float
+            Mean loss of the samples, each at the time it was trained on.
+        penalty : float
+            Mean over the samples of the penalty of their batch.
+        """
+        if self._x is None:
+            raise RuntimeError("run_epoch needs set_data before it")
+        order = kernel_array(order, np.int64)
+        n = len(order)
+        if n == 0 or order.ndim != 1 or order.min() < 0 or order.max() >= len(self._x):
+            raise ValueError(
+                f"order must be a vector of integers from 0 to {len(self._x) - 1}, got {order!r}"
+            )
+        self._row_loss[:] = 0
+        self._penalty[:] = 0
+        n_steps = -(-n // self._capacity)
+        step = 0
+        while step < n_steps:
+            end = min(step + self._steps_per_call, n_steps)
+            began = time.perf_counter()
+            self._run_steps(order, step, end)
+            self._adapt(end - step, time.perf_counter() - began)
+            step = end
+            if on_progress is not None:
+                done = min(step * self._capacity, n)
+                on_progress(done, float(self._row_loss.sum()) / done)
+        penalty = 0.5 * self.alpha * float(self._penalty.sum()) / n
+        return float(self._row_loss.sum()) / n, penalty
+
+    def _run_steps(self, order, first, last):
+        loss_scale, gradient_scale = self.loss.scales(self._net.n_outputs)
+        launch(
+            train_steps,
+            train_steps_parallel,
+            self._n_active,
+            self._plan.operations,
+            self._plan.tasks,
+            self._plan.cost_before,
+            self._params,
+            *self._states,
+            self._transposed,
+            self._acts,
+            self._deltas,
+            self._scratch,
+            self._x,
+            self._labels,
+            self._targets,
+            order,
+            self._capacity,
+            first,
+            last,
+            self._optimizer.rule,
+            self._hyperparameters,
+            self.step_count,
+            self.alpha,
+            self.loss.code(len(self._labels) > 0),
+            loss_scale,
+            gradient_scale,
+            self._row_loss,
+            self._penalty,
+        )
+        self.step_count += last - first
+
+    def _adapt(self, steps, seconds):
+        """Choose how many steps the next call makes, so that it takes SECONDS_PER_CALL."""
+        wanted = steps * SECONDS_PER_CALL / max(seconds, 1e-6)
+        # Grow by at most four times a call: the first one may have been slowed by compilation.
+        self._steps_per_call = max(1, int(min(wanted, 4 * self._steps_per_call)))
+
+
+def run_epochs(trainer, net, n_samples, epochs, shuffle_rng, validate, callbacks):
+    """Train for some epochs; return the history.
+
+    Parameters
+    ----------
+    trainer : Trainer
+        With its data set.
+    net : Sequential
+    n_samples, epochs : int
+    shuffle_rng : numpy.random.Generator or None
+        None keeps the samples in their order.
+    validate : callable or None
+        Returns a dict of figures at the end of an epoch.
+    callbacks : sequence of Callback
+    """
+    history = History()
+    batch_size = min(trainer.batch_size, n_samples)
+    info = {
+        "epochs": epochs,
+        "n_samples": n_samples,
+        "batch_size": batch_size,
+        "n_threads": trainer.n_threads,
+        "steps_per_epoch": -(-n_samples // batch_size),
+    }
+    order = np.arange(n_samples)
+    for callback in callbacks:
+        callback.on_fit_begin(net, info)
+    try:
+        for epoch in range(epochs):
+
+            def on_progress(samples_done, mean_loss, epoch=epoch):
+                for callback in callbacks:
+                    callback.on_progress(epoch, samples_done, mean_loss)
+
+            began = time.perf_counter()
+            if shuffle_rng is not None:
+                order = shuffle_rng.permutation(n_samples)
+            data_loss, penalty = trainer.run_epoch(order, on_progress if callbacks else None)
+            seconds = time.perf_counter() - began
+            logs = {
+                "loss": data_loss + penalty,
+                "seconds": seconds,
+                "samples_per_second": n_samples / seconds,
+            }
+            if validate is not None or callbacks:
+                trainer.sync()
+            if validate is not None:
+                logs.update(validate())
+            history.append(logs)
+            stop = False
+            for callback in callbacks:
+                stop = bool(callback.on_epoch_end(epoch, logs)) or stop
+            if callbacks:
+                trainer.pull()  # a callback may have changed the parameters
+            if math.isnan(logs["loss"]) or stop:
+                break
+    finally:
+        trainer.sync()
+        for callback in callbacks:
+            callback.on_fit_end(history)
+    return history

@@ -1,0 +1,145 @@
+"""Checks of what users give, before any kernel sees it, and the one place that converts arrays.
+
+Kernels get arrays of one kind only: native, aligned, C-contiguous and writable, so that Numba
+compiles them once for each dtype.
+"""
+
+import numbers
+
+import numpy as np
+
+_ROWS_AT_ONCE = 4096
+
+
+class _WritableAlias:
+    """The array interface of a read-only array, without the mark.
+
+    Numba takes a read-only array for another type and would compile every kernel again. Kernels
+    do not write to their inputs.
+    """
+
+    def __init__(self, array):
+        address, _ = array.__array_interface__["data"]
+        self.__array_interface__ = {**array.__array_interface__, "data": (address, False)}
+        self.owner = array  # keeps the memory alive
+
+
+def kernel_array(array, dtype):
+    """Return `array` as kernels take it: no copy where it is of that kind already.
+
+    Parameters
+    ----------
+    array : array_like
+    dtype : numpy.dtype or None
+        None keeps the array's own.
+    """
+    array = np.require(array, dtype=dtype, requirements=["C", "A"])
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    if not array.flags.writeable:
+        array = np.asarray(_WritableAlias(array)) if array.size else array.copy()
+    return array
+
+
+def check_finite(name, array):
+    """Raise ValueError if the array holds a NaN or an infinity: name the first place."""
+    for start in range(0, len(array), _ROWS_AT_ONCE):  # a mask of everything would be large
+        finite = np.isfinite(array[start : start + _ROWS_AT_ONCE])
+        if not finite.all():
+            place = np.argwhere(~finite)[0]
+            value = array[start : start + _ROWS_AT_ONCE][tuple(place)]
+            where = ", ".join(str(int(k)) for k in (place[0] + start, *place[1:]))
+            raise ValueError(f"{name} must be finite, got {value} at {name}[{where}]")
+
+
+def check_inputs(x, dtype, n_inputs, name="X", finite=True):
+    """Return a net's input as a kernel array (N, I).
+
+    Raises
+    ------
+    ValueError
+        If it is not a table of numbers with `n_inputs` columns and, where asked, finite.
+    """
+    array = np.asarray(x)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must be numeric, got dtype {array.dtype}")
+    if array.ndim != 2:
+        hint = f"; reshape it to (1, {array.size})" if array.ndim == 1 else ""
+        raise ValueError(f"{name} must have 2 dimensions (rows, columns), got {array.ndim}{hint}")
+    if array.shape[1] != n_inputs:
+        raise ValueError(f"{name} must have {n_inputs} columns, got {array.shape[1]}")
+    array = kernel_array(array, dtype)
+    if finite:
+        check_finite(name, array)
+    return array
+
+
+def check_targets(y, loss, n_rows, n_outputs, dtype, name="y"):
+    """Return targets as kernels take them: (labels (N,) int64, targets (N, O)), one of them empty.
+
+    Raises
+    ------
+    ValueError
+        If their shape or values do not suit the loss.
+    """
+    y = np.asarray(y)
+    if y.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must be numeric, got dtype {y.dtype}: encode labels as 0..C-1")
+    if y.ndim not in (1, 2) or len(y) != n_rows:
+        raise ValueError(f"{name} must have {n_rows} rows as X has, got shape {y.shape}")
+    no_labels, no_targets = np.empty(0, np.int64), np.empty((0, n_outputs), dtype)
+    if loss.name == "softmax_cross_entropy" and y.ndim == 1:
+        return kernel_array(_class_labels(y, n_outputs, name), np.int64), no_targets
+    targets = y[:, None] if y.ndim == 1 else y
+    if targets.shape[1] != n_outputs:
+        raise ValueError(f"{name} must have {n_outputs} columns, got {targets.shape[1]}")
+    targets = kernel_array(targets, dtype)
+    check_finite(name, targets)
+    if loss.takes_logits and len(targets):
+        low, high = targets.min(), targets.max()
+        if low < 0 or high > 1:
+            raise ValueError(
+                f"{name} must lie in [0, 1] for {loss.name}, got values from {low:g} to {high:g}"
+            )
+    return no_labels, targets
+
+
+def _class_labels(y, n_classes, name):
+    if y.dtype.kind == "f":
+        check_finite(name, y)
+        if (y != np.floor(y)).any():
+            raise ValueError(f"{name} must hold integer classes, got {y[y != np.floor(y)][0]:g}")
+    labels = y.astype(np.int64)
+    if len(labels) and not 0 <= labels.min() <= labels.max() < n_classes:
+        wrong = labels.max() if labels.max() >= n_classes else labels.min()
+        raise ValueError(
+            f"{name} must hold classes from 0 to {n_classes - 1} for {n_classes} outputs, "
+            f"got {wrong}"
+        )
+    return labels
+
+
+def check_integer(name, value, least):
+    """Return an integer argument that is at least `least`, or raise ValueError."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+        raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
+    return int(value)
+
+
+def check_number(name, value, least=0.0):
+    """Return a finite number argument that is at least `least`, or raise ValueError."""
+    valid = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not valid or not np.isfinite(value) or value < least:
+        raise ValueError(f"{name} must be a finite number >= {least:g}, got {value!r}")
+    return float(value)
+
+
+def check_dtype(dtype):
+    """Return float32 or float64 as a numpy.dtype, or raise ValueError."""
+    try:
+        result = np.dtype(dtype)
+    except TypeError:
+        result = None
+    if result not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
+    return result

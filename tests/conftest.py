@@ -1,0 +1,22 @@
+"""Settings shared by all tests: nothing here depends on the machine, the clock or chance."""
+
+import os
+
+import hypothesis
+import numpy as np
+import pytest
+
+# Figures go to files; a test machine has no screen.
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+# The same examples every time, and no time limit on one: the first call of a kernel compiles it.
+hypothesis.settings.register_profile(
+    "deterministic", derandomize=True, deadline=None, database=None, print_blob=False
+)
+hypothesis.settings.load_profile("deterministic")
+
+
+@pytest.fixture
+def rng():
+    """Return a seeded source of random numbers."""
+    return np.random.default_rng(20260101)

@@ -1,0 +1,160 @@
+"""The house: a file imports only from floors below its own, or from a neighbour named here.
+
+Imports are read from the source, so those inside functions and under ``TYPE_CHECKING`` count.
+"""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import fastnn
+
+PACKAGE = Path(__file__).parent.parent / "fastnn"
+
+# Where each module lives. All of kernels/ is floor 1. Two may import each other's neighbours
+# only as NEIGHBOURS says. A new file must be added here: that is the moment to choose its floor.
+FLOORS = {
+    0: {"_jit", "errors", "threads"},
+    1: {"kernels.*"},
+    2: {"initializers", "layers", "linalg", "losses", "optimizers", "plan", "validation"},
+    3: {"callbacks", "inspection", "network", "storage", "training"},
+    4: {"cli", "datasets", "estimators", "ladder_report", "tables"},
+}
+
+# Imports within a floor: module -> neighbours it may use. Kernels may use one another freely, as
+# long as there is no cycle.
+NEIGHBOURS = {
+    "layers": {"initializers"},
+    "plan": {"layers", "losses"},
+    "training": {"callbacks"},
+    "network": {"callbacks", "storage", "training"},
+    "storage": {"network"},
+    "cli": {"datasets", "estimators", "ladder_report", "tables"},
+    "datasets": {"tables"},
+}
+
+
+def module_name(path):
+    """``fastnn/kernels/tile.py`` -> ``kernels.tile``; the package itself is ``""``."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def floor_of(module):
+    for floor, names in FLOORS.items():
+        if module in names or f"{module.partition('.')[0]}.*" in names:
+            return floor
+    return None
+
+
+def imported_names(module, tree):
+    """Yield the full dotted names that a file imports, absolute, from wherever in the file."""
+    is_package = MODULES[module].name == "__init__.py"
+    here = ["fastnn", *module.split(".")] if module else ["fastnn"]
+    package = here if is_package else here[:-1]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            base = [*base, *(node.module.split(".") if node.module else [])]
+            yield from (".".join([*base, alias.name]) for alias in node.names)
+        elif (
+            isinstance(node, ast.Call)
+            and ast.unparse(node.func).rpartition(".")[2] in {"import_module", "__import__"}
+            and node.args
+            and isinstance(node.args[0], ast.Constant)
+        ):
+            yield node.args[0].value
+
+
+def internal_imports(module):
+    """Return the modules of this package that a file imports."""
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    found = set()
+    for name in imported_names(module, tree):
+        root, _, inner = name.partition(".")
+        if root != "fastnn" or inner == "__version__":
+            continue
+        # A public name taken from the package is an import of the module that holds it.
+        inner = fastnn._HOMES.get(inner, inner)
+        while inner not in MODULES:  # strip what is imported from the module
+            inner = inner.rpartition(".")[0]
+        found.add(inner)
+    return found
+
+
+def find_cycle(graph):
+    """Return a list of modules that import each other in a ring, or an empty list."""
+    done = set()
+
+    def visit(module, trail):
+        if module in trail:
+            return [*trail[trail.index(module) :], module]
+        if module in done:
+            return []
+        for target in sorted(graph[module]):
+            if ring := visit(target, [*trail, module]):
+                return ring
+        done.add(module)
+        return []
+
+    for module in sorted(graph):
+        if ring := visit(module, []):
+            return ring
+    return []
+
+
+def test_every_file_has_its_floor():
+    homeless = [module for module in MODULES if module and floor_of(module) is None]
+    assert not homeless, f"add to FLOORS in {Path(__file__).name}: {homeless}"
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module])
+def test_a_file_imports_only_from_below_or_from_a_named_neighbour(module):
+    floor = floor_of(module)
+    wrong = []
+    for target in internal_imports(module):
+        below = target and floor_of(target) < floor
+        kernels = module.startswith("kernels.") and target.startswith("kernels.")
+        if not (below or kernels or target in NEIGHBOURS.get(module, ())):
+            wrong.append(target or "fastnn (the package itself)")
+    assert not wrong, f"{module} (floor {floor}) may not import {wrong}"
+
+
+def test_the_package_itself_imports_none_of_its_modules():
+    # They are loaded by name, lazily: see the tests of the import.
+    assert internal_imports("") == set()
+
+
+def test_no_kernels_import_each_other_in_a_ring():
+    graph = {
+        module: {target for target in internal_imports(module) if target.startswith("kernels.")}
+        for module in MODULES
+        if module.startswith("kernels.")
+    }
+    assert find_cycle(graph) == []
+
+
+def test_neighbours_are_named_only_where_they_are_used_and_share_a_floor():
+    for module, targets in NEIGHBOURS.items():
+        assert module in MODULES
+        assert targets <= internal_imports(module), f"{module} does not import all of {targets}"
+        assert {floor_of(target) for target in targets} == {floor_of(module)}
+
+
+def test_the_checks_see_hidden_imports_and_rings():
+    source = (
+        "from typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n    from fastnn.network import Sequential\n"
+        "def f():\n    from . import cli\n    import importlib\n"
+        "    importlib.import_module('fastnn.estimators')\n"
+    )
+    names = set(imported_names("errors", ast.parse(source)))
+    assert {"fastnn.network.Sequential", "fastnn.cli", "fastnn.estimators"} <= names
+    assert find_cycle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert find_cycle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []

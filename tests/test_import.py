@@ -1,0 +1,142 @@
+"""What importing the package costs, and what it says where an extra is missing.
+
+Each test runs in a fresh interpreter: what this one has loaded must not count.
+"""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+import fastnn
+from fastnn import errors
+
+# Import name -> the extra that installs it.
+EXTRAS = {
+    "sklearn": "sklearn",
+    "matplotlib": "plot",
+    "pandas": "data",
+    "pyarrow": "data",
+    "typer": "cli",
+    "rich": "cli",
+}
+
+# Put before a script: the listed packages cannot be imported, as if they were not installed.
+BLOCKER = """
+import sys
+class Blocker:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name.partition(".")[0] in {blocked!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Blocker)
+"""
+
+
+def python(script, blocked=(), expect=0):
+    """Run a script in a fresh interpreter, warnings as errors; return what it prints."""
+    script = BLOCKER.format(blocked=set(blocked)) + script
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        check=False,
+    )
+    assert done.returncode == expect, done.stderr
+    return done.stdout if expect == 0 else done.stderr
+
+
+def test_importing_the_package_loads_nothing_but_itself():
+    script = "import fastnn; print(sorted(m for m in sys.modules if m.startswith('fastnn')))"
+    assert python(script) == "['fastnn']\n"
+    heavy = {"numpy", "numba", "safetensors", *EXTRAS}
+    assert python(f"import fastnn; print({heavy} & set(sys.modules))") == "set()\n"
+
+
+def test_the_layer_library_loads_no_extra_compiles_nothing_and_starts_no_thread():
+    script = f"""
+import os, threading
+import numpy, numba
+from numba.core import event
+def n_threads():
+    tasks = "/proc/self/task"  # Linux: also the threads that Python did not start
+    return len(os.listdir(tasks)) if os.path.isdir(tasks) else threading.active_count()
+before = n_threads()
+with event.install_recorder("numba:compile") as recorder:
+    import fastnn
+    for name in fastnn.__all__:
+        if fastnn._HOMES[name] != "estimators":
+            getattr(fastnn, name)
+from numba.np.ufunc import parallel
+assert not recorder.buffer, recorder.buffer[0]
+assert not parallel._is_initialized, "a threading layer was chosen"
+assert n_threads() == before, "threads were started"
+print({set(EXTRAS)} & set(sys.modules))
+"""
+    assert python(script) == "set()\n"
+
+
+def test_the_layer_library_works_without_any_extra():
+    script = """
+import fastnn
+for name in fastnn.__all__:
+    if fastnn._HOMES[name] != "estimators":
+        getattr(fastnn, name)
+net = fastnn.Sequential([fastnn.Affine(2, 3), fastnn.ReLU(), fastnn.Affine(3, 1)], seed=0)
+print(net.predict([[0.0, 1.0]]).shape)
+"""
+    assert python(script, blocked=EXTRAS) == "(1, 1)\n"
+
+
+def test_the_estimators_load_no_extra_but_scikit_learn():
+    script = f"import fastnn; fastnn.MLPClassifier(); print({set(EXTRAS)} & set(sys.modules))"
+    assert python(script) == "{'sklearn'}\n"
+
+
+@pytest.mark.parametrize("name", ["MLPClassifier", "MLPRegressor"])
+def test_the_estimators_name_the_command_that_installs_scikit_learn(name):
+    said = python(f"import fastnn; fastnn.{name}()", blocked=["sklearn"], expect=1)
+    line = "scikit-learn is needed for this: pip install 'fastnn[sklearn]'"
+    assert said.endswith(f"fastnn.errors.MissingExtraError: {line}\n")
+
+
+@pytest.mark.parametrize("package", ["typer", "rich"])
+def test_the_command_line_names_the_command_that_installs_it_in_one_line(package):
+    said = python("from fastnn.cli import main; main()", blocked=[package], expect=1)
+    assert said == f"{package} is needed for this: pip install 'fastnn[cli]'\n"
+
+
+def test_every_public_name_resolves_and_is_listed():
+    for name in fastnn.__all__:
+        assert getattr(fastnn, name).__name__ == name
+        assert name in dir(fastnn)
+    assert fastnn.__version__
+
+
+def test_a_wrong_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'fastnn' has no attribute 'Transformer'"):
+        fastnn.Transformer  # noqa: B018
+
+
+def test_a_missing_extra_is_an_import_error_that_names_the_command():
+    with pytest.raises(errors.MissingExtraError) as caught:
+        errors.require("no_such_package.part", "plot")
+    assert str(caught.value) == "no_such_package is needed for this: pip install 'fastnn[plot]'"
+    assert isinstance(caught.value, ImportError)
+
+
+def test_an_extra_that_is_there_is_imported():
+    assert errors.require("json.decoder", "cli").JSONDecoder
+
+
+def test_an_import_error_inside_an_installed_extra_is_not_taken_for_a_missing_one(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "broken_extra.py").write_text("import no_such_package\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="no_such_package") as caught:
+        errors.require("broken_extra", "cli")
+    assert not isinstance(caught.value, errors.MissingExtraError)
