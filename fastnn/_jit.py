@@ -12,6 +12,9 @@ from pathlib import Path
 
 import llvmlite
 import numba
+from numba import types
+from numba.core import sigutils
+from numba.core.ccallback import CFunc
 
 FASTMATH = frozenset({"contract"})
 """The relaxations allowed in kernels: a*b + c may become one FMA. NaN and Inf stay visible."""
@@ -45,14 +48,18 @@ def _warn_no_cache(reason):
 
 def _compiled(function, **options):
     dispatcher = numba.njit(error_model="numpy", **options)(function)
+    _enable_caching(dispatcher)
+    return dispatcher
+
+
+def _enable_caching(compiled):
     try:
-        dispatcher.enable_caching()
+        compiled.enable_caching()
     except RuntimeError as error:  # Numba found no writable folder
         _warn_no_cache(str(error))
     else:
-        index = dispatcher._cache._cache_file
+        index = compiled._cache._cache_file
         index._source_stamp = (index._source_stamp, source_stamp())
-    return dispatcher
 
 
 def kernel(function):
@@ -76,23 +83,38 @@ def parallel_kernel(function):
     return _compiled(function, nogil=True, parallel=True, fastmath=set(FASTMATH))
 
 
-def inner(function):
-    """Compile a function that only other kernels call: no Python wrapper, inlined by LLVM.
+def member(function):
+    """Compile a function (thread, n_threads, sync, job) for a team; return its address.
 
-    Not cached by itself: its code ends up inside each kernel that calls it.
+    The arguments are int64 (`fastnn.kernels.team`). Compiled at once, cached on disk.
+
+    Returns
+    -------
+    int
     """
-    return numba.njit(
-        error_model="numpy",
-        nogil=True,
-        fastmath=set(FASTMATH),
-        no_cpython_wrapper=True,
-        no_cfunc_wrapper=True,
-        forceinline=True,
-    )(function)
+    signature = types.void(*[types.int64] * 4)
+    options = {"error_model": "numpy", "nogil": True, "fastmath": set(FASTMATH)}
+    compiled = CFunc(function, sigutils.normalize_signature(signature), {}, options)
+    _enable_caching(compiled)
+    compiled.compile()
+    _keep_alive.append(compiled)
+    return compiled.address
+
+
+_keep_alive = []
+
+
+def inner(function):
+    """Compile a short function that only other kernels call: its code is pasted into theirs."""
+    return numba.njit(inline="always", error_model="numpy", fastmath=set(FASTMATH))(function)
 
 
 def routine(function):
-    """Compile a function that only other kernels call and that is too long to inline."""
+    """Compile a function that only other kernels call, too long to be pasted into each.
+
+    Not cached by itself: it is linked into each kernel that calls it, and optimised again there,
+    so routines that call routines cost compile time.
+    """
     return numba.njit(
         error_model="numpy",
         nogil=True,

@@ -32,6 +32,7 @@ from fastnn.layers import Affine, Identity, ReLU, Sigmoid, Tanh
 from fastnn.losses import BinaryCrossEntropy, SoftmaxCrossEntropy, SquaredError
 from fastnn.network import Sequential
 from fastnn.optimizers import SGD, Adam
+from fastnn.threads import get_num_threads
 from fastnn.training import Trainer
 
 _HIDDEN_LAYERS = {"identity": Identity, "logistic": Sigmoid, "tanh": Tanh, "relu": ReLU}
@@ -167,10 +168,10 @@ class BaseMLP(BaseEstimator):
 
     def _build_net(self, coefs, intercepts):
         """Make the net of these weights; coefs_ and intercepts_ become views of its parameters."""
-        layers = [Affine(*coefs[0].shape)]
+        layers = [Affine(*coefs[0].shape, init="zeros")]
         for w in coefs[1:]:
-            layers += [_HIDDEN_LAYERS[self.activation](), Affine(*w.shape)]
-        self._net = Sequential(layers, seed=0, dtype=coefs[0].dtype)
+            layers += [_HIDDEN_LAYERS[self.activation](), Affine(*w.shape, init="zeros")]
+        self._net = Sequential(layers, dtype=coefs[0].dtype)
         affine = self._net.layers[::2]
         for layer, w, b in zip(affine, coefs, intercepts, strict=True):
             layer.params["w"][...] = w
@@ -187,6 +188,14 @@ class BaseMLP(BaseEstimator):
         if len(arrays) != len(known) or not all(map(operator.is_, arrays, known)):
             self._build_net(self.coefs_, self.intercepts_)
         return self._net
+
+    def _most_threads(self):
+        # Not an error if there are fewer: the model may have come from a larger machine.
+        return None if self.n_threads is None else min(self.n_threads, get_num_threads())
+
+    def _outputs(self, X):
+        """Return the net's output (N, O) for a validated X, before the output activation."""
+        return self._current_net().predict(X, n_threads=self._most_threads())
 
     def _validate(self, X, reset=False, **options):
         """Check X, and y if it is among the options; X becomes of the model's dtype, and dense."""
@@ -284,7 +293,7 @@ class BaseMLP(BaseEstimator):
             # A batch never has more rows than the data, so there is no need to clip this.
             batch_size=_AUTO_BATCH_SIZE if self.batch_size == "auto" else self.batch_size,
             alpha=self.alpha,
-            n_threads=self.n_threads,
+            n_threads=self._most_threads(),
         )
 
     def _train(self, X, y, rng, incremental):
@@ -310,7 +319,8 @@ class BaseMLP(BaseEstimator):
             trainer = self._make_trainer()
         else:
             trainer.pull()  # the weights may have been edited since the last call
-        trainer.set_data(X, self._targets(y))
+        targets = self._targets(y)
+        trainer.set_data(X, targets)
         # scikit-learn's squared error is a mean over the outputs too (its gradient is not).
         scale = 1 / self.n_outputs_ if self.out_activation_ == "identity" else 1.0
 
@@ -349,7 +359,9 @@ class BaseMLP(BaseEstimator):
         trainer.sync()
         if self.early_stopping:
             self._net.params[:] = self._best_params
-        self._trainer = trainer  # partial_fit goes on with its optimizer
+        # partial_fit goes on with this optimizer; the data should not live as long as the model.
+        trainer.set_data(X[:1].copy(), targets[:1].copy())
+        self._trainer = trainer
         if warning is not None:  # last, for a caller who turns warnings into errors
             warnings.warn(warning, stacklevel=_CALLER)
 

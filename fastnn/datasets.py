@@ -23,7 +23,7 @@ import numpy as np
 from fastnn.errors import DataError, require
 from fastnn.tables import guess_task
 
-__all__ = ["BUNDLED", "Dataset", "UnknownColumnError", "load"]
+__all__ = ["BUNDLED", "Dataset", "UnknownColumnError", "load", "source_name"]
 
 BUNDLED = MappingProxyType(
     {
@@ -106,6 +106,21 @@ class Dataset:
     def task(self) -> str | None:
         """``"classification"`` or ``"regression"``, guessed from the target; None without one."""
         return None if self.y is None else guess_task(self.y)
+
+
+def source_name(source: str | Path) -> str:
+    """Return the name of a data set: that of its file or folder, without suffixes.
+
+    Examples
+    --------
+    >>> source_name("data/adult.csv.gz"), source_name("iris")
+    ('adult', 'iris')
+    """
+    path = Path(source)
+    if path.is_dir():
+        return path.absolute().name
+    name = path.name.removesuffix(".gz")
+    return name.rpartition(".")[0] or name
 
 
 def load(
@@ -242,7 +257,7 @@ def _from_table(
     if not cleaned:
         raise DataError(f"{path}: there is no column besides the target {columns[target_index]!r}")
     return Dataset(
-        name=path.name.removesuffix(".gz").rpartition(".")[0],
+        name=source_name(path),
         X=require("pandas", "data").DataFrame(cleaned),
         y=y,
         feature_names=list(cleaned),
@@ -416,7 +431,7 @@ def _load_npz(path: Path) -> Dataset:
     if y is not None:
         y = _array_target(y, len(X), path)
     return Dataset(
-        name=path.stem,
+        name=source_name(path),
         X=X,
         y=y,
         feature_names=[f"column_{i}" for i in range(X.shape[1])],
@@ -475,7 +490,7 @@ def _load_idx_pair(folder: Path, part: str) -> Dataset | None:
     if labels_path is not None:
         y = _array_target(_read_idx(labels_path).astype(np.int64), len(X), labels_path)
     return Dataset(
-        name=folder.absolute().name,
+        name=source_name(folder),
         X=X,
         y=y,
         feature_names=[f"pixel_{i}" for i in range(X.shape[1])],

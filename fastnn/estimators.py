@@ -85,8 +85,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     max_fun : int, default=15000
         Belongs to ``'lbfgs'``; has no effect.
     n_threads : int or None, default=None
-        Threads to train with; None leaves it to :func:`fastnn.set_num_threads`. The result does
-        not depend on it.
+        The most threads to use; None leaves it to :func:`fastnn.set_num_threads`. The result
+        does not depend on it.
     dtype : {'auto', 'float32', 'float64'}, default='auto'
         Precision of the model. ``'auto'`` is float32 for float32 `X` and float64 for all else, as
         in scikit-learn; ``'float32'`` is the faster choice.
@@ -134,6 +134,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
       a row's loss never exceeds 36 (float64) or 16 (float32); here it is the true one. Only
       `loss_curve_` and what is derived from it can differ, and only where a net is that
       wrong, as in the first epochs on data that is not scaled.
+    - `partial_fit` after unpickling goes on from the weights, but with a new optimizer.
     - A warm start with early stopping never ends with weights worse than the best ones before.
 
     Examples
@@ -253,7 +254,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return "softmax" if self._label_binarizer.y_type_ == "multiclass" else "logistic"
 
     def _probabilities(self, X):
-        out = self._current_net().predict(X)
+        out = self._outputs(X)
         if self.out_activation_ == "logistic":
             return expit(out, out=out)
         out -= out.max(axis=1, keepdims=True)
@@ -407,5 +408,5 @@ n_features_in_, feature_names_in_, n_iter_, n_layers_, n_outputs_
         return "identity"
 
     def _predict(self, X):
-        out = self._current_net().predict(X)
+        out = self._outputs(X)
         return out.ravel() if self.n_outputs_ == 1 else out

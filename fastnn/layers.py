@@ -19,14 +19,18 @@ class Layer:
 
     Attributes
     ----------
-    kind : int
-        Kind of operation in a plan (`fastnn.kernels.codes`).
+    kind, activation : int
+        Kind of operation in a plan, and the function it applies (`fastnn.kernels.codes`).
+    slope : float
+        Of that function for negative input.
     params, grads : dict of str to ndarray
         Parameters, and after `backward` the gradients with respect to them; empty for a layer
         that has none.
     """
 
     kind = codes.ACTIVATION
+    activation = codes.IDENTITY
+    slope = 0.0
 
     def __init__(self):
         self.grads = {}
@@ -211,9 +215,6 @@ class Affine(Layer):
 
 class _Activation(Layer):
     """Base of the layers that apply a function to each row or element."""
-
-    activation = codes.IDENTITY
-    slope = 0.0
 
     def __init__(self):
         super().__init__()

@@ -5,7 +5,8 @@ import numpy as np
 from fastnn import threads
 from fastnn.kernels.activations import activate
 from fastnn.kernels.codes import ACTIVATION_CODES
-from fastnn.kernels.matmul import matmul_rows, matmul_rows_parallel
+from fastnn.kernels.matmul import MATMUL_JOB, matmul_member
+from fastnn.kernels.memory import make_job
 from fastnn.kernels.team import launch
 from fastnn.kernels.tile import TILE_ROWS, TILE_VECTORS
 from fastnn.plan import aligned_zeros, lanes, round_up
@@ -95,20 +96,27 @@ def matmul(a, b, out=None, bias=None, activation=None, n_threads=None):
     a, a_transposed = _by_rows(a, dtype)
     b, b_transposed = _by_rows(b, dtype)
     n_threads = threads.worthwhile(2.0 * m * n * n_k, n_threads)
-    launch(
-        matmul_rows,
-        matmul_rows_parallel,
-        n_threads,
-        a,
-        a_transposed,
-        b,
-        b_transposed,
-        padded_bias,
-        aligned_zeros(n_k * round_up(n, lanes(dtype)), dtype),
-        aligned_zeros(TILE_ROWS * n_k, dtype),
-        aligned_zeros(n_threads * TILE_ROWS * panel, dtype),
-        out,
+    tile = TILE_ROWS * panel
+    packed = aligned_zeros(n_k * round_up(n, lanes(dtype)), dtype)
+    edge = aligned_zeros(TILE_ROWS * n_k, dtype)
+    scratch = aligned_zeros(n_threads * tile, dtype)
+    job = make_job(
+        MATMUL_JOB,
+        a=a,
+        b=b,
+        bias=padded_bias,
+        out=out,
+        m=m,
+        n=n,
+        k=n_k,
+        a_transposed=a_transposed,
+        b_transposed=b_transposed,
+        packed=packed,
+        edge=edge,
+        scratch=scratch,
+        scratch_size=tile,
     )
+    launch(matmul_member(dtype), job, n_threads)
     if activation is not None:
         activate(ACTIVATION_CODES[activation], 0.01, out)
     return out

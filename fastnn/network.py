@@ -8,13 +8,12 @@ from fastnn import losses, threads
 from fastnn.callbacks import for_verbosity
 from fastnn.errors import ModelFileError
 from fastnn.files import read_model, write_model
-from fastnn.kernels import codes
 from fastnn.kernels.losses import loss_of_outputs
-from fastnn.kernels.step import CHUNK_ROWS, predict_rows, predict_rows_parallel
+from fastnn.kernels.memory import make_job
+from fastnn.kernels.step import CHUNK_ROWS, PREDICTION_JOB, prediction_member
 from fastnn.kernels.team import launch
-from fastnn.kernels.tile import TILE_ROWS, TILE_VECTORS
 from fastnn.layers import Affine, Layer, Sigmoid, Softmax, from_config
-from fastnn.plan import aligned_zeros, build, lanes, pack, round_up
+from fastnn.plan import aligned_zeros, build, pack, padded_size
 from fastnn.training import Trainer, run_epochs
 from fastnn.validation import check_dtype, check_inputs, check_integer, check_targets
 
@@ -69,9 +68,9 @@ class Sequential:
         self._rng = np.random.default_rng(seed)
         self._affine = [layer for layer in self.layers if isinstance(layer, Affine)]
         self.n_params = sum(layer.n_params for layer in self._affine)
-        # Kernels read whole vectors: the last ones may reach past the end.
-        memory = aligned_zeros(self.n_params + TILE_VECTORS * lanes(self.dtype), self.dtype)
-        self._memory, self.params = memory, memory[: self.n_params]
+        size = padded_size(self.n_params, self.layers, self.dtype)
+        self._memory = aligned_zeros(size, self.dtype)
+        self.params = self._memory[: self.n_params]
         self._bind()
         self._predict_plan = build(
             self.layers, self.n_inputs, self.dtype, CHUNK_ROWS, packed=False
@@ -247,9 +246,21 @@ class Sequential:
             pack(plan, self.weights(), params, transposed)
         n_threads = threads.worthwhile(plan.flops_forward * len(x), n_threads)
         acts = aligned_zeros(n_threads * plan.n_acts, self.dtype)
-        launch(
-            predict_rows, predict_rows_parallel, n_threads, plan.operations, params, acts, x, out
+        job = make_job(
+            PREDICTION_JOB,
+            plan=plan.operations,
+            slopes=plan.slopes,
+            params=params,
+            acts=acts,
+            x=x,
+            out=out,
+            n_operations=len(plan.operations),
+            n_rows=len(x),
+            n_inputs=self.n_inputs,
+            n_outputs=self.n_outputs,
+            acts_size=plan.n_acts,
         )
+        launch(prediction_member(self.dtype), job, n_threads)
         return out
 
     def forward(self, X):
@@ -371,7 +382,13 @@ def _mean_loss(loss, out, labels, targets):
     """Mean loss of the rows of `out` (N, O)."""
     row_loss = np.zeros(len(out))
     loss_of_outputs(
-        loss.code(len(labels) > 0), loss.scales(out.shape[1])[0], out, labels, targets, row_loss
+        loss.code(len(labels) > 0),
+        loss.scales(out.shape[1])[0],
+        out,
+        np.empty(out.size, out.dtype),
+        labels,
+        targets,
+        row_loss,
     )
     return float(row_loss.mean())
 

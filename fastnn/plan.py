@@ -18,13 +18,18 @@ PAGE_SET = 4096
 """Addresses this far apart compete for the same few places in the first-level cache."""
 
 
+_NO_BIAS = -1
+
+
 class Plan(NamedTuple):
     """A net, laid out in memory for blocks of a given number of rows.
 
     Attributes
     ----------
-    operations : (L,) OPERATION
-        What kernels do, in order.
+    operations : (L, N_COLUMNS) int64
+        What kernels do, in order; `fastnn.kernels.codes` names the columns.
+    slopes : (L,) float64
+        Slopes of the activations for negative input (leaky ReLU).
     n_params, n_transposed : int
         Elements of the parameters (packed or not), and of the transposed weights.
     n_acts, n_deltas : int
@@ -40,6 +45,7 @@ class Plan(NamedTuple):
     """
 
     operations: np.ndarray
+    slopes: np.ndarray
     n_params: int
     n_transposed: int
     n_acts: int
@@ -103,58 +109,64 @@ def build(layers, n_inputs, dtype, n_rows, packed):
     Plan
     """
     n_rows = round_up(n_rows, TILE_ROWS)
-    operations = _operations(layers, n_inputs)
+    operations, slopes = _operations(layers, n_inputs)
     _place_blocks(operations, n_rows, dtype)
     _mark_derivatives(operations)
     n_params, n_transposed = _place_parameters(operations, dtype, packed)
     tasks, costs = _weight_tasks(operations, dtype, layers)
-    affine = operations[operations["kind"] == codes.AFFINE]
-    products = affine["n_in"] * affine["n_out"]
+    affine = operations[operations[:, codes.KIND] == codes.AFFINE]
+    products = affine[:, codes.N_IN] * affine[:, codes.N_OUT]
     first = operations[0]
-    n_deltas = int(first["x"])
+    n_deltas = int(first[codes.X_AT])
     return Plan(
         operations=operations,
+        slopes=slopes,
         n_params=n_params,
         n_transposed=n_transposed,
-        n_acts=n_deltas + n_rows * int(first["ldx"]),
+        n_acts=n_deltas + n_rows * int(first[codes.X_STEP]),
         n_deltas=n_deltas,
         tasks=tasks,
         cost_before=np.concatenate([[0], np.cumsum(costs)]).astype(np.int64),
-        flops=int(2 * (2 * products.sum() + products[affine["needs_dx"] != 0].sum())),
+        flops=int(2 * (2 * products.sum() + products[affine[:, codes.NEEDS_DX] != 0].sum())),
         flops_forward=int(2 * products.sum()),
     )
 
 
 def _operations(layers, n_inputs):
-    """One operation for each affine layer with the activation that follows it."""
+    """One operation for each affine layer with the activation that follows it; their slopes."""
     rows = []
+    slopes = []
     width = n_inputs
     for layer in layers:
+        row = dict.fromkeys(range(codes.N_COLUMNS), 0)
         if layer.kind == codes.AFFINE:
-            rows.append({"kind": codes.AFFINE, "n_in": width, "n_out": layer.n_outputs})
-            width = layer.n_outputs
+            row[codes.KIND], row[codes.N_IN] = codes.AFFINE, width
+            row[codes.N_OUT] = width = layer.n_outputs
+            row[codes.B_AT] = 0 if layer.bias else _NO_BIAS
+        elif rows and rows[-1][codes.KIND] == codes.AFFINE and (
+            rows[-1][codes.FUNCTION] == codes.IDENTITY
+        ):
+            rows[-1][codes.FUNCTION], slopes[-1] = layer.activation, layer.slope
             continue
-        follows_affine = rows and rows[-1]["kind"] == codes.AFFINE
-        if not follows_affine or rows[-1].get("activation", codes.IDENTITY) != codes.IDENTITY:
-            rows.append({"kind": codes.ACTIVATION, "n_in": width, "n_out": width})
-        rows[-1].update(activation=layer.activation, slope=layer.slope)
-    operations = np.zeros(len(rows), codes.OPERATION)
-    for operation, row in zip(operations, rows, strict=True):
-        for name, value in row.items():
-            operation[name] = value
-    return operations
+        else:
+            row[codes.KIND], row[codes.FUNCTION] = codes.ACTIVATION, layer.activation
+            row[codes.N_IN] = row[codes.N_OUT] = width
+        rows.append(row)
+        slopes.append(layer.slope)
+    return np.array([list(row.values()) for row in rows], np.int64), np.array(slopes)
 
 
 def _place_blocks(operations, n_rows, dtype):
     """Give each result a block in the workspace; the net's input comes last (no gradient)."""
     offset = 0
     for operation in operations:
-        operation["ldo"] = _row_distance(operation["n_out"], dtype)
-        operation["out"] = offset
-        offset += n_rows * operation["ldo"]
-    operations["x"][1:], operations["ldx"][1:] = operations["out"][:-1], operations["ldo"][:-1]
-    operations["x"][0] = offset
-    operations["ldx"][0] = _row_distance(operations["n_in"][0], dtype)
+        operation[codes.OUT_STEP] = _row_distance(operation[codes.N_OUT], dtype)
+        operation[codes.OUT_AT] = offset
+        offset += n_rows * operation[codes.OUT_STEP]
+    operations[1:, codes.X_AT] = operations[:-1, codes.OUT_AT]
+    operations[1:, codes.X_STEP] = operations[:-1, codes.OUT_STEP]
+    operations[0, codes.X_AT] = offset
+    operations[0, codes.X_STEP] = _row_distance(operations[0, codes.N_IN], dtype)
 
 
 def _place_parameters(operations, dtype, packed):
@@ -162,40 +174,55 @@ def _place_parameters(operations, dtype, packed):
     vector = lanes(dtype)
     panel = TILE_VECTORS * vector
     offset = transposed = 0
-    for k in np.flatnonzero(operations["kind"] == codes.AFFINE):
+    for k in np.flatnonzero(operations[:, codes.KIND] == codes.AFFINE):
         operation = operations[k]
-        n_in, n_out = int(operation["n_in"]), int(operation["n_out"])
-        operation["w"] = offset
+        n_in, n_out = int(operation[codes.N_IN]), int(operation[codes.N_OUT])
+        operation[codes.W_AT] = offset
         if packed:
             rows = round_up(n_in, TILE_ROWS)
-            operation["panel_step"], operation["ldw"] = panel * rows, 0
-            operation["b"] = offset + rows * round_up(n_out, vector)
-            offset = int(operation["b"]) + round_up(n_out, vector)
-            if operation["needs_dx"]:
-                operation["wt"] = transposed
+            operation[codes.W_PANEL_STEP], operation[codes.W_STEP] = panel * rows, 0
+            operation[codes.B_AT] = offset + rows * round_up(n_out, vector)
+            offset = int(operation[codes.B_AT]) + round_up(n_out, vector)
+            if operation[codes.NEEDS_DX]:
+                operation[codes.WT_AT] = transposed
                 transposed += n_out * round_up(n_in, vector)
         else:
-            operation["panel_step"], operation["ldw"] = panel, n_out
-            operation["b"] = offset + n_in * n_out
-            offset = int(operation["b"]) + n_out
+            operation[codes.W_PANEL_STEP], operation[codes.W_STEP] = panel, n_out
+            offset += n_in * n_out
+            if operation[codes.B_AT] != _NO_BIAS:
+                operation[codes.B_AT] = offset
+                offset += n_out
+    # Where there is no bias, kernels add the zeros behind the last parameter.
+    biases = operations[:, codes.B_AT]
+    biases[biases == _NO_BIAS] = offset + panel
     return offset, transposed
+
+
+def padded_size(n_params, layers, dtype):
+    """Length of a zeroed vector that holds parameters as users see them.
+
+    Kernels read whole vectors, which may reach past the last one, and zeros for missing biases.
+    """
+    panel = TILE_VECTORS * lanes(dtype)
+    widest = max(layer.n_outputs for layer in layers if layer.kind == codes.AFFINE)
+    return n_params + panel + round_up(widest, panel)
 
 
 def _mark_derivatives(operations):
     """Decide who multiplies by the derivative of each activation."""
-    has_parameters = np.cumsum(operations["kind"] == codes.AFFINE) > 0
+    has_parameters = np.cumsum(operations[:, codes.KIND] == codes.AFFINE) > 0
     for k, operation in enumerate(operations):
         before = operations[k - 1] if k else None
-        operation["needs_dx"] = k > 0 and has_parameters[k - 1]
-        operation["masks_dx"] = (
-            operation["needs_dx"]
-            and operation["kind"] == codes.AFFINE
-            and before["activation"] == codes.RELU
+        operation[codes.NEEDS_DX] = k > 0 and has_parameters[k - 1]
+        operation[codes.MASKS_DX] = (
+            operation[codes.NEEDS_DX]
+            and operation[codes.KIND] == codes.AFFINE
+            and before[codes.FUNCTION] == codes.RELU
         )
-        if k:
-            before["own_derivative"] = before["own_derivative"] and not operation["masks_dx"]
-        operation["own_derivative"] = (
-            has_parameters[k] and operation["activation"] != codes.IDENTITY
+        if operation[codes.MASKS_DX]:
+            before[codes.OWN_DERIVATIVE] = False
+        operation[codes.OWN_DERIVATIVE] = (
+            has_parameters[k] and operation[codes.FUNCTION] != codes.IDENTITY
         )
 
 
@@ -203,12 +230,12 @@ def _weight_tasks(operations, dtype, layers):
     """Cut the weight phase into row blocks of the weight matrices, and biases."""
     biased = iter([layer.bias for layer in layers if layer.kind == codes.AFFINE])
     tasks, costs = [], []
-    for k in np.flatnonzero(operations["kind"] == codes.AFFINE):
-        columns = round_up(int(operations[k]["n_out"]), lanes(dtype))
+    for k in np.flatnonzero(operations[:, codes.KIND] == codes.AFFINE):
+        columns = round_up(int(operations[k][codes.N_OUT]), lanes(dtype))
         if next(biased):
             tasks.append((k, -1))
             costs.append(columns * 2)
-        for i in range(0, int(operations[k]["n_in"]), TILE_ROWS):
+        for i in range(0, int(operations[k][codes.N_IN]), TILE_ROWS):
             tasks.append((k, i))
             costs.append(columns * TILE_ROWS)
     return np.array(tasks, np.int64).reshape(-1, 2), np.array(costs, np.int64)
@@ -221,14 +248,14 @@ def affine_parts(plan, dtype):
     """
     vector = lanes(dtype)
     panel = TILE_VECTORS * vector
-    for operation in plan.operations[plan.operations["kind"] == codes.AFFINE]:
-        n_in, n_out = int(operation["n_in"]), int(operation["n_out"])
+    for operation in plan.operations[plan.operations[:, codes.KIND] == codes.AFFINE]:
+        n_in, n_out = int(operation[codes.N_IN]), int(operation[codes.N_OUT])
         rows = round_up(n_in, TILE_ROWS)
         yield (
-            list(_panels(int(operation["w"]), rows, n_out, panel, vector)),
-            slice(int(operation["b"]), int(operation["b"]) + n_out),
-            list(_panels(int(operation["wt"]), n_out, n_in, panel, vector))
-            if operation["needs_dx"]
+            list(_panels(int(operation[codes.W_AT]), rows, n_out, panel, vector)),
+            slice(int(operation[codes.B_AT]), int(operation[codes.B_AT]) + n_out),
+            list(_panels(int(operation[codes.WT_AT]), n_out, n_in, panel, vector))
+            if operation[codes.NEEDS_DX]
             else [],
         )
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from fastnn import losses, optimizers, threads
 from fastnn.kernels import codes
-from fastnn.kernels.step import train_steps, train_steps_parallel
+from fastnn.kernels.memory import make_job
+from fastnn.kernels.step import TRAINING_JOB, training_member
 from fastnn.kernels.team import launch
 from fastnn.kernels.tile import TILE_ROWS, TILE_VECTORS
 from fastnn.plan import aligned_zeros, build, lanes, pack, unpack
@@ -221,36 +222,45 @@ class Trainer:
 
     def _run_steps(self, order, first, last):
         loss_scale, gradient_scale = self.loss.scales(self._net.n_outputs)
-        launch(
-            train_steps,
-            train_steps_parallel,
-            self._n_active,
-            self._plan.operations,
-            self._plan.tasks,
-            self._plan.cost_before,
-            self._params,
-            *self._states,
-            self._transposed,
-            self._acts,
-            self._deltas,
-            self._scratch,
-            self._x,
-            self._labels,
-            self._targets,
-            order,
-            self._capacity,
-            first,
-            last,
-            self._optimizer.rule,
-            self._hyperparameters,
-            self.step_count,
-            self.alpha,
-            self.loss.code(len(self._labels) > 0),
-            loss_scale,
-            gradient_scale,
-            self._row_loss,
-            self._penalty,
+        plan = self._plan
+        job = make_job(
+            TRAINING_JOB,
+            plan=plan.operations,
+            slopes=plan.slopes,
+            tasks=plan.tasks,
+            cost_before=plan.cost_before,
+            params=self._params,
+            state_1=self._states[0],
+            state_2=self._states[1],
+            transposed=self._transposed,
+            acts=self._acts,
+            deltas=self._deltas,
+            scratch=self._scratch,
+            x=self._x,
+            labels=self._labels,
+            targets=self._targets,
+            order=order,
+            row_loss=self._row_loss,
+            penalty=self._penalty,
+            hyperparameters=self._hyperparameters,
+            n_operations=len(plan.operations),
+            n_tasks=len(plan.tasks),
+            n_samples=len(self._x),
+            n_inputs=self._net.n_inputs,
+            n_outputs=self._net.n_outputs,
+            n_order=len(order),
+            batch_size=self._capacity,
+            first_step=first,
+            last_step=last,
+            updates_before=self.step_count,
+            rule=self._optimizer.rule,
+            loss=self.loss.code(len(self._labels) > 0),
+            scratch_size=len(self._scratch) // self.n_threads,
+            alpha=self.alpha,
+            loss_scale=loss_scale,
+            gradient_scale=gradient_scale,
         )
+        launch(training_member(self._net.dtype), job, self._n_active)
         self.step_count += last - first
 
     def _adapt(self, steps, seconds):

@@ -5,9 +5,28 @@ n to ld are padding: they are computed along (one long loop is faster than many 
 stay zero. Derivatives are in terms of the activation's output, which backward passes keep.
 """
 
-from fastnn._jit import kernel, routine
+from fastnn._jit import inner, kernel, routine
 from fastnn.kernels.codes import LEAKY_RELU, LOGISTIC, RELU, SOFTMAX, STEP, TANH
 from fastnn.kernels.vectormath import exp, logistic, tanh
+
+
+@inner
+def _softmax_rows(n_rows, n, z, ld):
+    """Overwrite each row with exp(z - max) / sum: shifted by its maximum, nothing overflows."""
+    number = z.dtype.type
+    for r in range(n_rows):
+        row = z[r * ld : r * ld + n]
+        largest = row[0]
+        for c in range(1, n):
+            largest = max(largest, row[c])
+        for c in range(n):
+            row[c] = exp(row[c] - largest)
+        total = number(0)
+        for c in range(n):
+            total += row[c]
+        scale = number(1) / total
+        for c in range(n):
+            row[c] *= scale
 
 
 @routine
@@ -27,7 +46,8 @@ def activate_rows(code, slope, n_rows, n, out, o, ld):
         for i in range(z.size):
             z[i] = logistic(z[i])
         for r in range(n_rows):  # logistic(0) is not 0
-            z[r * ld + n : (r + 1) * ld] = zero
+            for c in range(r * ld + n, (r + 1) * ld):
+                z[c] = zero
     elif code == TANH:
         for i in range(z.size):
             z[i] = tanh(z[i])
@@ -37,25 +57,6 @@ def activate_rows(code, slope, n_rows, n, out, o, ld):
         for i in range(z.size):
             positive = one if z[i] > zero else zero
             z[i] = positive if z[i] == z[i] else z[i]
-
-
-@routine
-def _softmax_rows(n_rows, n, z, ld):
-    """Overwrite each row with exp(z - max) / sum: shifted by its maximum, nothing overflows."""
-    number = z.dtype.type
-    for r in range(n_rows):
-        row = z[r * ld : r * ld + n]
-        largest = row[0]
-        for c in range(1, n):
-            largest = max(largest, row[c])
-        for c in range(n):
-            row[c] = exp(row[c] - largest)
-        total = number(0)
-        for c in range(n):
-            total += row[c]
-        scale = number(1) / total
-        for c in range(n):
-            row[c] *= scale
 
 
 @routine
@@ -90,7 +91,8 @@ def differentiate_rows(code, slope, n_rows, n, dout, do, out, o, ld):
             for c in range(r * ld, r * ld + n):
                 dz[c] = y[c] * (dz[c] - total)
     elif code == STEP:
-        dz[:] = zero  # flat on both sides: nothing can be learned through it
+        for i in range(dz.size):  # flat on both sides: nothing can be learned through it
+            dz[i] = zero
 
 
 @kernel

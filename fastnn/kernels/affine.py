@@ -46,8 +46,8 @@ def _dot_tile(tile, a, ao, a_row, a_k, w, wo, ldw, n_k):
 
 
 @inner
-def _forward_tile(tile, n_in, x, xo, ldx, w, wo, ldw, b, bo, out, oo, ldo, with_relu):
-    tile = _dot_tile(load_row(tile, b, bo), x, xo, ldx, 1, w, wo, ldw, n_in)
+def _forward_tile(tile, n_in, x, xo, x_row, x_k, w, wo, ldw, b, bo, out, oo, ldo, with_relu):
+    tile = _dot_tile(load_row(tile, b, bo), x, xo, x_row, x_k, w, wo, ldw, n_in)
     if with_relu:
         tile = relu(tile)
     store(tile, out, oo, ldo)
@@ -63,11 +63,12 @@ def _backward_input_tile(tile, n_out, dout, do, ldd, wt, wo, ldw, dx, xo, ldx, h
 
 @routine
 def forward_rows(
-    n_rows, n_in, n_out, x, xo, ldx, w, wo, panel_step, ldw, b, bo, out, oo, ldo, with_relu
+    n_rows, n_in, n_out, x, xo, x_row, x_k, w, wo, panel_step, ldw, b, bo, out, oo, ldo, with_relu
 ):
     """Overwrite rows of out with x @ w + b, or relu of it.
 
-    x (n_rows, n_in) starts at xo with rows ldx apart; out likewise. n_rows is a multiple of
+    x (n_rows, n_in) starts at xo; its rows are x_row apart, its columns x_k (1, unless x is
+    given by its transpose). The rows of out are ldo apart. n_rows is a multiple of
     TILE_ROWS. Panel j of w starts at wo + j * panel_step; ldw is the distance of its rows, or 0
     for rows packed without gaps.
     """
@@ -78,21 +79,21 @@ def forward_rows(
         width = min(round_up(n_out - j, lanes), panel)
         step = ldw if ldw > 0 else width
         for i in range(0, n_rows, TILE_ROWS):
-            xi, oi = xo + i * ldx, oo + i * ldo + j
+            xi, oi = xo + i * x_row, oo + i * ldo + j
             if width == 3 * lanes:
                 tile = zeros(out, TILE_ROWS, 3)
                 _forward_tile(
-                    tile, n_in, x, xi, ldx, w, wo, step, b, bo + j, out, oi, ldo, with_relu
+                    tile, n_in, x, xi, x_row, x_k, w, wo, step, b, bo + j, out, oi, ldo, with_relu
                 )
             elif width == 2 * lanes:
                 tile = zeros(out, TILE_ROWS, 2)
                 _forward_tile(
-                    tile, n_in, x, xi, ldx, w, wo, step, b, bo + j, out, oi, ldo, with_relu
+                    tile, n_in, x, xi, x_row, x_k, w, wo, step, b, bo + j, out, oi, ldo, with_relu
                 )
             else:
                 tile = zeros(out, TILE_ROWS, 1)
                 _forward_tile(
-                    tile, n_in, x, xi, ldx, w, wo, step, b, bo + j, out, oi, ldo, with_relu
+                    tile, n_in, x, xi, x_row, x_k, w, wo, step, b, bo + j, out, oi, ldo, with_relu
                 )
         wo += panel_step
         j += panel

@@ -1,4 +1,8 @@
-"""A team of threads inside one parallel region: a safe start, then barriers.
+"""A team of threads inside one parallel region: a launch, a safe start, then barriers.
+
+A *member* is a compiled function ``(thread, n_threads, sync, job)`` that does one thread's share
+of a job. The launchers here call it through its address, so a member is compiled once and serves
+the serial and the parallel run alike; `job` is the address of a record that says all the rest.
 
 One parallel region runs many training steps, so that its launch (1 to 80 microseconds) is paid
 once. Between the phases of a step the threads meet at a spin barrier (0.1 microseconds).
@@ -12,12 +16,12 @@ import sys
 
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastnn import threads
-from fastnn._jit import inner
+from fastnn._jit import inner, kernel, parallel_kernel
 
 SYNC_SIZE = 32
 """Length of the int64 array that a team shares. Two counters, each on cache lines of its own."""
@@ -30,43 +34,44 @@ _START_PATIENCE = 20_000
 _SPINS_BEFORE_YIELD = 2_000
 
 
-def _element(context, builder, array_type, array, index):
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.gep(data, [index], inbounds=True)
+def _element(builder, base, index):
+    """Pointer to element `index` of an int64 array at the address `base`."""
+    i64 = ir.IntType(64)
+    return builder.gep(builder.inttoptr(base, i64.as_pointer()), [index], inbounds=True)
 
 
 @intrinsic
-def _atomic_add(typingctx, array, index, value):
-    """Add to array[index]; return the value before. All memory before is visible to the others."""
+def _atomic_add(typingctx, sync, index, value):
+    """Add to sync[index]; return the value before. All memory before is visible to the others."""
 
     def codegen(context, builder, signature, args):
-        pointer = _element(context, builder, signature.args[0], args[0], args[1])
+        pointer = _element(builder, args[0], args[1])
         return builder.atomic_rmw("add", pointer, args[2], "seq_cst")
 
-    return types.int64(array, types.int64, types.int64), codegen
+    return types.int64(*[types.int64] * 3), codegen
 
 
 @intrinsic
-def _atomic_load(typingctx, array, index):
+def _atomic_load(typingctx, sync, index):
     def codegen(context, builder, signature, args):
-        pointer = _element(context, builder, signature.args[0], args[0], args[1])
+        pointer = _element(builder, args[0], args[1])
         return builder.load_atomic(pointer, "seq_cst", 8)
 
-    return types.int64(array, types.int64), codegen
+    return types.int64(*[types.int64] * 2), codegen
 
 
 @intrinsic
-def _atomic_decide(typingctx, array, index, value):
-    """Write array[index] if it is still zero; return what stands there now."""
+def _atomic_decide(typingctx, sync, index, value):
+    """Write sync[index] if it is still zero; return what stands there now."""
 
     def codegen(context, builder, signature, args):
-        pointer = _element(context, builder, signature.args[0], args[0], args[1])
+        pointer = _element(builder, args[0], args[1])
         zero = ir.Constant(ir.IntType(64), 0)
         result = builder.cmpxchg(pointer, zero, args[2], "seq_cst", "seq_cst")
         before = builder.extract_value(result, 0)
         return builder.select(builder.extract_value(result, 1), args[2], before)
 
-    return types.int64(array, types.int64, types.int64), codegen
+    return types.int64(*[types.int64] * 3), codegen
 
 
 @intrinsic
@@ -99,35 +104,11 @@ def _yield_core(typingctx):
     return types.void(), codegen
 
 
-def launch(serial, parallel, n_threads, *args):
-    """Run a team kernel on up to `n_threads` threads, or its serial twin where that must be.
-
-    Parameters
-    ----------
-    serial : callable
-        Takes (thread, n_threads, sync, *args).
-    parallel : callable
-        Takes (n_threads, sync, *args) and runs `serial` for each thread.
-    n_threads : int
-        The most to use. Fewer are used where the threading layer offers no more.
-    """
-    while n_threads > 1:
-        with threads.parallel_region(n_threads) as granted:
-            if granted == 1:
-                break
-            sync = np.zeros(SYNC_SIZE, np.int64)
-            parallel(granted, sync, *args)
-            if sync[_STATE] != _ABANDONED:
-                return
-        n_threads = threads.limit_teams(granted // 2)
-    serial(0, 1, np.zeros(SYNC_SIZE, np.int64), *args)
-
-
 @inner
 def team_starts(sync, n_threads):
     """Meet all other members once; return whether the whole team runs at the same time.
 
-    `sync` holds zeros when the region is launched. When a member is missing for too long, the
+    `sync`, the address of SYNC_SIZE integers, holds zeros when the region is launched. When a member is missing for too long, the
     first to lose patience calls the start off for all, and nobody has changed anything.
     """
     if n_threads == 1:
@@ -157,3 +138,53 @@ def barrier(sync, n_threads):
             spins += 1
             if spins % _SPINS_BEFORE_YIELD == 0:
                 _yield_core()
+
+
+@intrinsic
+def _call(typingctx, address, thread, n_threads, sync, job):
+    """Call the compiled function at an address: (thread, n_threads, sync, job), all int64."""
+
+    def codegen(context, builder, signature, args):
+        i64 = ir.IntType(64)
+        function = ir.FunctionType(ir.VoidType(), [i64] * 4)
+        builder.call(builder.inttoptr(args[0], function.as_pointer()), args[1:])
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 5), codegen
+
+
+@kernel
+def _run_alone(address, sync, job):
+    _call(address, 0, 1, sync, job)
+
+
+@parallel_kernel
+def _run_team(address, n_threads, sync, job):
+    for thread in prange(n_threads):
+        _call(address, np.int64(thread), n_threads, sync, job)
+
+
+def launch(address, job, n_threads):
+    """Run a member on up to `n_threads` threads.
+
+    Parameters
+    ----------
+    address : int
+        Of a member.
+    job : ndarray
+        Its record. The arrays whose addresses it holds must stay alive.
+    n_threads : int
+        Fewer are used where the threading layer offers no more.
+    """
+    job_address = job.ctypes.data
+    while n_threads > 1:
+        with threads.parallel_region(n_threads) as granted:
+            if granted == 1:
+                break
+            sync = np.zeros(SYNC_SIZE, np.int64)
+            _run_team(address, granted, sync.ctypes.data, job_address)
+            if sync[_STATE] != _ABANDONED:
+                return
+        n_threads = threads.limit_teams(granted // 2)
+    sync = np.zeros(SYNC_SIZE, np.int64)
+    _run_alone(address, sync.ctypes.data, job_address)

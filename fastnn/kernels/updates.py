@@ -9,13 +9,14 @@ import math
 
 import numpy as np
 
-from fastnn._jit import inner, routine
+from fastnn._jit import inner
 from fastnn.kernels.codes import (
     ADAM,
     ADAMW,
     BETA_1,
     BETA_2,
     EPSILON,
+    GRADIENT,
     LEARNING_RATE,
     MOMENTUM,
     NESTEROV,
@@ -36,9 +37,23 @@ def step_size(rule, hyperparameters, t):
     return rate
 
 
-@routine
+@inner
+def _adam(p, m, v, g, rate, l2, shrink, beta_1, beta_2, epsilon):
+    one = p.dtype.type(1)
+    rest_1, rest_2 = one - beta_1, one - beta_2
+    for i in range(p.size):
+        gradient = g[i] + l2 * p[i]
+        m[i] = beta_1 * m[i] + rest_1 * gradient
+        v[i] = beta_2 * v[i] + rest_2 * gradient * gradient
+        p[i] = (p[i] - shrink * p[i]) - rate * m[i] / (math.sqrt(v[i]) + epsilon)
+
+
+@inner
 def update_block(rule, hyperparameters, step, decay, p, s1, s2, g):
-    """Overwrite p, s1 and s2 by one update with the gradient g."""
+    """Overwrite p, s1 and s2 by one update with the gradient g.
+
+    The rule GRADIENT only writes the gradient, with the decay, to s1.
+    """
     number = p.dtype.type
     rate, l2 = number(step), number(decay)
     beta_1, beta_2 = number(hyperparameters[BETA_1]), number(hyperparameters[BETA_2])
@@ -62,6 +77,9 @@ def update_block(rule, hyperparameters, step, decay, p, s1, s2, g):
             step_alone = rate * (g[i] + l2 * p[i])
             s1[i] = beta_1 * s1[i] - step_alone
             p[i] += beta_1 * s1[i] - step_alone
+    elif rule == GRADIENT:
+        for i in range(p.size):
+            s1[i] = g[i] + l2 * p[i]
     elif rule == RMSPROP:
         one = number(1)
         for i in range(p.size):
@@ -71,17 +89,6 @@ def update_block(rule, hyperparameters, step, decay, p, s1, s2, g):
 
 
 @inner
-def _adam(p, m, v, g, rate, l2, shrink, beta_1, beta_2, epsilon):
-    one = p.dtype.type(1)
-    rest_1, rest_2 = one - beta_1, one - beta_2
-    for i in range(p.size):
-        gradient = g[i] + l2 * p[i]
-        m[i] = beta_1 * m[i] + rest_1 * gradient
-        v[i] = beta_2 * v[i] + rest_2 * gradient * gradient
-        p[i] = (p[i] - shrink * p[i]) - rate * m[i] / (math.sqrt(v[i]) + epsilon)
-
-
-@routine
 def sum_of_squares(p):
     """Sum of p[i]^2, in float64."""
     total = 0.0

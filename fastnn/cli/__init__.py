@@ -1,0 +1,31 @@
+"""The command line: ``fastnn train``, ``predict``, ``info``, ``warmup``. Needs the `cli` extra."""
+
+import sys
+
+from fastnn.errors import MissingExtraError, require
+
+__all__ = ["main"]
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the ``fastnn`` command and leave with its exit code.
+
+    Parameters
+    ----------
+    args : list of str, optional
+        Default: those of the process, `sys.argv`.
+
+    Raises
+    ------
+    SystemExit
+        Always. 0: done; 1: the data or a model cannot be used; 2: an argument cannot be used;
+        130: interrupted.
+    """
+    try:
+        for package in ("typer", "rich"):
+            require(package, "cli")
+    except MissingExtraError as error:
+        sys.exit(str(error))
+    from fastnn.cli.app import run
+
+    run(args)

@@ -1,0 +1,149 @@
+"""``fastnn predict``, ``info`` and ``warmup``."""
+
+import csv
+import io
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from fastnn import inspection, storage
+from fastnn.cli import checks, display
+from fastnn.cli.train import score
+from fastnn.errors import ModelFileError, require
+from fastnn.files import write_atomically
+from fastnn.network import Sequential
+from fastnn.tables import TableEncoder
+
+
+def predict_command(
+    model: str,
+    source: str,
+    *,
+    header: bool | None,
+    proba: bool,
+    out: Path | None,
+    json_path: Path | None,
+    force: bool,
+) -> None:
+    """Do what ``fastnn predict`` does."""
+    checks.check_exists("DATA", source)
+    checks.check_outputs(
+        {"--out": out, "--json": json_path}, {"MODEL": model, "DATA": source}, force
+    )
+    net, _, encoder = read_model(model)
+    if proba and encoder.task != "classification":
+        raise checks.UsageError(f"--proba needs a classification, but {model} is a regression")
+    data = checks.load_argument(
+        "DATA", source, target=None, header=header, text=list(encoder.categories)
+    )
+    data = data.test or data
+    with checks.data_of("DATA"):
+        X = encoder.transform(data, dtype=net.dtype)
+        y = encoder.encode_target(data)
+    began = time.perf_counter()
+    outputs = net.predict(X)
+    seconds = time.perf_counter() - began
+
+    figures = {"command": "predict", "model": model, "data": data.name, "n_rows": len(data)}
+    figures |= {"task": encoder.task, "seconds": seconds}
+    said = ""
+    if y is not None and (encoder.classes or len(y) > 1):  # R2 needs two rows
+        metric = "accuracy" if encoder.classes else "R2"
+        figures |= {"metric": metric, "score": score(encoder.task, outputs, y)}
+        said = f"{metric} {figures['score']:.4f} on {len(data):,} rows"
+    text = _as_csv(encoder, outputs, proba)
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        write_atomically(out, text.encode())
+        display.show(f"{len(data):,} predictions written to {out}")
+    display.write_json(json_path, figures)
+    if said:
+        display.show(said, stderr=out is None)  # apart from the predictions
+
+
+def read_model(path: str) -> tuple[Sequential, dict[str, str], TableEncoder]:
+    """Return the network in a file, what was saved beside it, and the encoder of its data."""
+    if not Path(path).is_file():
+        raise checks.UsageError(f"MODEL {path}: no such file")
+    try:
+        net, metadata, tensors = storage.read(path)
+        encoder = TableEncoder.unpack(metadata, tensors)
+    except ModelFileError as error:
+        raise ModelFileError(f"MODEL {path}: {error}") from error
+    if (encoder.n_inputs, encoder.n_outputs) != (net.n_inputs, net.n_outputs):
+        raise ModelFileError(f"MODEL {path}: the encoding of the data does not fit the network")
+    return net, metadata, encoder
+
+
+def _as_csv(encoder: TableEncoder, outputs: np.ndarray, proba: bool) -> str:
+    columns, header = [encoder.decode(outputs)], ["prediction"]
+    if proba:
+        columns += [*require("scipy.special", "sklearn").softmax(outputs, axis=1).T]
+        header += [f"probability_{label}" for label in encoder.classes]
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(zip(*columns, strict=True))
+    return buffer.getvalue()
+
+
+def info_command(model: str | None, *, json_path: Path | None, force: bool) -> None:
+    """Do what ``fastnn info`` does."""
+    checks.check_outputs({"--json": json_path}, {"MODEL": model}, force)
+    facts = inspection.get_config() if model is None else _model_facts(model)
+    table = display.new_table()
+    for name, value in facts.items():
+        lines = value if isinstance(value, list) else [value]
+        table.add_row(name.replace("_", " "), "\n".join(map(str, lines)))
+    display.show(table)
+    display.write_json(json_path, {"command": "info", **facts})
+
+
+def _model_facts(path: str) -> dict:
+    net, metadata, encoder = read_model(path)
+    training = json.loads(metadata.get("fastnn.training", "{}"))
+    n_numbers = len(encoder.feature_names) - len(encoder.categories)
+    kinds = [
+        f"{n_numbers} numeric" + (", standardised" if encoder.standardise else ", as they are")
+    ]
+    kinds += [f"text {name!r}: {len(values)} values" for name, values in encoder.categories.items()]
+    classes = encoder.classes
+    facts = {
+        "model": path,
+        "layers": [repr(layer) for layer in net.layers],
+        "parameters": f"{net.n_params:,}",
+        "dtype": net.dtype.name,
+        "task": encoder.task,
+        "target": encoder.target_name,
+        "columns": kinds,
+        "inputs": net.n_inputs,
+    }
+    if classes:
+        more = ", ..." if len(classes) > 10 else ""
+        facts["classes"] = f"{len(classes)}: " + ", ".join(map(str, classes[:10])) + more
+    if training:
+        facts["trained_on"] = (
+            f"{training['rows']:,} rows of {training['data']}, {training['epochs']} epochs"
+        )
+        if training["test_score"] is not None:
+            metric = "accuracy" if classes else "R2"
+            facts[f"test_{metric}"] = f"{training['test_score']:.4f}"
+    return facts
+
+
+def warmup_command(dtype: str, *, json_path: Path | None, force: bool) -> None:
+    """Do what ``fastnn warmup`` does."""
+    checks.check_choice("--dtype", dtype, ("float32", "float64", "all"))
+    checks.check_outputs({"--json": json_path}, {}, force)
+    dtypes = ("float32", "float64") if dtype == "all" else (dtype,)
+    began = time.perf_counter()
+    parts = inspection.warmup(dtypes=dtypes)
+    seconds = time.perf_counter() - began
+    display.show(f"kernels for {' and '.join(dtypes)} are ready after {display.seconds(seconds)}")
+    display.write_json(
+        json_path, {"command": "warmup", "seconds": seconds, "dtypes": dtypes, "parts": parts}
+    )

@@ -1,0 +1,144 @@
+"""The options of ``fastnn train``, and all that can be wrong with them."""
+
+import dataclasses
+from pathlib import Path
+
+from fastnn import layers, optimizers, threads
+from fastnn.cli import checks
+from fastnn.datasets import source_name
+from fastnn.errors import require
+from fastnn.plots import SUFFIXES
+from fastnn.validation import check_dtype, check_integer, check_number
+
+ACTIVATIONS = {
+    "relu": layers.ReLU,
+    "leaky_relu": layers.LeakyReLU,
+    "tanh": layers.Tanh,
+    "sigmoid": layers.Sigmoid,
+    "identity": layers.Identity,
+}
+OPTIMIZERS = {
+    "adam": optimizers.Adam,
+    "adamw": optimizers.AdamW,
+    "sgd": optimizers.SGD,
+    "rmsprop": optimizers.RMSProp,
+}
+# What scikit-learn calls them; it has no others.
+SKLEARN_ACTIVATIONS = {
+    "relu": "relu",
+    "tanh": "tanh",
+    "sigmoid": "logistic",
+    "identity": "identity",
+}
+SKLEARN_SOLVERS = ("adam", "sgd")
+_TASKS = ("auto", "classification", "regression")
+MOMENTUM = 0.9
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainSettings:
+    """The options of ``fastnn train``, by their names; see its help."""
+
+    data: str
+    target: str | None
+    drop: str
+    task: str
+    header: bool | None
+    test: str | None
+    test_size: float
+    validation_size: float
+    hidden: str
+    activation: str
+    dtype: str
+    epochs: int
+    batch_size: int
+    optimizer: str
+    learning_rate: float | None
+    alpha: float
+    early_stopping: bool
+    patience: int
+    seed: int
+    threads: int | None
+    out: Path | None
+    plot: Path | None
+    compare: bool
+    json: Path | None
+    force: bool
+    quiet: bool
+
+    @property
+    def hidden_sizes(self) -> list[int]:
+        """Units of each hidden layer."""
+        try:
+            sizes = [int(part) for part in self.hidden.split(",")] if self.hidden.strip() else []
+        except ValueError:
+            sizes = [0]
+        if any(size < 1 for size in sizes):
+            raise checks.UsageError(
+                f"--hidden must be integers >= 1 such as 128,64, got {self.hidden!r}"
+            )
+        return sizes
+
+    @property
+    def dropped(self) -> list[str]:
+        """Columns to leave out."""
+        return [name.strip() for name in self.drop.split(",") if name.strip()]
+
+    @property
+    def model_path(self) -> Path:
+        """Where the model goes."""
+        return self.out or Path(f"{source_name(self.data)}.safetensors")
+
+    def make_optimizer(self) -> optimizers.Optimizer:
+        """Return the optimizer with its learning rate."""
+        options = {"momentum": MOMENTUM, "nesterov": True} if self.optimizer == "sgd" else {}
+        if self.learning_rate is not None:
+            options["learning_rate"] = self.learning_rate
+        return OPTIMIZERS[self.optimizer](**options)
+
+    def check(self) -> None:
+        """Raise `UsageError` for whatever would fail later."""
+        checks.check_choice("--task", self.task, _TASKS)
+        checks.check_choice("--activation", self.activation, ACTIVATIONS)
+        checks.check_choice("--optimizer", self.optimizer, OPTIMIZERS)
+        checks.check_share("--test-size", self.test_size)
+        checks.check_share("--validation-size", self.validation_size)
+        _ = self.hidden_sizes
+        with checks.named_as_option():
+            check_dtype(self.dtype)
+            check_integer("epochs", self.epochs, 1)
+            check_integer("batch_size", self.batch_size, 1)
+            check_integer("patience", self.patience, 1)
+            check_integer("seed", self.seed, 0)
+            check_number("alpha", self.alpha)
+            self.make_optimizer()
+            threads.check_num_threads(self.threads)
+        if self.early_stopping and not self.validation_size:
+            raise checks.UsageError("--early-stopping needs a --validation-size above 0")
+        if self.compare and self.activation not in SKLEARN_ACTIVATIONS:
+            allowed = ", ".join(SKLEARN_ACTIVATIONS)
+            raise checks.UsageError(
+                f"--compare needs an --activation that scikit-learn has ({allowed}), "
+                f"got {self.activation!r}"
+            )
+        if self.compare and self.optimizer not in SKLEARN_SOLVERS:
+            allowed = ", ".join(SKLEARN_SOLVERS)
+            raise checks.UsageError(
+                f"--compare needs an --optimizer that scikit-learn has ({allowed}), "
+                f"got {self.optimizer!r}"
+            )
+        for argument, source in (("DATA", self.data), ("--test", self.test)):
+            if source is not None:
+                checks.check_exists(argument, source)
+        checks.check_outputs(
+            {"--out": self.model_path, "--plot": self.plot, "--json": self.json},
+            {"DATA": self.data, "--test": self.test},
+            self.force,
+        )
+        if self.plot is not None:
+            require("matplotlib", "plot")
+            if self.plot.suffix.lower() not in SUFFIXES:
+                raise checks.UsageError(
+                    f"--plot must end in {' or '.join(SUFFIXES)}, got '{self.plot}'"
+                )
+        require("sklearn", "sklearn")
