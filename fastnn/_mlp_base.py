@@ -53,8 +53,8 @@ class BaseMLP(BaseEstimator):
     """A multilayer perceptron with scikit-learn's interface.
 
     The subclasses say what ``y`` is: `_encode` turns what the user gave into a matrix with a
-    column per output, `_targets` turns that into what the loss takes, `_decode` turns outputs
-    into what the user gave; `_predict` and `_metric` belong to it too.
+    column per output, `_targets` turns that into what the loss takes, `_score` compares
+    predictions with it, `_predict` gives predictions as the user knows them.
     """
 
     def __init__(
@@ -309,7 +309,7 @@ class BaseMLP(BaseEstimator):
                     "The validation set is too small. Increase 'validation_fraction' "
                     "or the size of your dataset."
                 )
-            X_val, y_val = X[held_out], self._decode(y[held_out])
+            X_val, y_val = X[held_out], y[held_out]
         if self.batch_size != "auto" and self.batch_size > len(rows):
             message = "Got `batch_size` larger than sample size. It is going to be clipped"
             warnings.warn(message, stacklevel=_CALLER)
@@ -339,7 +339,7 @@ class BaseMLP(BaseEstimator):
                     print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
                 if self.early_stopping:
                     trainer.sync()
-                    self._count_score(self._validation_score(X_val, y_val))
+                    self._count_score(self._score(X_val, y_val))
                 else:
                     self._count_loss(self.loss_)
                 if self.solver == "sgd" and self.learning_rate == "invscaling":
@@ -382,12 +382,6 @@ class BaseMLP(BaseEstimator):
         if score > self.best_validation_score_:
             self.best_validation_score_ = score
             self._best_params = self._net.params.copy()
-
-    def _validation_score(self, X, y):
-        predicted = self._predict(X)
-        if np.issubdtype(predicted.dtype, np.floating) and not np.isfinite(predicted).all():
-            return np.nan
-        return self._metric(y, predicted)
 
     def _stops(self, trainer):
         """Decide what to do after too many epochs without progress: stop, or slow down."""

@@ -1,0 +1,407 @@
+"""The compiled training step against a plain NumPy run, and what the training loop promises."""
+
+import numpy as np
+import pytest
+from reference_step import ReferenceTrainer
+
+from fastnn import (
+    SGD,
+    Adam,
+    AdamW,
+    Affine,
+    Callback,
+    EarlyStopping,
+    Identity,
+    LeakyReLU,
+    ReLU,
+    RMSProp,
+    Sequential,
+    Sigmoid,
+    Softmax,
+    Step,
+    Tanh,
+)
+from fastnn.losses import BinaryCrossEntropy
+from fastnn.training import Trainer
+
+LAYERS = {
+    "identity": Identity,
+    "relu": ReLU,
+    "leaky_relu": LeakyReLU,
+    "logistic": Sigmoid,
+    "tanh": Tanh,
+    "softmax": Softmax,
+    "step": Step,
+}
+
+OPTIMIZERS = [
+    (SGD(0.1), {"name": "sgd", "learning_rate": 0.1}),
+    (SGD(0.1, momentum=0.9), {"name": "sgd", "learning_rate": 0.1, "momentum": 0.9}),
+    (
+        SGD(0.1, momentum=0.9, nesterov=True),
+        {"name": "sgd", "learning_rate": 0.1, "momentum": 0.9, "nesterov": True},
+    ),
+    (RMSProp(0.01), {"name": "rmsprop", "learning_rate": 0.01}),
+    (Adam(0.01), {"name": "adam", "learning_rate": 0.01}),
+    (AdamW(0.01), {"name": "adamw", "learning_rate": 0.01}),
+]
+
+
+def make_net(sizes, activations, dtype="float64", seed=0):
+    layers = []
+    for n_inputs, n_outputs, activation in zip(sizes[:-1], sizes[1:], activations, strict=True):
+        layers.append(Affine(n_inputs, n_outputs))
+        if activation != "identity":
+            layers.append(LAYERS[activation]())
+    net = Sequential(layers, seed=seed, dtype=dtype)
+    rng = np.random.default_rng(seed)
+    net.params[...] = rng.normal(0, 0.5, net.n_params)  # biases too
+    return net
+
+
+def make_data(n, n_inputs, n_outputs, loss, seed=1):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, n_inputs))
+    if loss == "softmax_cross_entropy":
+        return X, rng.integers(0, n_outputs, n)
+    if loss == "softmax_dense":
+        return X, rng.dirichlet(np.ones(n_outputs), n)
+    if loss.startswith("binary"):
+        return X, rng.integers(0, 2, (n, n_outputs)).astype(float)
+    return X, rng.normal(size=(n, n_outputs))
+
+
+def assert_same_training(
+    sizes,
+    activations,
+    loss="softmax_cross_entropy",
+    optimizer=OPTIMIZERS[4],
+    n=37,
+    batch_size=16,
+    alpha=0.0,
+    dtype="float64",
+    n_threads=1,
+    epochs=2,
+    tolerance=1e-10,
+):
+    """Train the same net by the package and by the plain run; compare all that comes out."""
+    net = make_net(sizes, activations, dtype)
+    X, y = make_data(n, sizes[0], sizes[-1], loss)
+    our_loss = {
+        "binary_cross_entropy_sum": BinaryCrossEntropy(reduction="sum"),
+        "softmax_dense": "softmax_cross_entropy",
+    }.get(loss, loss)
+    reference_loss = "softmax_cross_entropy" if loss == "softmax_dense" else loss
+    expected = ReferenceTrainer(
+        sizes, activations, reference_loss, optimizer[1], net.weights(), X, y, batch_size, alpha
+    )
+    trainer = Trainer(net, our_loss, optimizer[0], batch_size, alpha, n_threads)
+    trainer.set_data(X, y)
+    trainer._n_active = n_threads  # also where so little work would not be worth it
+    for epoch in range(epochs):
+        order = np.random.default_rng(epoch).permutation(n)
+        losses = trainer.run_epoch(order)
+        np.testing.assert_allclose(losses, expected.run_epoch(order), rtol=tolerance)
+    trainer.sync()
+    for (w, b), (w_expected, b_expected) in zip(net.weights(), expected.params, strict=True):
+        np.testing.assert_allclose(w, w_expected, rtol=tolerance, atol=tolerance)
+        np.testing.assert_allclose(b, b_expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda pair: repr(pair[0]))
+@pytest.mark.parametrize("alpha", [0.0, 0.3])
+def test_every_optimizer_makes_the_textbook_update(optimizer, alpha):
+    assert_same_training([5, 9, 3], ["relu", "identity"], optimizer=optimizer, alpha=alpha)
+
+
+@pytest.mark.parametrize("activation", LAYERS)
+def test_every_activation_is_differentiated(activation):
+    assert_same_training([5, 9, 7, 3], [activation, activation, "identity"])
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "mse",
+        "squared_error",
+        "binary_cross_entropy",
+        "binary_cross_entropy_sum",
+        "softmax_cross_entropy",
+        "softmax_dense",
+    ],
+)
+@pytest.mark.parametrize("n_outputs", [1, 2, 10, 17])
+def test_every_loss_has_the_textbook_gradient(loss, n_outputs):
+    assert_same_training([4, 6, n_outputs], ["tanh", "identity"], loss=loss, alpha=0.1)
+
+
+@pytest.mark.parametrize("activation", ["relu", "logistic", "softmax"])
+def test_a_regression_may_end_in_an_activation(activation):
+    assert_same_training([4, 6, 3], ["tanh", activation], loss="mse")
+
+
+@pytest.mark.parametrize("width", [1, 7, 8, 9, 15, 16, 17, 23, 24, 25, 47, 48, 49, 50, 97])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_widths_around_the_edges_of_tiles(width, dtype):
+    assert_same_training(
+        [width, width + 1, width, 3],
+        ["relu", "tanh", "identity"],
+        optimizer=OPTIMIZERS[1],
+        dtype=dtype,
+        tolerance=1e-10 if dtype == "float64" else 2e-4,
+    )
+
+
+@pytest.mark.parametrize("n, batch_size", [(1, 1), (7, 8), (8, 8), (9, 8), (65, 64), (131, 129)])
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_batches_around_the_edges_of_tiles_and_chunks(n, batch_size, n_threads):
+    assert_same_training(
+        [6, 10, 3], ["relu", "identity"], n=n, batch_size=batch_size, n_threads=n_threads
+    )
+
+
+def test_activations_that_follow_no_affine_layer_are_trained_through():
+    layers = [Tanh(), Affine(4, 6), Sigmoid(), ReLU(), Tanh(), Affine(6, 3), Identity()]
+    net = Sequential(layers, seed=0, dtype="float64")
+    X, y = make_data(9, 4, 3, "softmax_cross_entropy")
+    before = net.params.copy()
+    net.forward(X)
+    gradient = numeric_gradient(net, X, y)
+    take_step(net, X, y, learning_rate=0.5)
+    np.testing.assert_allclose(before - net.params, 0.5 * gradient, atol=1e-7)
+
+
+def numeric_gradient(net, X, y, h=1e-5):
+    """Central differences of the mean loss."""
+    gradient = np.empty(net.n_params)
+    for k in range(net.n_params):
+        value = net.params[k]
+        net.params[k] = value + h
+        up = net.loss(X, y)
+        net.params[k] = value - h
+        gradient[k] = (up - net.loss(X, y)) / (2 * h)
+        net.params[k] = value
+    return gradient
+
+
+def take_step(net, X, y, learning_rate, n_threads=1):
+    trainer = Trainer(net, "softmax_cross_entropy", SGD(learning_rate), len(X), 0.0, n_threads)
+    trainer.set_data(X, y)
+    trainer.run_epoch(np.arange(len(X)))
+    trainer.sync()
+
+
+@pytest.mark.parametrize("activation", [ReLU, LeakyReLU, Sigmoid, Tanh, Softmax])
+def test_a_step_follows_the_numeric_gradient(activation):
+    net = Sequential([Affine(4, 7), activation(), Affine(7, 3)], seed=3, dtype="float64")
+    X, y = make_data(11, 4, 3, "softmax_cross_entropy")
+    before = net.params.copy()
+    gradient = numeric_gradient(net, X, y)
+    take_step(net, X, y, learning_rate=1.0)
+    np.testing.assert_allclose(before - net.params, gradient, atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_layer_by_layer_training_equals_the_compiled_plan(dtype):
+    X, y = make_data(40, 20, 5, "softmax_cross_entropy")
+    X = X.astype(dtype)
+    layers = [Affine(20, 33), ReLU(), Affine(33, 18), Tanh(), Affine(18, 5)]
+    net = Sequential(layers, seed=0, dtype=dtype)
+    twin = Sequential(
+        [Affine(20, 33), ReLU(), Affine(33, 18), Tanh(), Affine(18, 5)], seed=0, dtype=dtype
+    )
+    np.testing.assert_array_equal(net.params, twin.params)
+    rate = 0.5
+    for _ in range(3):
+        logits = twin.forward(X)
+        probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probabilities /= probabilities.sum(axis=1, keepdims=True)
+        probabilities[np.arange(40), y] -= 1
+        twin.backward(probabilities / 40)
+        for layer in twin.layers:
+            for name, parameter in layer.params.items():
+                parameter -= rate * layer.grads[name]
+        take_step(net, X, y, learning_rate=rate, n_threads=2)
+    tolerance = 1e-5 if dtype == "float32" else 1e-12
+    np.testing.assert_allclose(net.params, twin.params, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_predict_and_forward_have_the_same_bits(dtype):
+    layers = [Affine(20, 33), ReLU(), Affine(33, 50), LeakyReLU(), Affine(50, 5), Softmax()]
+    net = Sequential(layers, seed=0, dtype=dtype)
+    X = np.random.default_rng(0).normal(size=(301, 20))
+    np.testing.assert_array_equal(net.predict(X), net.forward(X))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("optimizer", [SGD(0.1, momentum=0.9), Adam(0.01)])
+def test_training_has_the_same_bits_for_any_number_of_threads(dtype, optimizer):
+    X, y = make_data(300, 30, 10, "softmax_cross_entropy")
+    results = []
+    for n_threads in (1, 2):
+        net = make_net([30, 100, 60, 10], ["relu", "logistic", "identity"], dtype)
+        trainer = Trainer(net, "softmax_cross_entropy", optimizer, 96, 0.01, n_threads)
+        trainer.set_data(X, y)
+        trainer._n_active = n_threads
+        losses = [trainer.run_epoch(np.arange(300)) for _ in range(3)]
+        trainer.sync()
+        results.append((net.params.copy(), losses))
+    np.testing.assert_array_equal(results[0][0], results[1][0])
+    assert results[0][1] == results[1][1]
+
+
+def test_a_row_prediction_does_not_depend_on_its_neighbours():
+    net = make_net([20, 50, 7], ["tanh", "identity"], "float32")
+    X = np.random.default_rng(0).normal(size=(400, 20)).astype(np.float32)
+    together = net.predict(X)
+    for row in (0, 7, 8, 63, 64, 299, 399):
+        np.testing.assert_array_equal(net.predict(X[row : row + 1])[0], together[row])
+
+
+def test_a_seed_decides_everything():
+    X, y = make_data(100, 6, 3, "softmax_cross_entropy")
+    nets = [Sequential([Affine(6, 9), ReLU(), Affine(9, 3)], seed=s) for s in (5, 5, 6)]
+    for net in nets:
+        net.fit(X, y, epochs=3, batch_size=16)
+    np.testing.assert_array_equal(nets[0].params, nets[1].params)
+    assert (nets[0].params != nets[2].params).any()
+
+
+def test_without_shuffling_the_order_is_that_of_the_data():
+    X, y = make_data(50, 6, 3, "softmax_cross_entropy")
+    net, twin = (Sequential([Affine(6, 3)], seed=0) for _ in range(2))
+    net.fit(X, y, epochs=2, batch_size=16, shuffle=False)
+    trainer = Trainer(twin, "softmax_cross_entropy", "adam", 16)
+    trainer.set_data(X, y)
+    for _ in range(2):
+        trainer.run_epoch(np.arange(50))
+    trainer.sync()
+    np.testing.assert_array_equal(net.params, twin.params)
+
+
+def test_history_has_one_entry_for_each_epoch():
+    X, y = make_data(50, 6, 3, "softmax_cross_entropy")
+    net = Sequential([Affine(6, 3)], seed=0)
+    history = net.fit(X, y, epochs=4, validation_data=(X, y))
+    assert len(history) == 4
+    for name in ("loss", "val_loss", "val_accuracy", "seconds", "samples_per_second"):
+        assert len(history[name]) == 4
+    assert history["val_loss"][-1] == pytest.approx(net.loss(X, y))
+    assert history["val_accuracy"][-1] == (net.predict(X).argmax(axis=1) == y).mean()
+
+
+def test_validation_of_a_regression_reports_r2():
+    X, y = make_data(50, 6, 2, "mse")
+    net = Sequential([Affine(6, 2)], seed=0)
+    history = net.fit(X, y, loss="mse", epochs=1, validation_data=(X, y))
+    out = net.predict(X)
+    expected = 1 - ((out - y) ** 2).sum() / ((y - y.mean(axis=0)) ** 2).sum()
+    assert history["val_r2"][0] == pytest.approx(expected, rel=1e-4)
+
+
+def test_early_stopping_restores_the_best_epoch():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(40, 5)), rng.integers(0, 2, 40)  # nothing to learn: it overfits
+    X_val, y_val = rng.normal(size=(40, 5)), rng.integers(0, 2, 40)
+    net = Sequential([Affine(5, 50), ReLU(), Affine(50, 2)], seed=0)
+    stopping = EarlyStopping(patience=3)
+    history = net.fit(
+        X, y, epochs=500, optimizer=Adam(0.01), validation_data=(X_val, y_val), callbacks=[stopping]
+    )
+    assert len(history) < 500
+    assert len(history) == stopping.best_epoch + 1 + 3
+    assert net.loss(X_val, y_val) == pytest.approx(min(history["val_loss"]))
+
+
+def test_early_stopping_names_the_figures_there_are():
+    net = Sequential([Affine(2, 2)], seed=0)
+    with pytest.raises(ValueError, match=r"monitor must be one of 'loss'.* got 'val_loss'; give"):
+        net.fit(np.eye(2), [0, 1], callbacks=[EarlyStopping()])
+
+
+class Recorder(Callback):
+    def __init__(self):
+        self.events = []
+
+    def on_fit_begin(self, net, info):
+        self.events.append(("begin", info))
+
+    def on_progress(self, epoch, samples_done, mean_loss):
+        self.events.append(("progress", epoch, samples_done))
+
+    def on_epoch_end(self, epoch, logs):
+        self.events.append(("epoch", epoch))
+
+    def on_fit_end(self, history):
+        self.events.append(("end", len(history)))
+
+
+def test_callbacks_are_called_in_order():
+    X, y = make_data(50, 6, 3, "softmax_cross_entropy")
+    recorder = Recorder()
+    Sequential([Affine(6, 3)], seed=0).fit(X, y, epochs=2, batch_size=20, callbacks=[recorder])
+    kinds = [event[0] for event in recorder.events]
+    assert kinds[0] == "begin" and kinds[-1] == "end"
+    assert recorder.events[0][1]["steps_per_epoch"] == 3
+    assert [event for event in recorder.events if event[0] == "epoch"] == [
+        ("epoch", 0),
+        ("epoch", 1),
+    ]
+    assert ("progress", 1, 50) in recorder.events
+
+
+def test_a_callback_may_change_the_parameters():
+    class Reset(Callback):
+        def on_fit_begin(self, net, info):
+            self.net = net
+
+        def on_epoch_end(self, epoch, logs):
+            self.net.params[...] = 0
+
+    net = Sequential([Affine(2, 2)], seed=0)
+    net.fit(np.eye(2), [0, 1], epochs=3, callbacks=[Reset()])
+    # The changes of the last epoch are kept as well: nothing is trained after it.
+    np.testing.assert_array_equal(net.params, 0)
+
+
+def test_an_interrupt_leaves_a_consistent_net_and_ends_the_callbacks():
+    class Interrupt(Recorder):
+        def on_epoch_end(self, epoch, logs):
+            raise KeyboardInterrupt
+
+    X, y = make_data(50, 6, 3, "softmax_cross_entropy")
+    net = Sequential([Affine(6, 3)], seed=0)
+    before = net.params.copy()
+    interrupt = Interrupt()
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(X, y, epochs=3, callbacks=[interrupt])
+    assert interrupt.events[-1] == ("end", 1)
+    assert (net.params != before).any()
+    assert np.isfinite(net.params).all()
+
+
+def test_a_diverging_training_stops_with_a_warning():
+    X, y = make_data(50, 6, 3, "mse")
+    net = Sequential([Affine(6, 3)], seed=0)
+    with pytest.warns(RuntimeWarning, match="the loss became NaN"):
+        history = net.fit(X, y, loss="mse", optimizer=SGD(1e30), epochs=50, batch_size=5)
+    assert len(history) < 50
+
+
+def test_one_hot_targets_train_like_labels():
+    X, y = make_data(50, 6, 3, "softmax_cross_entropy")
+    nets = [Sequential([Affine(6, 3)], seed=0, dtype="float64") for _ in range(2)]
+    nets[0].fit(X, y, epochs=3)
+    nets[1].fit(X, np.eye(3)[y], epochs=3)
+    np.testing.assert_allclose(nets[0].params, nets[1].params, rtol=1e-12)
+
+
+def test_layers_without_bias_keep_no_bias():
+    net = Sequential([Affine(6, 9, bias=False), ReLU(), Affine(9, 3, bias=False)], seed=0)
+    X, y = make_data(50, 6, 3, "softmax_cross_entropy")
+    net.fit(X, y, epochs=3)
+    assert net.n_params == 6 * 9 + 9 * 3
+    w = [layer.params["w"] for layer in (net.layers[0], net.layers[2])]
+    expected = np.maximum(X.astype(np.float32) @ w[0], 0) @ w[1]
+    np.testing.assert_allclose(net.predict(X), expected, rtol=1e-4, atol=1e-5)
