@@ -62,6 +62,16 @@ def _enable_caching(compiled):
         index._source_stamp = (index._source_stamp, source_stamp())
 
 
+def cache_folder():
+    """Return the folder where compiled kernels are kept, or None where none is writable."""
+    compiled = numba.njit(source_stamp.__wrapped__)
+    try:
+        compiled.enable_caching()
+    except RuntimeError:
+        return None
+    return compiled._cache.cache_path
+
+
 def kernel(function):
     """Compile a kernel that Python calls: serial, without the GIL, cached on disk.
 

@@ -162,7 +162,7 @@ class BaseMLP(BaseEstimator):
 
     def __getstate__(self):
         state = super().__getstate__().copy()
-        for name in ("_net", "_net_arrays", "_trainer"):
+        for name in ("_net", "_trainer"):
             state.pop(name, None)
         return state
 
@@ -171,23 +171,25 @@ class BaseMLP(BaseEstimator):
         layers = [Affine(*coefs[0].shape, init="zeros")]
         for w in coefs[1:]:
             layers += [_HIDDEN_LAYERS[self.activation](), Affine(*w.shape, init="zeros")]
-        self._net = Sequential(layers, dtype=coefs[0].dtype)
-        affine = self._net.layers[::2]
-        for layer, w, b in zip(affine, coefs, intercepts, strict=True):
-            layer.params["w"][...] = w
-            layer.params["b"][...] = b
-        self.coefs_ = [layer.params["w"] for layer in affine]
-        self.intercepts_ = [layer.params["b"] for layer in affine]
-        self._net_arrays = [*self.coefs_, *self.intercepts_]
-        self._trainer = None
+        net = Sequential(layers, dtype=coefs[0].dtype)
+        for (w, b), coef, intercept in zip(net.weights(), coefs, intercepts, strict=True):
+            w[...] = coef
+            b[...] = intercept
+        # Only now, for threads that predict meanwhile: each of them needs a net with its weights.
+        self.coefs_ = [w for w, _ in net.weights()]
+        self.intercepts_ = [b for _, b in net.weights()]
+        self._net, self._trainer = net, None
+        return net
 
     def _current_net(self):
         """Return the net of coefs_ and intercepts_, made anew if those arrays were replaced."""
+        net = getattr(self, "_net", None)
         arrays = [*self.coefs_, *self.intercepts_]
-        known = getattr(self, "_net_arrays", [])
-        if len(arrays) != len(known) or not all(map(operator.is_, arrays, known)):
-            self._build_net(self.coefs_, self.intercepts_)
-        return self._net
+        if net is not None and len(arrays) == 2 * len(net.weights()):
+            views = [array for column in zip(*net.weights(), strict=True) for array in column]
+            if all(map(operator.is_, arrays, views)):
+                return net
+        return self._build_net(self.coefs_, self.intercepts_)
 
     def _most_threads(self):
         # Not an error if there are fewer: the model may have come from a larger machine.
@@ -243,7 +245,7 @@ class BaseMLP(BaseEstimator):
             self._forget_best()
         self._train(X, y, rng, incremental)
 
-        if not all(np.isfinite(w).all() for w in self._net_arrays):
+        if not np.isfinite(self._net.params).all():
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may"
                 " contain large values and need to be preprocessed."

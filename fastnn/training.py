@@ -85,6 +85,9 @@ class Trainer:
     ----------
     step_count : int
         Updates so far.
+    use_all_threads : bool
+        Whether `n_threads` are used even where fewer would be faster. For measurements; set it
+        before `set_data`.
 
     Examples
     --------
@@ -109,6 +112,7 @@ class Trainer:
         if self.loss.takes_logits:
             net.check_ends_in_logits(self.loss)
         self.step_count = 0
+        self.use_all_threads = False
         self._capacity = 0
         self._x = None
         self._steps_per_call = None
@@ -172,7 +176,9 @@ class Trainer:
         self._row_loss = np.zeros(rows)
         self._penalty = np.zeros(len(self._plan.tasks))
         flops = self._plan.flops * rows
-        self._n_active = threads.worthwhile(flops, self.n_threads)
+        self._n_active = self.n_threads
+        if not self.use_all_threads:
+            self._n_active = threads.worthwhile(flops, self.n_threads)
         tile = TILE_ROWS * TILE_VECTORS * lanes(dtype)
         self._scratch = aligned_zeros(self.n_threads * tile, dtype)
         if self._steps_per_call is None:

@@ -96,8 +96,8 @@ def assert_same_training(
         sizes, activations, reference_loss, optimizer[1], net.weights(), X, y, batch_size, alpha
     )
     trainer = Trainer(net, our_loss, optimizer[0], batch_size, alpha, n_threads)
+    trainer.use_all_threads = True  # also where so little work is not worth it
     trainer.set_data(X, y)
-    trainer._n_active = n_threads  # also where so little work would not be worth it
     for epoch in range(epochs):
         order = np.random.default_rng(epoch).permutation(n)
         losses = trainer.run_epoch(order)
@@ -242,8 +242,8 @@ def test_training_has_the_same_bits_for_any_number_of_threads(dtype, optimizer):
     for n_threads in (1, 2):
         net = make_net([30, 100, 60, 10], ["relu", "logistic", "identity"], dtype)
         trainer = Trainer(net, "softmax_cross_entropy", optimizer, 96, 0.01, n_threads)
+        trainer.use_all_threads = True
         trainer.set_data(X, y)
-        trainer._n_active = n_threads
         losses = [trainer.run_epoch(np.arange(300)) for _ in range(3)]
         trainer.sync()
         results.append((net.params.copy(), losses))

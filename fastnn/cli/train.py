@@ -309,25 +309,25 @@ def _describe(
 
 
 def _results_table(task: str, results: dict[str, dict]):
-    table = display.new_table(
-        *(name.replace("_", "-") for name in results), *(["ratio"] if len(results) > 1 else [])
-    )
     ours, theirs = results["fastnn"], results.get("scikit_learn")
+    table = display.new_table(*(["fastnn", "scikit-learn", "speed-up"] if theirs else []))
 
-    def row(label, name, text):
-        cells = [text(figures[name]) if name in figures else "" for figures in results.values()]
-        if theirs is not None:
-            faster = name in ("seconds", "samples_per_second")
-            cells.append(f"{theirs['seconds'] / ours['seconds']:.2f} x faster" if faster else "")
-        table.add_row(label, *cells)
+    def row(label, name, text, *more):
+        table.add_row(label, *(text(figures[name]) for figures in results.values()), *more)
 
     if "test_score" in ours:
         row(f"test {_SCORE_NAMES[task]}", "test_score", "{:.4f}".format)
     row("epochs", "epochs", str)
-    row("training time", "seconds", display.seconds)
+    speed_up = [f"{_speed_up(results):.2f} x"] if theirs else []
+    row("training time", "seconds", display.seconds, *speed_up)
     row("samples/s", "samples_per_second", "{:,.0f}".format)
-    row("compile time", "compile_seconds", display.seconds)
+    table.add_row("compile time", display.seconds(ours["compile_seconds"]))
     return table
+
+
+def _speed_up(results: dict[str, dict]) -> float:
+    """Return how many times longer scikit-learn took."""
+    return results["scikit_learn"]["seconds"] / results["fastnn"]["seconds"]
 
 
 def _all_figures(
@@ -357,5 +357,5 @@ def _all_figures(
         **results,
     }
     if "scikit_learn" in results:
-        figures["ratio"] = results["scikit_learn"]["seconds"] / results["fastnn"]["seconds"]
+        figures["ratio"] = _speed_up(results)
     return figures

@@ -71,11 +71,11 @@ def differentiate_rows(code, slope, n_rows, n, dout, do, out, o, ld):
     zero, one = number(0), number(1)
     if code == RELU:
         for i in range(dz.size):
-            dz[i] = dz[i] if y[i] > zero else zero
+            dz[i] = zero if y[i] <= zero else dz[i]
     elif code == LEAKY_RELU:
         a = number(slope)
         for i in range(dz.size):
-            dz[i] = dz[i] if y[i] > zero else a * dz[i]
+            dz[i] = a * dz[i] if y[i] <= zero else dz[i]
     elif code == LOGISTIC:
         for i in range(dz.size):
             dz[i] *= y[i] * (one - y[i])

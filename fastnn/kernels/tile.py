@@ -258,9 +258,10 @@ def relu(typingctx, tile):
 
 @intrinsic
 def keep_where_positive(typingctx, tile, c, offset, step):
-    """Return the tile with zeros where the same element of c is not positive.
+    """Return the tile with zeros where the same element of c is zero or negative.
 
-    This is the derivative of ReLU in terms of its output c, applied to a tile of gradients.
+    This is the derivative of ReLU in terms of its output c, applied to a tile of gradients. Where
+    c is NaN the gradient stays.
     """
 
     def codegen(context, builder, signature, args):
@@ -268,8 +269,8 @@ def keep_where_positive(typingctx, tile, c, offset, step):
         memory = _Memory(context, builder, tile, signature.args[1], c_array, offset)
         zero = ir.Constant(tile.vector, None)
         for i, j, at in tile.cells():
-            active = builder.fcmp_ordered(">", memory.load_vector(step, i, j), zero)
-            kept = builder.select(active, builder.extract_value(value, at), zero)
+            inactive = builder.fcmp_ordered("<=", memory.load_vector(step, i, j), zero)
+            kept = builder.select(inactive, zero, builder.extract_value(value, at))
             value = builder.insert_value(value, kept, at)
         return value
 

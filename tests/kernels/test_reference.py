@@ -289,6 +289,15 @@ def test_small_results_of_the_logistic_function_keep_their_digits(dtype):
     assert_close(forward("logistic", z), 1 / (1 + np.exp(-widen(z))), factor=4)
 
 
+@pytest.mark.parametrize(("dtype", "z"), [("float32", -100.0), ("float64", -740.0)])
+def test_the_logistic_function_does_not_vanish_before_the_exponential_does(dtype, z):
+    # Here e^-z overflows, and 1 / (1 + e^-z) would be 0.
+    out = forward("logistic", np.array([[z]], dtype))
+    # A subnormal number has few digits: compare to within two of its smallest steps.
+    assert out > 0
+    assert abs(out[0, 0] - math.exp(z)) <= 2 * float(np.finfo(dtype).smallest_subnormal)
+
+
 @with_dtypes
 def test_softmax_rows_sum_to_one_and_ignore_a_common_shift(dtype, rng):
     z = integers(rng, 7, 17).astype(dtype)

@@ -1,0 +1,128 @@
+"""What this installation is, and its kernels compiled ahead of time."""
+
+import platform
+import time
+from importlib import metadata, util
+
+import llvmlite.binding
+import numba
+import numpy as np
+
+import fastnn
+from fastnn import threads
+from fastnn._jit import cache_folder
+from fastnn.kernels.tile import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES
+from fastnn.layers import Affine, ReLU
+from fastnn.network import Sequential
+from fastnn.training import Trainer
+from fastnn.validation import check_dtype
+
+_PACKAGES = ("numpy", "numba", "llvmlite", "safetensors")
+_OPTIONAL = ("scikit-learn", "pandas", "pyarrow", "matplotlib", "typer", "rich")
+
+
+def get_config():
+    """Return what decides the speed of this installation.
+
+    Returns
+    -------
+    dict of str to str or int
+        Versions, CPU, vector width in bits, tile shape, threads and where kernels are cached.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.get_config()["vector_bits"] in (128, 256, 512)
+    True
+    """
+    config = {"fastnn": fastnn.__version__, "python": platform.python_version()}
+    config.update({name: metadata.version(name) for name in _PACKAGES})
+    for name in _OPTIONAL:
+        try:
+            config[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            config[name] = "not installed"
+    lanes = VECTOR_BYTES // np.dtype(np.float32).itemsize
+    config.update(
+        {
+            "cpu": numba.config.CPU_NAME or llvmlite.binding.get_host_cpu_name(),
+            "vector_bits": VECTOR_BYTES * 8,
+            "tile": f"{TILE_ROWS} x {TILE_VECTORS * lanes} float32",
+            "threads": threads.get_num_threads(),
+            "threading_layer": _threading_layer(),
+            "kernel_cache": cache_folder() or "none: no writable folder",
+        }
+    )
+    return config
+
+
+def _threading_layer():
+    """Name of the layer in use, or the one that would be: asking Numba would start it."""
+    try:
+        return numba.threading_layer()
+    except ValueError:
+        wanted = numba.config.THREADING_LAYER
+    if wanted not in ("default", "threadsafe", "forksafe", "safe"):
+        return wanted
+    if util.find_spec("numba.np.ufunc.omppool") is not None:
+        return "omp (not started)"
+    return "workqueue (not started)"
+
+
+def show_config():
+    """Print `get_config`, one line for each entry.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.show_config()  # doctest: +ELLIPSIS
+    fastnn ...
+    """
+    config = get_config()
+    width = max(map(len, config))
+    for name, value in config.items():
+        print(f"{name:<{width}}  {value}")
+
+
+def warmup(dtypes=("float32",), verbose=False):
+    """Compile the kernels that training and prediction need, so that the first fit is fast.
+
+    They are kept on disk: a later process only loads them.
+
+    Parameters
+    ----------
+    dtypes : sequence of str, default ("float32",)
+    verbose : bool, default False
+        Whether to print the seconds of each.
+
+    Returns
+    -------
+    dict of str to float
+        Seconds for each dtype.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> list(fastnn.warmup())
+    ['float32']
+    """
+    seconds = {}
+    for name in [dtypes] if isinstance(dtypes, str) else dtypes:
+        dtype = check_dtype(name)
+        began = time.perf_counter()
+        _use_every_kernel(dtype)
+        seconds[dtype.name] = time.perf_counter() - began
+        if verbose:
+            print(f"{dtype.name}: {seconds[dtype.name]:.2f} s")
+    return seconds
+
+
+def _use_every_kernel(dtype):
+    net = Sequential([Affine(2, 3), ReLU(), Affine(3, 2)], seed=0, dtype=dtype)
+    X, y = np.eye(2, dtype=dtype), np.array([0, 1])
+    for n_threads in {1, min(2, threads.get_num_threads())}:
+        trainer = Trainer(net, "softmax_cross_entropy", "adam", 2, n_threads=n_threads)
+        trainer.use_all_threads = True
+        trainer.set_data(X, y)
+        trainer.run_epoch(np.arange(2))
+    net.loss(X, y)

@@ -1,0 +1,699 @@
+"""The command line: what it writes, and that every error is one line with the right exit code."""
+
+import csv
+import gzip
+import io
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn import storage
+from fastnn.datasets import load
+from fastnn.tables import TableEncoder
+
+typer = pytest.importorskip("typer")
+pytest.importorskip("rich")
+pytest.importorskip("sklearn")
+pandas = pytest.importorskip("pandas")
+
+from typer.testing import CliRunner  # noqa: E402
+
+from fastnn import cli  # noqa: E402
+from fastnn.cli import app, checks, display  # noqa: E402
+from fastnn.cli.train import score  # noqa: E402
+
+QUICK = ("--epochs", "2", "--hidden", "8")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """Run each test in a folder of its own, with a wide terminal."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    return tmp_path
+
+
+def run(*args):
+    return CliRunner().invoke(app.app, [str(arg) for arg in args])
+
+
+def succeed(*args):
+    result = run(*args)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def fail(code, *args):
+    """Run a command that must fail; return its only line on stderr, without the prefix."""
+    before = sorted(os.listdir())
+    result = run(*args)
+    assert result.exit_code == code, result.output
+    lines = [line for line in result.stderr.splitlines() if not line.startswith("epoch ")]
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("fastnn: error: ")
+    assert sorted(os.listdir()) == before, "something was written"
+    return lines[0].removeprefix("fastnn: error: ")
+
+
+def read_json(path):
+    return json.loads(Path(path).read_text())
+
+
+def write_table(path, n_rows=60, seed=0, **changes):
+    """Write a CSV with two numeric columns, one text column and a target that follows them."""
+    rng = np.random.default_rng(seed)
+    columns = {
+        "size": rng.normal(size=n_rows).round(3),
+        "age": rng.integers(1, 90, n_rows),
+        "colour": rng.choice(["red", "green", "blue"], n_rows),
+    }
+    columns["bought"] = np.where(columns["size"] + (columns["colour"] == "red") > 0.3, "yes", "no")
+    table = pandas.DataFrame(columns)
+    for name, change in changes.items():
+        table[name] = change(table[name]) if callable(change) else change
+    table.to_csv(path, index=False)
+    return path
+
+
+def replace_first(value):
+    """Return a function that puts a value into the first row of a column."""
+    return lambda column: [value, *column[1:]]
+
+
+# train
+
+
+def test_train_without_arguments_learns_the_digits_and_saves_them():
+    result = succeed("train", "--epochs", "15")
+    assert "digits: 1,293 training, 144 validation, 360 test rows" in result.stdout
+    assert "model saved to digits.safetensors" in result.stdout
+    accuracy = float(result.stdout.partition("test accuracy")[2].split()[0])
+    assert accuracy > 0.9
+    net = fastnn.Sequential.load("digits.safetensors")
+    assert [net.n_inputs, net.n_outputs] == [64, 10]
+
+
+@pytest.mark.parametrize("name", ["breast_cancer", "wine", "iris", "diabetes"])
+def test_each_bundled_set_is_learnt(name):
+    succeed("train", name, *QUICK, "--quiet")
+    assert storage.read(f"{name}.safetensors")[0].n_inputs == load(name).X.shape[1]
+
+
+def test_the_progress_shows_epoch_loss_score_and_speed():
+    said = succeed("train", "iris", *QUICK).stderr
+    assert "epoch 2/2" in said
+    for label in ("loss ", "val accuracy ", " samples/s"):
+        assert label in said
+    assert "val R2" in succeed("train", "diabetes", *QUICK).stderr
+
+
+def test_quiet_prints_nothing():
+    result = succeed("train", "iris", *QUICK, "--quiet", "--compare")
+    assert result.stdout == result.stderr == ""
+
+
+def test_the_figures_are_written_as_json():
+    succeed("train", "iris", "--json", "f.json", "--out", "m.safetensors", *QUICK, "--seed", 3)
+    figures = read_json("f.json")
+    assert figures["command"] == "train"
+    assert figures["options"]["seed"] == 3
+    assert figures["task"] == "classification"
+    assert figures["metric"] == "accuracy"
+    assert [figures[f"n_{part}"] for part in ("train", "validation", "test")] == [108, 12, 30]
+    assert figures["model"] == "m.safetensors"
+    ours = figures["fastnn"]
+    assert ours["epochs"] == len(ours["history"]["loss"]) == 2
+    assert 0 <= ours["test_score"] <= 1
+    assert ours["samples_per_second"] == pytest.approx(2 * 108 / ours["seconds"])
+    assert ours["compile_seconds"] >= 0
+    assert "scikit_learn" not in figures
+
+
+def test_the_same_seed_gives_the_same_model_whatever_the_number_of_threads():
+    for name, options in [("a", ()), ("b", ("--threads", 1)), ("c", ("--seed", 1))]:
+        succeed("train", "iris", *QUICK, "--out", name, "--quiet", *options)
+    a, b, c = (storage.read(name)[0].params for name in "abc")
+    assert np.array_equal(a, b)
+    assert not np.array_equal(a, c)
+
+
+def test_validation_and_test_rows_can_be_none():
+    options = ("--validation-size", 0, "--test-size", 0, "--json", "f.json")
+    result = succeed("train", "iris", *QUICK, *options)
+    assert "iris: 150 training rows;" in result.stdout
+    assert "test accuracy" not in result.stdout
+    figures = read_json("f.json")
+    assert (figures["n_train"], figures["n_validation"], figures["n_test"]) == (150, 0, 0)
+    assert "test_score" not in figures["fastnn"]
+
+
+def test_classes_are_split_by_their_shares():
+    succeed("train", "iris", *QUICK, "--quiet", "--json", "f.json")
+    # 12 of 120: 4 of each class, so that a net that knows one class only has a third.
+    curve = read_json("f.json")["fastnn"]["history"]["val_accuracy"]
+    assert all((12 * value) % 1 == pytest.approx(0, abs=1e-9) for value in curve)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--hidden", ""),
+        ("--hidden", "5,6,7"),
+        ("--activation", "tanh"),
+        ("--activation", "leaky_relu"),
+        ("--activation", "sigmoid"),
+        ("--activation", "identity"),
+        ("--optimizer", "sgd"),
+        ("--optimizer", "rmsprop"),
+        ("--optimizer", "adamw", "--learning-rate", "0.01", "--alpha", "0"),
+        ("--dtype", "float64"),
+        ("--batch-size", "1"),
+        ("--batch-size", "100000"),
+        ("--threads", "1"),
+        ("--task", "regression", "--target", "target"),
+    ],
+)
+def test_the_options_of_a_network_and_its_training_work(options):
+    source = "digits" if "regression" in options else "iris"
+    succeed("train", source, "--epochs", "1", "--hidden", "4", *options, "--out", "m.safetensors")
+    net = fastnn.Sequential.load("m.safetensors")
+    if "--hidden" in options:
+        assert len(net.layers) == (7 if options[1] else 1)
+    assert net.dtype == ("float64" if "float64" in options else "float32")
+    assert net.n_outputs == (1 if "regression" in options else 3)
+
+
+def test_early_stopping_ends_before_the_last_epoch():
+    options = ("--early-stopping", "--patience", "1", "--epochs", "200", "--json", "f.json")
+    succeed("train", "wine", "--hidden", "8", "--learning-rate", "0.05", *options)
+    assert read_json("f.json")["fastnn"]["epochs"] < 200
+
+
+def test_the_curve_is_drawn():
+    pytest.importorskip("matplotlib")
+    assert "curve drawn in c.png" in succeed("train", "iris", *QUICK, "--plot", "c.png").stdout
+    assert Path("c.png").read_bytes()[:4] == b"\x89PNG"
+    options = ("--validation-size", 0, "--epochs", 1, "--plot", "c.svg", "--quiet", "--force")
+    succeed("train", "diabetes", *options)
+    assert "<svg" in Path("c.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    ("source", "options"),
+    [
+        ("iris", ()),
+        ("diabetes", ("--optimizer", "sgd", "--activation", "tanh")),
+        ("iris", ("--activation", "sigmoid", "--hidden", "5,4", "--threads", 1)),
+    ],
+)
+def test_scikit_learn_is_compared_over_the_same_epochs_without_a_warning(source, options):
+    result = succeed("train", source, *QUICK, "--compare", "--json", "f.json", *options)
+    assert "scikit-learn" in result.stdout
+    assert "speed-up" in result.stdout
+    figures = read_json("f.json")
+    ours, theirs = figures["fastnn"], figures["scikit_learn"]
+    assert theirs["epochs"] == ours["epochs"] == 2
+    assert {"test_score", "seconds", "samples_per_second"} <= theirs.keys()
+    assert figures["ratio"] == theirs["seconds"] / ours["seconds"]
+
+
+def test_a_table_is_learnt_by_name_of_its_target_with_text_and_missing_values():
+    table = write_table("t.csv", size=replace_first(np.nan))
+    result = succeed("train", table, "--target", "colour", "--drop", "age", *QUICK)
+    assert "2 columns make 3 inputs; target 'colour', 3 classes" in result.stdout
+    table = write_table("t.csv", size=replace_first(np.nan), colour=lambda c: c.replace("red", "?"))
+    result = succeed("train", table, "--force", *QUICK)
+    assert "3 columns make 5 inputs; target 'bought', 2 classes" in result.stdout
+
+
+def test_a_rare_class_and_a_rare_category_do_not_break_the_split():
+    table = write_table("t.csv", colour=replace_first("mauve"), bought=replace_first("perhaps"))
+    for seed in range(3):
+        succeed("train", table, *QUICK, "--seed", seed, "--force", "--quiet")
+
+
+def test_a_test_file_is_used_whole():
+    write_table("a.csv")
+    write_table("b.csv", n_rows=20, seed=1, colour="red", age=replace_first(np.nan))
+    succeed("train", "a.csv", "--test", "b.csv", *QUICK, "--json", "f.json")
+    figures = read_json("f.json")
+    assert [figures[f"n_{part}"] for part in ("train", "validation", "test")] == [54, 6, 20]
+
+
+def test_idx_images_are_tested_on_their_own_test_set(rng):
+    os.mkdir("images")
+    for part, n_rows in [("train", 50), ("t10k", 10)]:
+        labels = np.arange(n_rows) % 2
+        images = rng.integers(0, 100, (n_rows, 4, 4)) + 100 * labels[:, None, None]
+        for name, array in [("images-idx3", images), ("labels-idx1", labels)]:
+            header = b"\0\0\x08" + bytes([array.ndim])
+            header += b"".join(int(size).to_bytes(4, "big") for size in array.shape)
+            with gzip.open(f"images/{part}-{name}-ubyte.gz", "wb") as file:
+                file.write(header + array.astype("u1").tobytes())
+    succeed("train", "images", "--json", "f.json", "--epochs", "30", "--batch-size", "10")
+    figures = read_json("f.json")
+    assert (figures["n_train"], figures["n_test"]) == (45, 10)
+    assert figures["fastnn"]["test_score"] == 1
+    assert "10 rows" in succeed("predict", "images.safetensors", "images").stderr
+
+
+def test_the_bundled_set_is_taken_and_said_so_where_a_file_has_its_name():
+    os.mkdir("iris")
+    result = succeed("train", "iris", *QUICK)
+    assert "iris is the bundled set; for the file, write ./iris" in result.stderr
+    assert "DATA iris" in fail(1, "train", "./iris", *QUICK, "--force")
+
+
+# train: arguments that cannot be used
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--epochs", "0"), "--epochs must be an integer >= 1, got 0"),
+        (("--epochs", "many"), "Invalid value for '--epochs'"),
+        (("--batch-size", "0"), "--batch-size must be an integer >= 1, got 0"),
+        (("--learning-rate", "-0.1"), "--learning-rate must be a finite number > 0, got -0.1"),
+        (("--learning-rate", "0"), "--learning-rate must be"),
+        (("--learning-rate", "nan"), "--learning-rate must be"),
+        (("--alpha", "-1"), "--alpha must be a finite number >= 0, got -1.0"),
+        (("--optimizer", "adagrad"), "--optimizer must be one of adam, adamw, sgd, rmsprop, got"),
+        (("--activation", "step"), "--activation must be one of relu, leaky_relu"),
+        (("--task", "guess"), "--task must be one of auto, classification, regression, got"),
+        (("--dtype", "int8"), "--dtype must be 'float32' or 'float64', got 'int8'"),
+        (("--hidden", "12,x"), "--hidden must be integers >= 1 such as 128,64, got '12,x'"),
+        (("--hidden", "12,0"), "--hidden must be integers >= 1"),
+        (("--threads", "0"), "--threads must be an integer from 1 to"),
+        (("--threads", "100000"), "--threads must be an integer from 1 to"),
+        (("--seed", "-1"), "--seed must be an integer >= 0, got -1"),
+        (("--patience", "0"), "--patience must be an integer >= 1, got 0"),
+        (("--test-size", "1"), "--test-size must be a number >= 0 and < 1, got 1.0"),
+        (("--validation-size", "-0.1"), "--validation-size must be a number"),
+        (("--validation-size", "nan"), "--validation-size must be a number"),
+        (("--early-stopping", "--validation-size", "0"), "--early-stopping needs a --validation-s"),
+        (("--compare", "--optimizer", "rmsprop"), "--compare needs an --optimizer that"),
+        (("--compare", "--activation", "leaky_relu"), "--compare needs an --activation that"),
+        (("--target", "color"), "--target 'color' cannot be chosen: iris is not a table"),
+        (("--drop", "color"), "--drop 'color' is not possible"),
+        (("--test", "nothing.csv"), "--test nothing.csv: no such file or folder"),
+        (("--surprise",), "No such option: --surprise"),
+    ],
+)
+def test_an_argument_that_cannot_be_used_is_named_with_code_2(options, said):
+    assert fail(2, "train", "iris", *options).startswith(said)
+
+
+def test_a_source_that_does_not_exist_is_named_with_code_2():
+    assert fail(2, "train", "irsi").startswith(
+        "DATA irsi: no such file or folder, nor a bundled set (digits"
+    )
+    assert fail(2, "nonsense") == "No such command 'nonsense'."
+
+
+def test_an_unknown_column_is_named_with_code_2():
+    write_table("t.csv")
+    said = fail(2, "train", "t.csv", "--target", "color")
+    assert said == "--target 'color' is not a column of t.csv: did you mean 'colour'?"
+    assert fail(2, "train", "t.csv", "--target", "9").startswith("--target '9' is not a column")
+    assert fail(2, "train", "t.csv", "--drop", "x,age").startswith("--drop 'x' is not a column")
+
+
+@pytest.mark.parametrize("option", ["--out", "--plot", "--json"])
+def test_an_existing_file_is_kept_unless_forced(folder, option):
+    path = folder / "there.png"
+    path.write_text("precious")
+    said = fail(2, "train", "iris", option, path)
+    assert said == f"{option} {path} exists already: --force replaces it"
+    assert path.read_text() == "precious"
+    succeed("train", "iris", option, path, "--force", *QUICK)
+    assert path.read_bytes() != b"precious"
+
+
+def test_the_default_model_file_is_not_overwritten_either():
+    succeed("train", "iris", *QUICK, "--quiet")
+    assert fail(2, "train", "iris", *QUICK).startswith("--out iris.safetensors exists already")
+
+
+@pytest.mark.parametrize(
+    ("option", "path", "said"),
+    [
+        ("--out", "none/m.safetensors", "cannot be written: no folder none"),
+        ("--json", "file.txt/f.json", "cannot be written: no folder file.txt"),
+        ("--plot", "subfolder", "is a folder, but a file is needed"),
+        ("--json", os.devnull, "is not an ordinary file"),
+        ("--out", "t.csv", "is the file of DATA already"),
+        ("--json", "m.png", "is the file of --plot already"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_named_before_training(folder, option, path, said):
+    (folder / "file.txt").touch()
+    (folder / "subfolder").mkdir()
+    write_table("t.csv")
+    options = ("--plot", "m.png", option, path) if path == "m.png" else (option, path)
+    assert fail(2, "train", "t.csv", *options, "--force") == f"{option} {path} {said}"
+
+
+def test_a_read_only_folder_is_found_before_training(monkeypatch):
+    def refuse(dir):
+        raise PermissionError(13, "Permission denied", str(dir))
+
+    monkeypatch.setattr(checks.tempfile, "TemporaryFile", refuse)
+    said = fail(2, "train", "iris")
+    assert said == "--out iris.safetensors cannot be written: Permission denied"
+
+
+def test_a_figure_of_an_unknown_kind_is_refused_before_training():
+    said = fail(2, "train", "iris", "--plot", "c.xyz")
+    assert said == "--plot must end in .png or .svg or .pdf, got 'c.xyz'"
+
+
+# train: data that cannot be used
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"size": replace_first(np.inf)}, "t.csv: column 'size' has infinite values, in 1 of 60 r"),
+        ({"colour": "red"}, "t: column 'colour' has only one value, 'red': drop the column"),
+        ({"size": np.nan}, "t: column 'size' has no values: drop the column"),
+        ({"bought": "yes"}, "t: target 'bought' has only one value, yes"),
+        ({"bought": 1}, "t: target 'bought' has only one value, 1"),
+        ({"bought": replace_first(None)}, "t: target 'bought' is missing in 1 of 60 rows: remove"),
+        ({"bought": [f"name {i}" for i in range(60)]}, "t: target 'bought' has 60 different labe"),
+    ],
+)
+def test_unfit_data_is_named_with_code_1(changes, said):
+    write_table("t.csv", **changes)
+    assert fail(1, "train", "t.csv").startswith(f"DATA {said}")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "DATA t.csv: the file is empty"),
+        (b"a,b\n1,2\n3,4,5\n", "DATA t.csv: Error tokenizing data"),
+        (b"a,b\n1,x\n2,y\n3,x\n4,y\n", "DATA t: too few rows to train, validate and test on"),
+        (b"a,b\n\xff\xfe,x\n", "DATA t.csv: is not text in UTF-8"),
+    ],
+)
+def test_a_damaged_file_is_named_with_code_1(folder, content, said):
+    (folder / "t.csv").write_bytes(content)
+    assert fail(1, "train", "t.csv").startswith(said)
+
+
+def test_nan_in_arrays_is_refused_but_in_tables_filled_in():
+    X = np.ones((20, 2))
+    X[3, 1] = np.nan
+    np.savez("t.npz", X=X, y=np.arange(20) % 2)
+    assert fail(1, "train", "t.npz").startswith("DATA t.npz: X has NaN or infinite values, in 1 of")
+    write_table("t.csv", size=replace_first(np.nan))
+    succeed("train", "t.csv", *QUICK)
+
+
+def test_arrays_without_a_target_are_refused():
+    np.savez("t.npz", X=np.ones((20, 2)))
+    assert fail(1, "train", "t.npz") == "DATA t: there is no target to learn"
+
+
+def test_a_label_unseen_at_training_is_named():
+    write_table("a.csv")
+    write_table("b.csv", bought=replace_first("maybe"))
+    said = fail(1, "train", "a.csv", "--test", "b.csv")
+    assert said.startswith("--test b: target 'bought' has the label 'maybe', which was not there")
+
+
+def test_a_test_file_needs_the_columns_of_the_data():
+    write_table("a.csv")
+    pandas.read_csv("a.csv").drop(columns="bought").to_csv("b.csv", index=False)
+    said = fail(1, "train", "a.csv", "--test", "b.csv")
+    assert said == "--test b: there is no target 'bought' to test with"
+    pandas.read_csv("a.csv").drop(columns="age").to_csv("b.csv", index=False)
+    assert fail(1, "train", "a.csv", "--test", "b.csv") == "--test b: there is no column 'age'"
+
+
+def test_a_training_that_diverges_saves_nothing():
+    options = ("--optimizer", "sgd", "--learning-rate", "1e30", "--activation", "identity")
+    said = fail(1, "train", "diabetes", "--epochs", "5", *options)
+    assert said.startswith("the loss is no longer finite in epoch")
+
+
+# train: accidents
+
+
+def test_ctrl_c_ends_with_one_line_and_leaves_nothing_behind(monkeypatch):
+    def interrupt(self, epoch, logs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(display.TrainingProgress, "on_epoch_end", interrupt)
+    assert fail(130, "train", "iris", "--plot", "c.png", "--json", "f.json") == "interrupted"
+    assert fail(130, "train", "iris", "--debug") == "interrupted"
+
+
+def test_an_error_of_our_own_is_one_line_and_a_traceback_only_with_debug(monkeypatch):
+    monkeypatch.setattr("fastnn.cli.train.prepare", lambda *args: 1 / 0)
+    said = fail(1, "train", "iris")
+    assert said == "unexpected ZeroDivisionError: division by zero (--debug shows where)"
+    result = run("train", "iris", "--debug")
+    assert isinstance(result.exception, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError("5 GiB"), "not enough memory: 5 GiB"),
+        (OSError(28, "No space left on device", "m"), "[Errno 28] No space left on device: 'm'"),
+        (fastnn.errors.MissingExtraError("pandas is needed"), "pandas is needed"),
+    ],
+)
+def test_what_the_machine_lacks_is_one_line(monkeypatch, error, said):
+    def raise_it(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr("fastnn.cli.train.prepare", raise_it)
+    assert fail(1, "train", "iris") == said
+
+
+# predict
+
+
+@pytest.fixture
+def model():
+    """Return a model of the table that `write_table` makes, and its test score."""
+    write_table("t.csv")
+    succeed("train", "t.csv", *QUICK, "--quiet", "--out", "m.safetensors")
+    return "m.safetensors"
+
+
+def rows_of(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_predictions_are_printed_as_csv_and_the_score_apart(model):
+    result = succeed("predict", model, "t.csv")
+    predictions = [row["prediction"] for row in rows_of(result.stdout)]
+    net, metadata, tensors = storage.read(model)
+    encoder = TableEncoder.unpack(metadata, tensors)
+    data = load("t.csv")
+    out = net.predict(encoder.transform(data))
+    assert predictions == encoder.decode(out).tolist()
+    accuracy = score("classification", out, encoder.encode_target(data))
+    assert result.stderr == f"accuracy {accuracy:.4f} on 60 rows\n"
+
+
+def test_predictions_do_not_need_the_target(model):
+    expected = succeed("predict", model, "t.csv").stdout
+    features = pandas.read_csv("t.csv")[["colour", "age", "size"]]  # in another order, too
+    features.to_csv("new.csv", index=False)
+    result = succeed("predict", model, "new.csv")
+    assert (result.stdout, result.stderr) == (expected, "")
+
+
+def test_a_single_row_is_predicted_as_among_others(model):
+    expected = rows_of(succeed("predict", model, "t.csv", "--proba").stdout)
+    pandas.read_csv("t.csv").iloc[[7]].to_csv("row.csv", index=False)
+    assert rows_of(succeed("predict", model, "row.csv", "--proba").stdout) == [expected[7]]
+
+
+def test_probabilities_sum_to_one_and_agree_with_the_prediction(model):
+    for row in rows_of(succeed("predict", model, "t.csv", "--proba").stdout):
+        no, yes = float(row["probability_no"]), float(row["probability_yes"])
+        assert math.isclose(no + yes, 1, rel_tol=1e-5)
+        assert row["prediction"] == ("yes" if yes > no else "no")
+
+
+def test_predictions_and_figures_go_to_files(model):
+    result = succeed("predict", model, "t.csv", "--out", "p.csv", "--json", "p.json")
+    assert "60 predictions written to p.csv" in result.stdout
+    assert "accuracy" in result.stdout
+    assert len(rows_of(Path("p.csv").read_text())) == 60
+    figures = read_json("p.json")
+    assert (figures["n_rows"], figures["metric"]) == (60, "accuracy")
+    assert fail(2, "predict", model, "t.csv", "--out", "p.csv").startswith("--out p.csv exists alr")
+
+
+def test_a_regression_is_predicted_in_the_unit_of_its_target():
+    succeed("train", "diabetes", "--epochs", "20", "--quiet")
+    result = succeed("predict", "diabetes.safetensors", "diabetes")
+    predictions = np.array([float(row["prediction"]) for row in rows_of(result.stdout)])
+    y = load("diabetes").y
+    assert abs(predictions.mean() - y.mean()) < y.std()
+    r2 = 1 - ((predictions - y) ** 2).mean() / y.var()
+    assert result.stderr.startswith(f"R2 {r2:.4f} on 442 rows")
+    said = fail(2, "predict", "diabetes.safetensors", "diabetes", "--proba")
+    assert said.startswith("--proba needs a classification")
+
+
+def test_text_that_looks_like_numbers_stays_text_in_prediction():
+    write_table("t.csv", colour=lambda column: column.replace({"red": "01", "green": "2"}))
+    succeed("train", "t.csv", *QUICK, "--quiet", "--out", "m.safetensors")
+    table = pandas.read_csv("t.csv", dtype=str)
+    expected = rows_of(succeed("predict", "m.safetensors", "t.csv", "--proba").stdout)
+    table[table["colour"] == "01"].to_csv("ones.csv", index=False)  # only numbers are left
+    wanted = [expected[i] for i in np.flatnonzero(table["colour"] == "01")]
+    assert rows_of(succeed("predict", "m.safetensors", "ones.csv", "--proba").stdout) == wanted
+
+
+def test_an_unseen_category_is_no_error_but_an_unseen_label_is(model):
+    write_table("new.csv", colour=replace_first("mauve"))
+    succeed("predict", model, "new.csv")
+    write_table("new.csv", bought=replace_first("maybe"))
+    assert fail(1, "predict", model, "new.csv").startswith(
+        "DATA new: target 'bought' has the label 'maybe', which was not there at training"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"size": replace_first("tall")}, "new: column 'size' has text, 'tall', among its numbers"),
+        ({"size": replace_first(np.inf)}, "new.csv: column 'size' has infinite values"),
+    ],
+)
+def test_unfit_data_for_a_prediction_is_named(model, changes, said):
+    write_table("new.csv", **changes)
+    assert fail(1, "predict", model, "new.csv").startswith(f"DATA {said}")
+
+
+def test_columns_that_a_prediction_lacks_are_named(model):
+    pandas.read_csv("t.csv")[["size"]].to_csv("new.csv", index=False)
+    assert fail(1, "predict", model, "new.csv") == "DATA new: there is no column 'age', 'colour'"
+    assert fail(1, "predict", model, "iris").startswith("DATA iris: there is no column")
+
+
+def test_an_all_blank_column_is_filled_in_where_a_prediction_is_made(model):
+    write_table("new.csv", size=np.nan, colour=np.nan)
+    succeed("predict", model, "new.csv")
+
+
+@pytest.mark.parametrize("share", [0, 0.5, 0.99])
+def test_a_model_file_cut_short_is_refused_in_one_line(model, folder, share):
+    content = (folder / model).read_bytes()
+    (folder / model).write_bytes(content[: int(share * len(content))])
+    for command in (("predict", model, "t.csv"), ("info", model)):
+        assert fail(1, *command).startswith("MODEL m.safetensors: ")
+
+
+def test_files_that_are_no_models_are_refused(model):
+    assert fail(1, "predict", "t.csv", "t.csv", "--json", "f.json").startswith("MODEL t.csv: ")
+    assert fail(2, "predict", "none.safetensors", "t.csv") == "MODEL none.safetensors: no such file"
+    fastnn.Sequential([fastnn.Affine(3, 2)], seed=0).save("bare.safetensors")
+    assert "saved without the encoding of its data" in fail(1, "info", "bare.safetensors")
+
+
+def test_an_encoding_that_does_not_fit_the_network_is_refused(model):
+    _, metadata, tensors = storage.read(model)
+    net = fastnn.Sequential([fastnn.Affine(3, 2)], seed=0)
+    net.save("other.safetensors", metadata=metadata, tensors=tensors)
+    assert "does not fit the network" in fail(1, "predict", "other.safetensors", "t.csv")
+
+
+# info and warmup
+
+
+def test_info_shows_the_machine_and_its_settings():
+    result = succeed("info", "--json", "i.json")
+    figures = read_json("i.json")
+    assert figures.pop("command") == "info"
+    assert figures.keys() == fastnn.get_config().keys()
+    assert all(name.replace("_", " ") in result.stdout for name in figures)
+
+
+def test_info_shows_what_is_in_a_model(model):
+    said = " ".join(succeed("info", model).stdout.split())
+    parts = ["parameters", "ReLU()", "2 numeric, standardised", "text 'colour': 3 values"]
+    parts += ["target bought", "2: no, yes", "43 rows of t.csv, 2 epochs", "test accuracy"]
+    for part in parts:
+        assert part in said
+
+
+def test_warmup_says_how_long_it_took():
+    result = succeed("warmup", "--json", "w.json")
+    assert "kernels for float32 are ready after" in result.stdout
+    assert read_json("w.json")["seconds"] >= 0
+    assert fail(2, "warmup", "--dtype", "int8").startswith(
+        "--dtype must be one of float32, float64"
+    )
+
+
+# The program
+
+
+@pytest.mark.parametrize("command", [(), ("train",), ("predict",), ("info",), ("warmup",)])
+def test_every_command_explains_itself(command):
+    for flag in ("--help", "-h"):
+        result = succeed(*command, flag)
+        assert "Usage:" in result.stdout
+        assert result.stderr == ""
+
+
+def test_without_arguments_the_help_is_printed():
+    assert succeed().stdout.split() == succeed("--help").stdout.split()
+
+
+def test_the_version_is_printed():
+    assert succeed("--version").stdout == f"fastnn {fastnn.__version__}\n"
+
+
+def test_main_leaves_with_the_exit_code(capsys):
+    with pytest.raises(SystemExit) as left:
+        cli.main(["train", "iris", "--epochs", "0"])
+    assert left.value.code == 2
+    assert capsys.readouterr().err == "fastnn: error: --epochs must be an integer >= 1, got 0\n"
+
+
+def python(script, *args):
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", script, *args],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        check=False,
+    )
+
+
+def test_a_process_trains_and_predicts_without_a_warning():
+    script = "from fastnn.cli import main; main()"
+    done = python(script, "train", "iris", *QUICK)
+    assert done.returncode == 0, done.stderr
+    done = python(script, "predict", "iris.safetensors", "iris")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("prediction\n")
+    assert done.stderr.startswith("accuracy ")
+    done = python(script, "predict", "iris.safetensors", "none.csv")
+    assert done.returncode == 2
+    assert done.stderr.startswith("fastnn: error: DATA none.csv: no such file")
+
+
+def test_help_loads_neither_numba_nor_scikit_learn():
+    script = (
+        "import sys; from fastnn.cli import app; "
+        "print({'numba', 'sklearn', 'pandas', 'matplotlib'} & set(sys.modules))"
+    )
+    assert python(script).stdout == "set()\n"
