@@ -31,7 +31,7 @@ def source_stamp():
     """
     digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__}".encode())
     package = Path(__file__).parent
-    for path in [Path(__file__), *sorted((package / "kernels").glob("*.py"))]:
+    for path in [Path(__file__), *sorted((package / "kernels").rglob("*.py"))]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
@@ -96,7 +96,9 @@ def parallel_kernel(function):
 def member(function):
     """Compile a function (thread, n_threads, sync, job) for a team; return its address.
 
-    The arguments are int64 (`fastnn.kernels.team`). Compiled at once, cached on disk.
+    The arguments are int64 (`fastnn.kernels.team`). Compiled at once, cached on disk. What the
+    function takes from an enclosing scope is a part of the cache's key and must pickle to the
+    same bytes in each process: numbers and NumPy's scalar types do.
 
     Returns
     -------

@@ -176,7 +176,7 @@ class ProgressBar(Callback):
 
 
 def for_verbosity(verbose):
-    """Return the callbacks that `verbose` asks for: none, or a bar (lines where rich is missing)."""
+    """Return the callbacks that `verbose` asks for: a bar, or lines where rich is missing."""
     if not verbose:
         return []
     try:

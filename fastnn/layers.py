@@ -99,9 +99,7 @@ class Affine(Layer):
 
     kind = codes.AFFINE
 
-    def __init__(
-        self, n_inputs, n_outputs, bias=True, init="auto", *, seed=None, dtype="float32"
-    ):
+    def __init__(self, n_inputs, n_outputs, bias=True, init="auto", *, seed=None, dtype="float32"):
         super().__init__()
         self.n_inputs = check_integer("n_inputs", n_inputs, 1)
         self.n_outputs = check_integer("n_outputs", n_outputs, 1)

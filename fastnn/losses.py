@@ -129,5 +129,3 @@ def get(loss):
         return _BY_NAME[loss]()
     names = ", ".join(repr(name) for name in _BY_NAME)
     raise ValueError(f"loss must be one of {names} or a Loss, got {loss!r}")
-
-

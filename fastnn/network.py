@@ -72,9 +72,7 @@ class Sequential:
         self._memory = aligned_zeros(size, self.dtype)
         self.params = self._memory[: self.n_params]
         self._bind()
-        self._predict_plan = build(
-            self.layers, self.n_inputs, self.dtype, CHUNK_ROWS, packed=False
-        )
+        self._predict_plan = build(self.layers, self.n_inputs, self.dtype, CHUNK_ROWS, packed=False)
 
     def _check_layers(self):
         """Check that the layers fit; return the widths at both ends."""
@@ -206,9 +204,7 @@ class Sequential:
         except (TypeError, ValueError):
             raise ValueError("validation_data must be a pair (X_val, y_val)") from None
         x = check_inputs(X, self.dtype, self.n_inputs, "validation_data[0]")
-        target = check_targets(
-            y, loss, len(x), self.n_outputs, self.dtype, "validation_data[1]"
-        )
+        target = check_targets(y, loss, len(x), self.n_outputs, self.dtype, "validation_data[1]")
         if len(x) == 0:
             raise ValueError("validation_data must have at least 1 row, got 0")
 
@@ -386,6 +382,7 @@ def _mean_loss(loss, out, labels, targets):
         loss.scales(out.shape[1])[0],
         out,
         np.empty(out.size, out.dtype),
+        np.arange(len(out)),
         labels,
         targets,
         row_loss,

@@ -143,8 +143,10 @@ def _operations(layers, n_inputs):
             row[codes.KIND], row[codes.N_IN] = codes.AFFINE, width
             row[codes.N_OUT] = width = layer.n_outputs
             row[codes.B_AT] = 0 if layer.bias else _NO_BIAS
-        elif rows and rows[-1][codes.KIND] == codes.AFFINE and (
-            rows[-1][codes.FUNCTION] == codes.IDENTITY
+        elif (
+            rows
+            and rows[-1][codes.KIND] == codes.AFFINE
+            and (rows[-1][codes.FUNCTION] == codes.IDENTITY)
         ):
             rows[-1][codes.FUNCTION], slopes[-1] = layer.activation, layer.slope
             continue

@@ -140,6 +140,7 @@ def check_dtype(dtype):
         result = np.dtype(dtype)
     except TypeError:
         result = None
-    if result not in (np.dtype(np.float32), np.dtype(np.float64)):
+    # Not `in`: NumPy holds None for equal to float64.
+    if result is None or result.name not in ("float32", "float64"):
         raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
     return result

@@ -118,7 +118,9 @@ def test_a_file_cut_short_is_refused(tmp_path, keep):
     path = tmp_path / "net.safetensors"
     small_net().save(path)
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(ModelFileError, match=r"^path '.*' is not a complete safetensors file \(.*\)$"):
+    with pytest.raises(
+        ModelFileError, match=r"^path '.*' is not a complete safetensors file \(.*\)$"
+    ):
         Sequential.load(path)
 
 
@@ -140,7 +142,10 @@ def test_a_foreign_safetensors_file_is_refused(tmp_path):
         (lambda header: header.update(dtype="int8"), "dtype must be"),
         (lambda header: header["layers"][0][1].update(n_inputs=5), "has the shape"),
         (lambda header: header["layers"].append(["Affine", {"evil": 1}]), "unexpected keyword"),
-        (lambda header: header["layers"].append(["Affine", {"n_inputs": 3, "n_outputs": 1}]), "no "),
+        (
+            lambda header: header["layers"].append(["Affine", {"n_inputs": 3, "n_outputs": 1}]),
+            "no ",
+        ),
     ],
 )
 def test_a_wrong_description_is_refused(tmp_path, change, message):
@@ -200,8 +205,8 @@ X_GOOD, Y_GOOD = data()
         ({"X": X_GOOD[0]}, r"X must have 2 dimensions .* reshape it to \(1, 4\)"),
         ({"X": X_GOOD.astype(str)}, "X must be numeric"),
         ({"X": X_GOOD[:0], "y": Y_GOOD[:0]}, "X must have at least 1 row"),
-        ({"X": np.where(X_GOOD == X_GOOD[3, 2], np.nan, X_GOOD)}, r"X must be finite.*X\[3, 2\]"),
-        ({"X": np.where(X_GOOD == X_GOOD[3, 2], np.inf, X_GOOD)}, r"got inf at X\[3, 2\]"),
+        ({"X": np.where(X_GOOD[3, 2] == X_GOOD, np.nan, X_GOOD)}, r"X must be finite.*X\[3, 2\]"),
+        ({"X": np.where(X_GOOD[3, 2] == X_GOOD, np.inf, X_GOOD)}, r"got inf at X\[3, 2\]"),
         ({"y": Y_GOOD[:-1]}, r"y must have 20 rows as X has, got shape \(19,\)"),
         ({"y": Y_GOOD + 1}, "y must hold classes from 0 to 2 for 3 outputs, got 3"),
         ({"y": Y_GOOD - 1}, "got -1"),

@@ -94,7 +94,7 @@ def test_no_code_hides_outside_the_fenced_blocks():
 def test_the_two_set_up_commands_run_the_main_job_and_the_tests():
     commands = [match for _, _, text in BLOCKS if (match := SET_UP.fullmatch(text))]
     assert [(match["extra"], match["run"]) for match in commands] == [
-        ("all", "fastnn train digits"),
+        ("all", "fastnn train digits --force"),
         ("test", "python -m pytest"),
     ]
 

@@ -7,8 +7,6 @@ gradient: 1 / B for a loss that is a mean over the batch.
 
 import math
 
-import numpy as np
-
 from fastnn._jit import inner, kernel, routine
 from fastnn.kernels.codes import (
     BINARY_CROSS_ENTROPY,
@@ -140,8 +138,8 @@ def loss_rows(
 
 
 @kernel
-def loss_of_outputs(code, loss_scale, out, discarded, labels, targets, row_loss):
-    """Add the loss of each row of out (N, O) to row_loss (N,).
+def loss_of_outputs(code, loss_scale, out, discarded, order, labels, targets, row_loss):
+    """Add the loss of each row of out (N, O) to row_loss (N,); order is 0..N-1.
 
     The gradients, which `loss_rows` makes along, go to `discarded` (N * O,).
     """
@@ -149,5 +147,5 @@ def loss_of_outputs(code, loss_scale, out, discarded, labels, targets, row_loss)
     n_rows, n = out.shape
     loss_rows(
         code, number(loss_scale), number(1), n_rows, n, out.reshape(-1), 0, n, discarded,
-        np.arange(n_rows), 0, labels, targets, row_loss, 0,
+        order, 0, labels, targets, row_loss, 0,
     )  # fmt: skip

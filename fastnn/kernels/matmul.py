@@ -54,6 +54,7 @@ MATMUL_JOB = np.dtype(
     }
 )  # fmt: skip
 """What a team needs to multiply two matrices."""
+_MATMUL_RECORD = from_dtype(MATMUL_JOB)
 
 STRIPS_AT_ONCE = 8
 """Strips of TILE_ROWS rows of a that share one reading of a panel of b."""
@@ -63,14 +64,17 @@ STRIPS_AT_ONCE = 8
 def matmul_member(dtype):
     """Compile the product of matrices of a dtype; return the address for `MATMUL_JOB`."""
     number = dtype.type
-    record = from_dtype(MATMUL_JOB)
 
     def matmul_rows(thread, n_threads, sync, job_address):
         if not team_starts(sync, n_threads):
             return
-        job = vector_at(job_address, record)[0]
+        job = vector_at(job_address, _MATMUL_RECORD)[0]
         m, n, n_k = job.m, job.n, job.k
-        a, out, bias = vector_at(job.a, number), vector_at(job.out, number), vector_at(job.bias, number)
+        a, out, bias = (
+            vector_at(job.a, number),
+            vector_at(job.out, number),
+            vector_at(job.bias, number),
+        )
         b_rows, b_columns = (n, n_k) if job.b_transposed else (n_k, n)
         b = matrix_at(job.b, b_rows, b_columns, number)
         packed, edge = vector_at(job.packed, number), vector_at(job.edge, number)
@@ -83,7 +87,9 @@ def matmul_member(dtype):
         for p in range(n_panels * thread // n_threads, n_panels * (thread + 1) // n_threads):
             columns = min(panel, n - p * panel)
             width = round_up(columns, lanes)
-            _pack_panel(b, job.b_transposed, n_k, p * panel, columns, width, packed, p * panel * n_k)
+            _pack_panel(
+                b, job.b_transposed, n_k, p * panel, columns, width, packed, p * panel * n_k
+            )
         whole_rows = m // TILE_ROWS * TILE_ROWS
         if thread == n_threads - 1 and whole_rows < m:
             _pack_edge(m - whole_rows, n_k, a, whole_rows * a_row, a_row, a_k, edge)
@@ -96,7 +102,9 @@ def matmul_member(dtype):
                 j = p * panel
                 columns = min(panel, n - j)
                 width = round_up(columns, lanes)
-                for i in range(chunk * TILE_ROWS, min(chunk + STRIPS_AT_ONCE, high) * TILE_ROWS, TILE_ROWS):
+                for i in range(
+                    chunk * TILE_ROWS, min(chunk + STRIPS_AT_ONCE, high) * TILE_ROWS, TILE_ROWS
+                ):
                     rows = min(TILE_ROWS, m - i)
                     whole = rows == TILE_ROWS and columns == width
                     source = a if rows == TILE_ROWS else edge

@@ -1,7 +1,6 @@
 """Arrays at addresses: how a job's record names the memory that a kernel works on."""
 
 import numpy as np
-from llvmlite import ir
 from numba import carray, types
 from numba.extending import intrinsic
 

@@ -90,6 +90,7 @@ TRAINING_JOB = np.dtype(
     }
 )  # fmt: skip
 """What a team needs to run steps [first_step, last_step) of an epoch."""
+_TRAINING_RECORD = from_dtype(TRAINING_JOB)
 
 PREDICTION_JOB = np.dtype(
     {
@@ -101,6 +102,7 @@ PREDICTION_JOB = np.dtype(
     }
 )  # fmt: skip
 """What a team needs to predict: acts has room for CHUNK_ROWS rows for each member."""
+_PREDICTION_RECORD = from_dtype(PREDICTION_JOB)
 
 
 @inner
@@ -269,12 +271,11 @@ def training_member(dtype):
         Of a member for `TRAINING_JOB` (`fastnn.kernels.team.launch`).
     """
     number = dtype.type
-    record = from_dtype(TRAINING_JOB)
 
     def train_steps(thread, n_threads, sync, job_address):
         if not team_starts(sync, n_threads):
             return
-        job = vector_at(job_address, record)[0]
+        job = vector_at(job_address, _TRAINING_RECORD)[0]
         plan = matrix_at(job.plan, job.n_operations, N_COLUMNS, np.int64)
         slopes = vector_at(job.slopes, np.float64)
         tasks = matrix_at(job.tasks, job.n_tasks, 2, np.int64)
@@ -335,10 +336,9 @@ def training_member(dtype):
 def prediction_member(dtype):
     """Compile the forward pass of nets of a dtype; return the address for `PREDICTION_JOB`."""
     number, itemsize = dtype.type, dtype.itemsize
-    record = from_dtype(PREDICTION_JOB)
 
     def predict_rows(thread, n_threads, sync, job_address):
-        job = vector_at(job_address, record)[0]
+        job = vector_at(job_address, _PREDICTION_RECORD)[0]
         plan = matrix_at(job.plan, job.n_operations, N_COLUMNS, np.int64)
         slopes = vector_at(job.slopes, np.float64)
         params, out = vector_at(job.params, number), vector_at(job.out, number)

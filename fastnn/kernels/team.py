@@ -108,8 +108,9 @@ def _yield_core(typingctx):
 def team_starts(sync, n_threads):
     """Meet all other members once; return whether the whole team runs at the same time.
 
-    `sync`, the address of SYNC_SIZE integers, holds zeros when the region is launched. When a member is missing for too long, the
-    first to lose patience calls the start off for all, and nobody has changed anything.
+    `sync`, the address of SYNC_SIZE integers, holds zeros when the region is launched. When a
+    member is missing for too long, the first to lose patience calls the start off for all, and
+    nobody has changed anything.
     """
     if n_threads == 1:
         return True

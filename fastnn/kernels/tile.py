@@ -15,9 +15,8 @@ Arrays are flat, C-contiguous and addressed by element offsets; nothing is bound
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
+from numba.core import cgutils, config
 from numba.core.codegen import get_host_cpu_features
-from numba.core import config
 from numba.extending import intrinsic, models, register_model
 
 
@@ -94,9 +93,7 @@ class _Memory:
         return pointer
 
     def load_vector(self, step, i, j):
-        pointer = self.builder.bitcast(
-            self._element(step, i, j), ir.PointerType(self.tile.vector)
-        )
+        pointer = self.builder.bitcast(self._element(step, i, j), ir.PointerType(self.tile.vector))
         return self.builder.load(pointer, align=self.align)
 
     def store_vector(self, value, step, i, j):
@@ -218,9 +215,7 @@ def store_transposed(typingctx, tile, c, offset, step):
         memory = _Memory(context, builder, tile, signature.args[1], c_array, offset)
         i32 = ir.IntType(32)
         for j in range(tile.vectors):
-            parts = [
-                builder.extract_value(value, i * tile.vectors + j) for i in range(tile.rows)
-            ]
+            parts = [builder.extract_value(value, i * tile.vectors + j) for i in range(tile.rows)]
             length = tile.lanes
             while len(parts) > 1:
                 length *= 2

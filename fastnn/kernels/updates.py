@@ -30,7 +30,7 @@ from fastnn.kernels.codes import (
 def step_size(rule, hyperparameters, t):
     """Learning rate of update number t (from 1): Adam's includes both bias corrections."""
     rate = hyperparameters[LEARNING_RATE]
-    if rule == ADAM or rule == ADAMW:
+    if rule in (ADAM, ADAMW):
         # Kingma & Ba 2015, section 2, the efficient form.
         corrected = 1.0 - hyperparameters[BETA_2] ** t
         rate *= corrected**0.5 / (1.0 - hyperparameters[BETA_1] ** t)
@@ -58,7 +58,7 @@ def update_block(rule, hyperparameters, step, decay, p, s1, s2, g):
     rate, l2 = number(step), number(decay)
     beta_1, beta_2 = number(hyperparameters[BETA_1]), number(hyperparameters[BETA_2])
     epsilon = number(hyperparameters[EPSILON])
-    if rule == ADAM or rule == ADAMW:
+    if rule in (ADAM, ADAMW):
         if rule == ADAMW:
             # Decoupled decay (Loshchilov & Hutter 2019): not a part of the gradient.
             shrink = number(hyperparameters[LEARNING_RATE] * hyperparameters[WEIGHT_DECAY])

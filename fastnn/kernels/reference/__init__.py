@@ -1,0 +1,94 @@
+"""The plain loops that anybody can read: what every operation of this package means.
+
+Start here to see how a network computes, from the dot product of one perceptron to the update of
+its weights. The fast kernels do the same with other loops, and are tested against these.
+
+Conventions
+-----------
+Shapes. ``B`` rows in the batch, ``I`` inputs of a layer, ``O`` outputs: ``x (B, I)``,
+``w (I, O)``, ``b (O,)``, ``out (B, O)``. A layer computes ``z = x @ w + b``, then an activation
+``out = f(z)``.
+
+Gradients. ``dz`` is short for dL/dz, the gradient of the loss L with respect to z, and has the
+shape of ``z``. Every operation comes as a pair: ``forward`` computes the result, ``backward``
+turns the gradient of the result into the gradient of the argument, by the chain rule.
+
+Results come first and are overwritten, never accumulated, unless the docstring says so. Nothing is
+returned, allocated or checked: the callers check shapes.
+
+Types. All arrays of a call have one type, float32 or float64, and sums are kept in that type.
+Numbers such as a learning rate are rounded to it once, before the loop, because a single float64
+would pull the whole loop up to float64. Arrays may be strided. NaN is never hidden.
+"""
+
+from fastnn.kernels.reference.activations import (
+    identity_backward,
+    identity_forward,
+    leaky_relu_backward,
+    leaky_relu_forward,
+    logistic_backward,
+    logistic_forward,
+    relu_backward,
+    relu_forward,
+    softmax_backward,
+    softmax_forward,
+    step_backward,
+    step_forward,
+    tanh_backward,
+    tanh_forward,
+)
+from fastnn.kernels.reference.losses import (
+    binary_cross_entropy,
+    mse,
+    softmax_cross_entropy,
+    softmax_cross_entropy_dense,
+)
+from fastnn.kernels.reference.products import (
+    affine_backward_input,
+    affine_backward_weight,
+    affine_forward,
+    dot,
+    matmul,
+)
+from fastnn.kernels.reference.updates import (
+    adam,
+    adam_step_size,
+    adamw,
+    momentum,
+    nesterov,
+    rmsprop,
+    sgd,
+)
+
+__all__ = [
+    "adam",
+    "adam_step_size",
+    "adamw",
+    "affine_backward_input",
+    "affine_backward_weight",
+    "affine_forward",
+    "binary_cross_entropy",
+    "dot",
+    "identity_backward",
+    "identity_forward",
+    "leaky_relu_backward",
+    "leaky_relu_forward",
+    "logistic_backward",
+    "logistic_forward",
+    "matmul",
+    "momentum",
+    "mse",
+    "nesterov",
+    "relu_backward",
+    "relu_forward",
+    "rmsprop",
+    "sgd",
+    "softmax_backward",
+    "softmax_cross_entropy",
+    "softmax_cross_entropy_dense",
+    "softmax_forward",
+    "step_backward",
+    "step_forward",
+    "tanh_backward",
+    "tanh_forward",
+]

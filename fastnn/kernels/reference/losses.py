@@ -1,0 +1,199 @@
+"""Losses and their gradients, in plain loops.
+
+Each gives the loss of every row and, in the same pass, the gradient with respect to the network's
+output. The scales make it a mean over the batch, or over the batch and the outputs. With the
+activation that matches the loss, the gradient is always (activation - target).
+"""
+
+import math
+
+from fastnn._jit import reference
+
+
+@reference
+def mse(row_loss, dout, out, target, scale_loss, scale_gradient):
+    """Sum the squared errors of each row: the loss of regression.
+
+    ``row_loss[row] = scale_loss * sum_o (out[row, o] - target[row, o])^2`` and
+    ``dout = scale_gradient * (out - target)``. The factor 2 of the derivative is part of
+    `scale_gradient`:
+
+    ========================================  ==================  =======================
+    loss of the batch                         `scale_loss`        `scale_gradient`
+    ========================================  ==================  =======================
+    mean over rows and outputs of error^2     1 / O               2 / (B * O)
+    mean over rows of 1/2 sum_o error^2       1 / 2               1 / B
+    ========================================  ==================  =======================
+
+    Parameters
+    ----------
+    row_loss : ndarray of shape (B,)
+        Overwritten.
+    dout : ndarray of shape (B, O)
+        Overwritten.
+    out, target : ndarray of shape (B, O)
+        What the network says and what it should say.
+    scale_loss, scale_gradient : float
+        Factors of the loss and of the gradient.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> row_loss, dout = np.empty(1), np.empty((1, 2))
+    >>> mse(row_loss, dout, np.array([[1.0, 2.0]]), np.array([[1.0, 5.0]]), 0.5, 1.0)
+    >>> row_loss, dout
+    (array([4.5]), array([[ 0., -3.]]))
+    """
+    loss_factor = out.dtype.type(scale_loss)
+    gradient_factor = out.dtype.type(scale_gradient)
+    for row in range(out.shape[0]):
+        total = out.dtype.type(0)
+        for o in range(out.shape[1]):
+            error = out[row, o] - target[row, o]
+            total += error * error
+            dout[row, o] = gradient_factor * error
+        row_loss[row] = loss_factor * total
+
+
+@reference
+def binary_cross_entropy(row_loss, dlogits, logits, target, scale_loss, scale_gradient):
+    """Score independent yes/no answers given as logits: the loss of binary classification.
+
+    With ``p = logistic(z)`` and target t, the loss of one answer is
+    ``-t log p - (1 - t) log(1 - p) = max(z, 0) - z t + log(1 + e^-|z|)``; the right side never
+    overflows and never takes the logarithm of 0. Its derivative is ``p - t``.
+    ``row_loss[row] = scale_loss * sum_o loss`` and ``dlogits = scale_gradient * (p - t)``.
+
+    Parameters
+    ----------
+    row_loss : ndarray of shape (B,)
+        Overwritten.
+    dlogits : ndarray of shape (B, O)
+        Overwritten.
+    logits : ndarray of shape (B, O)
+        Output of the network before the logistic function; finite.
+    target : ndarray of shape (B, O)
+        Probability of "yes", from 0 to 1.
+    scale_loss, scale_gradient : float
+        Factors of the loss and of the gradient: 1 and 1 / B for the mean over rows of the sum over
+        outputs; 1 / O and 1 / (B * O) for the mean over both.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> row_loss, dlogits = np.empty(1), np.empty((1, 1))
+    >>> binary_cross_entropy(row_loss, dlogits, np.array([[0.0]]), np.array([[1.0]]), 1.0, 1.0)
+    >>> row_loss.round(4), dlogits
+    (array([0.6931]), array([[-0.5]]))
+    """
+    zero = logits.dtype.type(0)
+    loss_factor = logits.dtype.type(scale_loss)
+    gradient_factor = logits.dtype.type(scale_gradient)
+    for row in range(logits.shape[0]):
+        total = zero
+        for o in range(logits.shape[1]):
+            z, t = logits[row, o], target[row, o]
+            positive_part = z if z > zero else zero
+            total += positive_part - z * t + math.log1p(math.exp(-abs(z)))
+            dlogits[row, o] = gradient_factor * (_logistic(z) - t)
+        row_loss[row] = loss_factor * total
+
+
+@reference
+def softmax_cross_entropy(row_loss, dlogits, logits, labels, scale_gradient):
+    """Score the probability given to the right class: the loss of classification.
+
+    With ``p = softmax(z)``, the loss of a row is ``-log p[label] = log(sum_o e^z[o]) - z[label]``;
+    the largest logit is subtracted from all, as in `softmax_forward`. The derivative of the
+    logarithm of the sum is p, so ``dlogits = scale_gradient * (p - onehot(label))``.
+
+    Parameters
+    ----------
+    row_loss : ndarray of shape (B,)
+        Overwritten.
+    dlogits : ndarray of shape (B, O)
+        Overwritten. Must not overlap `logits`.
+    logits : ndarray of shape (B, O)
+        Output of the network before softmax.
+    labels : ndarray of int of shape (B,)
+        The right class of each row, from 0 to O - 1; not checked.
+    scale_gradient : float
+        Factor of the gradient: 1 / B for the mean over rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> row_loss, dlogits = np.empty(1), np.empty((1, 2))
+    >>> softmax_cross_entropy(row_loss, dlogits, np.array([[3.0, 3.0]]), np.array([1]), 1.0)
+    >>> row_loss.round(4), dlogits
+    (array([0.6931]), array([[ 0.5, -0.5]]))
+    """
+    zero, one = logits.dtype.type(0), logits.dtype.type(1)
+    gradient_factor = logits.dtype.type(scale_gradient)
+    for row in range(logits.shape[0]):
+        largest = logits[row, 0]
+        for o in range(1, logits.shape[1]):
+            if logits[row, o] > largest:
+                largest = logits[row, o]
+        total = zero
+        for o in range(logits.shape[1]):
+            dlogits[row, o] = math.exp(logits[row, o] - largest)
+            total += dlogits[row, o]
+        label = labels[row]
+        row_loss[row] = math.log(total) - (logits[row, label] - largest)
+        for o in range(logits.shape[1]):
+            onehot = one if o == label else zero
+            dlogits[row, o] = gradient_factor * (dlogits[row, o] / total - onehot)
+
+
+@reference
+def softmax_cross_entropy_dense(row_loss, dlogits, logits, target, scale_gradient):
+    """Score probabilities against target probabilities: `softmax_cross_entropy` for soft labels.
+
+    With ``p = softmax(z)``, the loss of a row is ``-sum_o t[o] log p[o]`` with
+    ``log p[o] = z[o] - log(sum_k e^z[k])``. Each term gives ``t[o]`` times the gradient of
+    `softmax_cross_entropy`, so ``dlogits = scale_gradient * (p * sum_o t[o] - t)``.
+
+    Parameters
+    ----------
+    row_loss : ndarray of shape (B,)
+        Overwritten.
+    dlogits : ndarray of shape (B, O)
+        Overwritten. Must not overlap `logits`.
+    logits : ndarray of shape (B, O)
+        Output of the network before softmax; finite.
+    target : ndarray of shape (B, O)
+        Weight of each class: one-hot rows, probabilities, or any numbers of at least 0 (rows need
+        not sum to 1).
+    scale_gradient : float
+        Factor of the gradient: 1 / B for the mean over rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> row_loss, dlogits = np.empty(1), np.empty((1, 2))
+    >>> logits, target = np.array([[3.0, 3.0]]), np.array([[0.25, 0.75]])
+    >>> softmax_cross_entropy_dense(row_loss, dlogits, logits, target, 1.0)
+    >>> row_loss.round(4), dlogits
+    (array([0.6931]), array([[ 0.25, -0.25]]))
+    """
+    zero = logits.dtype.type(0)
+    gradient_factor = logits.dtype.type(scale_gradient)
+    for row in range(logits.shape[0]):
+        largest = logits[row, 0]
+        for o in range(1, logits.shape[1]):
+            if logits[row, o] > largest:
+                largest = logits[row, o]
+        total = zero
+        for o in range(logits.shape[1]):
+            dlogits[row, o] = math.exp(logits[row, o] - largest)
+            total += dlogits[row, o]
+        log_total = math.log(total)
+        loss, weight = zero, zero
+        for o in range(logits.shape[1]):
+            loss += target[row, o] * (log_total - (logits[row, o] - largest))
+            weight += target[row, o]
+        row_loss[row] = loss
+        for o in range(logits.shape[1]):
+            p = dlogits[row, o] / total
+            dlogits[row, o] = gradient_factor * (p * weight - target[row, o])
