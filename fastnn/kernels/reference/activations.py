@@ -177,7 +177,7 @@ def leaky_relu_backward(dz, dout, out, negative_slope):
 
 
 @reference
-def _logistic(z):
+def logistic(z):
     """Return 1 / (1 + e^-z) of one number, without ever taking e to a positive power.
 
     For ``z < 0`` the fraction is expanded by e^z: e^-z would overflow, and e^z keeps every digit
@@ -211,7 +211,7 @@ def logistic_forward(out, z):
     """
     for row in range(z.shape[0]):
         for o in range(z.shape[1]):
-            out[row, o] = _logistic(z[row, o])
+            out[row, o] = logistic(z[row, o])
 
 
 @reference

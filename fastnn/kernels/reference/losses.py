@@ -8,6 +8,7 @@ activation that matches the loss, the gradient is always (activation - target).
 import math
 
 from fastnn._jit import reference
+from fastnn.kernels.reference.activations import logistic
 
 
 @reference
@@ -95,7 +96,7 @@ def binary_cross_entropy(row_loss, dlogits, logits, target, scale_loss, scale_gr
             z, t = logits[row, o], target[row, o]
             positive_part = z if z > zero else zero
             total += positive_part - z * t + math.log1p(math.exp(-abs(z)))
-            dlogits[row, o] = gradient_factor * (_logistic(z) - t)
+            dlogits[row, o] = gradient_factor * (logistic(z) - t)
         row_loss[row] = loss_factor * total
 
 
