@@ -480,6 +480,37 @@ def test_what_the_machine_lacks_is_one_line(monkeypatch, error, said):
     assert fail(1, "train", "iris") == said
 
 
+@pytest.mark.parametrize(
+    ("package", "args", "said"),
+    [
+        ("pandas", ("train", "t.csv"), "pandas is needed for this: pip install 'fastnn[data]'"),
+        (
+            "pyarrow",
+            ("train", "t.parquet"),
+            "pyarrow is needed for this: pip install 'fastnn[data]",
+        ),
+        ("sklearn", ("train",), "scikit-learn is needed for this: pip install 'fastnn[sklearn]'"),
+        ("matplotlib", ("train", "--plot", "c.png"), "matplotlib is needed for this: pip install"),
+    ],
+)
+def test_a_missing_extra_is_named_before_any_work(monkeypatch, package, args, said):
+    write_table("t.csv")
+    Path("t.parquet").touch()
+    monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
+    assert fail(1, *args).startswith(said)
+
+
+def test_arrays_are_learnt_and_predicted_without_pandas(monkeypatch):
+    def refuse_pandas(module, extra):
+        assert module != "pandas"
+        return fastnn.errors.require(module, extra)
+
+    monkeypatch.setattr("fastnn.datasets.require", refuse_pandas)
+    monkeypatch.setattr("fastnn.tables.require", refuse_pandas)
+    succeed("train", "iris", *QUICK)
+    succeed("predict", "iris.safetensors", "iris")
+
+
 # predict
 
 
@@ -633,6 +664,16 @@ def test_info_shows_what_is_in_a_model(model):
         assert part in said
 
 
+def test_labels_and_names_with_brackets_are_shown_as_they_are():
+    write_table("[red].csv", bought=lambda column: "[/" + column + "]")
+    said = succeed("train", "[red].csv", "--target", "bought", *QUICK).stdout
+    assert "[red]: 43 training" in said
+    assert "model saved to [red].safetensors" in said
+    said = succeed("info", "[red].safetensors").stdout
+    assert "2: [/no], [/yes]" in said
+    assert "'[red]" in said.replace("rows of [red].csv", "'[red]")
+
+
 def test_warmup_says_how_long_it_took():
     result = succeed("warmup", "--json", "w.json")
     assert "kernels for float32 are ready after" in result.stdout
@@ -666,6 +707,17 @@ def test_main_leaves_with_the_exit_code(capsys):
         cli.main(["train", "iris", "--epochs", "0"])
     assert left.value.code == 2
     assert capsys.readouterr().err == "fastnn: error: --epochs must be an integer >= 1, got 0\n"
+
+
+def test_ctrl_c_while_modules_are_loaded_is_one_line_too(capsys, monkeypatch):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(app, "run", interrupt)
+    with pytest.raises(SystemExit) as left:
+        cli.main([])
+    assert left.value.code == 130
+    assert capsys.readouterr().err == "fastnn: error: interrupted\n"
 
 
 def python(script, *args):

@@ -1,4 +1,4 @@
-"""The kernels as older CPUs would run them: narrower vectors, other tiles, no fused multiply-add."""
+"""The kernels as older CPUs run them: narrower vectors, other tiles, no fused multiply-add."""
 
 import os
 import platform
@@ -28,6 +28,11 @@ def test_training_is_right_on_an_older_cpu(cpu, features, vector_bits, tmp_path)
     tests = Path(__file__).with_name("test_training.py")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests)]
     result = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=900, cwd=tests.parent.parent
+        command,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=900,
+        cwd=tests.parent.parent,
     )
     assert result.returncode == 0, result.stdout[-3000:]

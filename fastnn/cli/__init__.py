@@ -24,8 +24,11 @@ def main(args: list[str] | None = None) -> None:
     try:
         for package in ("typer", "rich"):
             require(package, "cli")
+        from fastnn.cli.app import run
+
+        run(args)
     except MissingExtraError as error:
         sys.exit(str(error))
-    from fastnn.cli.app import run
-
-    run(args)
+    except KeyboardInterrupt:  # while modules are loaded: later ones are handled by `run`
+        print("fastnn: error: interrupted", file=sys.stderr)
+        sys.exit(130)

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from rich.text import Text
 
 from fastnn import inspection, storage
 from fastnn.cli import checks, display
@@ -98,7 +99,8 @@ def info_command(model: str | None, *, json_path: Path | None, force: bool) -> N
     table = display.new_table()
     for name, value in facts.items():
         lines = value if isinstance(value, list) else [value]
-        table.add_row(name.replace("_", " "), "\n".join(map(str, lines)))
+        # Not markup: a label may hold brackets.
+        table.add_row(name.replace("_", " "), Text("\n".join(map(str, lines))))
     display.show(table)
     display.write_json(json_path, {"command": "info", **facts})
 

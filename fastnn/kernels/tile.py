@@ -33,9 +33,9 @@ def _vector_bytes():
 
 VECTOR_BYTES = _vector_bytes()
 
-# 24 accumulators of the 32 registers of AVX-512, 12 of the 16 of AVX2, 8 of the 16 of SSE. Rows must
-# be a power of two (transposed stores), and a panel a multiple of them, in both dtypes. Chosen by
-# benchmarks/tile_shapes.py.
+# 24 accumulators of the 32 registers of AVX-512, 12 of the 16 of AVX2, 8 of the 16 of SSE. Rows
+# must be a power of two (transposed stores), and a panel a multiple of them, in both dtypes.
+# Chosen by benchmarks/tile_shapes.py.
 TILE_ROWS = 8 if VECTOR_BYTES == 64 else 4
 TILE_VECTORS = 2 if VECTOR_BYTES == 16 else 3
 
