@@ -165,6 +165,10 @@ class Trainer:
         self._x, self._labels, self._targets = x, labels, targets
         self._make_workspace(min(self.batch_size, len(x)))
 
+    def release_data(self):
+        """Forget the data, but not the state of the optimizer: `set_data` comes next."""
+        self._x = self._labels = self._targets = None
+
     def _make_workspace(self, rows):
         if rows == self._capacity:
             return

@@ -21,7 +21,10 @@ from fastnn import (
     Step,
     Tanh,
 )
+from fastnn.kernels import codes
 from fastnn.losses import BinaryCrossEntropy
+from fastnn.optimizers import Optimizer
+from fastnn.plan import unpack
 from fastnn.training import Trainer
 
 LAYERS = {
@@ -224,6 +227,29 @@ def test_layer_by_layer_training_equals_the_compiled_plan(dtype):
         take_step(net, X, y, learning_rate=rate, n_threads=2)
     tolerance = 1e-5 if dtype == "float32" else 1e-12
     np.testing.assert_allclose(net.params, twin.params, rtol=tolerance, atol=tolerance)
+
+
+class GradientOnly(Optimizer):
+    """Writes the gradient to the first state vector and leaves the parameters alone."""
+
+    rule = codes.GRADIENT
+
+
+def test_the_gradient_alone_is_that_of_the_layers():
+    X, y = make_data(30, 20, 5, "mse")
+    net = make_net([20, 33, 18, 5], ["relu", "tanh", "identity"])
+    before = net.params.copy()
+    trainer = Trainer(net, "squared_error", GradientOnly(1.0), 30)
+    trainer.set_data(X, y)
+    trainer.run_epoch(np.arange(30))
+    trainer.sync()
+    np.testing.assert_array_equal(net.params, before)
+    net.backward((net.forward(X) - y) / 30)
+    gradients = [(np.empty_like(w), np.empty_like(b)) for w, b in net.weights()]
+    unpack(trainer._packed_plan, trainer._states[0], gradients)
+    for layer, (dw, db) in zip(net.layers[::2], gradients, strict=True):
+        np.testing.assert_allclose(dw, layer.grads["w"], rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(db, layer.grads["b"], rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
