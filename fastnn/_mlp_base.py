@@ -292,9 +292,7 @@ class BaseMLP(BaseEstimator):
             self._net,
             loss=losses[self.out_activation_],
             optimizer=optimizer,
-            # A batch never has more rows than the data, so there is no need to clip this.
-            batch_size=_AUTO_BATCH_SIZE if self.batch_size == "auto" else self.batch_size,
-            alpha=self.alpha,
+            batch_size=_AUTO_BATCH_SIZE,
             n_threads=self._most_threads(),
         )
 
@@ -321,8 +319,10 @@ class BaseMLP(BaseEstimator):
             trainer = self._make_trainer()
         else:
             trainer.pull()  # the weights may have been edited since the last call
-        targets = self._targets(y)
-        trainer.set_data(X, targets)
+        # A batch never has more rows than the data, so there is no need to clip this.
+        trainer.batch_size = _AUTO_BATCH_SIZE if self.batch_size == "auto" else self.batch_size
+        trainer.alpha = self.alpha
+        trainer.set_data(X, self._targets(y))
         # scikit-learn's squared error is a mean over the outputs too (its gradient is not).
         scale = 1 / self.n_outputs_ if self.out_activation_ == "identity" else 1.0
 
@@ -362,7 +362,7 @@ class BaseMLP(BaseEstimator):
         if self.early_stopping:
             self._net.params[:] = self._best_params
         # partial_fit goes on with this optimizer; the data should not live as long as the model.
-        trainer.set_data(X[:1].copy(), targets[:1].copy())
+        trainer.release_data()
         self._trainer = trainer
         if warning is not None:  # last, for a caller who turns warnings into errors
             warnings.warn(warning, stacklevel=_CALLER)

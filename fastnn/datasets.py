@@ -389,7 +389,7 @@ def _has_header(rows: list[list[str]]) -> bool:
         is_name = not _is_number(name) and name not in _ALL_MISSING
         if is_name and column and all(map(_is_number, column)):
             return True
-    if not rest or any(_is_number(name) or name in _ALL_MISSING for name in first):
+    if any(_is_number(name) or name in _ALL_MISSING for name in first):
         return False
     return not any(name in column for name, column in zip(first, columns, strict=True))
 
@@ -411,6 +411,8 @@ def _first_line(error: Exception) -> str:
 
 
 def _load_npz(path: Path) -> Dataset:
+    if not zipfile.is_zipfile(path):
+        raise DataError(f"{path}: cannot be read as .npz: it is not a complete zip file")
     try:
         # np.load leaves a file that it opened itself open where it finds it damaged.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:

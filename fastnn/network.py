@@ -72,7 +72,10 @@ class Sequential:
         self._memory = aligned_zeros(size, self.dtype)
         self.params = self._memory[: self.n_params]
         self._bind()
-        self._predict_plan = build(self.layers, self.n_inputs, self.dtype, CHUNK_ROWS, packed=False)
+        self._plans = {
+            packed: build(self.layers, self.n_inputs, self.dtype, CHUNK_ROWS, packed)
+            for packed in (False, True)
+        }
 
     def _check_layers(self):
         """Check that the layers fit; return the widths at both ends."""
@@ -234,12 +237,11 @@ class Sequential:
         x = check_inputs(X, self.dtype, self.n_inputs, finite=False)
         n_threads = threads.check_num_threads(n_threads)
         out = np.empty((len(x), self.n_outputs), self.dtype)
-        plan, params = self._predict_plan, self._memory
-        if len(x) >= _ROWS_WORTH_PACKING:
-            plan = build(self.layers, self.n_inputs, self.dtype, CHUNK_ROWS, packed=True)
+        packed = len(x) >= _ROWS_WORTH_PACKING
+        plan, params = self._plans[packed], self._memory
+        if packed:
             params = aligned_zeros(plan.n_params, self.dtype)
-            transposed = aligned_zeros(plan.n_transposed, self.dtype)
-            pack(plan, self.weights(), params, transposed)
+            pack(plan, self.weights(), params)
         n_threads = threads.worthwhile(plan.flops_forward * len(x), n_threads)
         acts = aligned_zeros(n_threads * plan.n_acts, self.dtype)
         job = make_job(

@@ -269,15 +269,15 @@ def _panels(offset, rows, columns, panel, vector):
         offset += rows * width
 
 
-def pack(plan, weights, params, transposed):
-    """Overwrite packed `params` (P,) and `transposed` (T,) with `weights`, pairs (w, b)."""
+def pack(plan, weights, params, transposed=None):
+    """Overwrite packed `params` (P,) and, if given, `transposed` (T,) with pairs (w, b)."""
     parts = affine_parts(plan, params.dtype)
     for (w, b), (panels, bias, transposed_panels) in zip(weights, parts, strict=True):
         for where, rows, width, j, columns in panels:
             params[where].reshape(rows, width)[: w.shape[0], :columns] = w[:, j : j + columns]
         if b is not None:
             params[bias] = b
-        for where, rows, width, i, columns in transposed_panels:
+        for where, rows, width, i, columns in transposed_panels if transposed is not None else ():
             transposed[where].reshape(rows, width)[:, :columns] = w[i : i + columns].T
 
 

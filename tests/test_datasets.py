@@ -138,6 +138,7 @@ def test_columns_may_be_read_as_text_though_they_look_like_numbers(tmp_path):
         ("a,b\n1,?\n?,2\n", True),
         ("?,b\n1,x\n2,y\n", False),
         ("5.1,3.5,setosa\n", False),
+        ("a,b\nc,d\n", True),
     ],
 )
 def test_a_header_is_recognised(tmp_path, text, expected):
@@ -227,7 +228,7 @@ def test_only_a_table_lets_one_choose_columns():
 def test_a_damaged_text_file_is_refused_with_its_name_in_one_line(tmp_path, text, said):
     path = write(tmp_path / "t.csv", text)
     with pytest.raises(errors.DataError) as caught:
-        load(path, header=True if text.startswith("a") and text.count("\n") == 1 else None)
+        load(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -192,6 +192,15 @@ def test_partial_fit_gives_the_numbers_of_scikit_learn(task, solver):
     assert_same(ours, theirs, X)
 
 
+def test_parameters_may_change_between_calls_of_partial_fit():
+    _, X, y = multiclass()
+    ours, theirs = pair(MLPClassifier)
+    for model in (ours, theirs):
+        model.partial_fit(X, y, classes=np.arange(10))
+        model.set_params(alpha=1.0, batch_size=50, shuffle=False).partial_fit(X, y)
+    assert_same(ours, theirs, X)
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_partial_fit_goes_on_after_fit(task):
     cls, X, y = task()

@@ -56,6 +56,7 @@ class TrainingProgress(Callback):
     def on_fit_end(self, history):
         """Leave the bar as it ended."""
         if len(history):
+            self._progress.update(self._bar, total=len(history) * self._n_samples)
             self._draw(len(history) - 1, self._n_samples, at_once=True)
         self._progress.stop()
 

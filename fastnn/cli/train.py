@@ -106,10 +106,7 @@ def prepare(settings: TrainSettings, data: Dataset, task: str | None) -> Prepare
     with checks.data_of("DATA"):
         if data.y is None:
             raise DataError(f"{data.name}: there is no target to learn")
-        # Also checks the whole table, so that the split below meets no missing label.
-        whole = TableEncoder.fit(data, task=task)
-        codes = whole.encode_target(data)
-        labels = codes if whole.task == "classification" else None
+        labels = data.y.astype(str) if (task or data.task) == "classification" else None
         rows = np.arange(len(data))
         test_rows = None
         if test is None:

@@ -1,0 +1,175 @@
+"""Machine code kept on disk: never stale, found again, and not missed where it cannot be kept.
+
+Each test works on a copy of the package, in processes of its own.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fastnn
+
+# Runs a kernel and a member of a team; prints their results and where their machine code came from.
+SCRIPT = """
+import json, warnings
+import numpy as np
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    import fastnn
+    from fastnn import _jit
+    from fastnn.kernels.activations import activate
+    from fastnn.kernels.codes import TANH
+    out = np.full((1, 3), 2.0, np.float32)
+    activate(TANH, 0.0, out)
+    product = fastnn.matmul(np.full((1, 2), 2.0), np.full((2, 1), 3.0), n_threads=1)
+members = [compiled.cache_hits for compiled in _jit._keep_alive]
+print(json.dumps({
+    "package": fastnn.__file__,
+    "cache": _jit.cache_folder(),
+    "tanh": float(out[0, 0]),
+    "product": float(product[0, 0]),
+    "kernel_hits": sum(activate.stats.cache_hits.values()),
+    "kernel_misses": sum(activate.stats.cache_misses.values()),
+    "member_hits": members,
+    "warnings": [f"{w.category.__name__}: {w.message}" for w in caught],
+}))
+"""
+TANH_OF_2 = pytest.approx(0.9640276, rel=1e-6)
+
+
+@pytest.fixture(name="package")
+def fixture_package(tmp_path):
+    """Copy the package, without anything compiled."""
+    target = tmp_path / "copy" / "fastnn"
+    source = Path(fastnn.__file__).parent
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.nb?"))
+    return target
+
+
+def run(package, **environment):
+    """Run the script on a copy of the package; return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        cwd=package.parent,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(package.parent),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            **environment,
+        },
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert Path(result["package"]).parent == package
+    return result
+
+
+def test_a_second_run_loads_what_the_first_compiled(package, tmp_path):
+    first = run(package, NUMBA_CACHE_DIR=str(tmp_path / "cache"))
+    assert first["tanh"] == TANH_OF_2
+    assert first["product"] == 12
+    assert (first["kernel_hits"], first["kernel_misses"], first["member_hits"]) == (0, 1, [0])
+    assert Path(first["cache"]).is_relative_to(tmp_path / "cache")
+    files = sorted((tmp_path / "cache").rglob("*.nb?"))
+    assert files
+
+    second = run(package, NUMBA_CACHE_DIR=str(tmp_path / "cache"))
+    assert (second["kernel_hits"], second["kernel_misses"], second["member_hits"]) == (1, 0, [1])
+    assert (second["tanh"], second["product"]) == (first["tanh"], first["product"])
+    assert sorted((tmp_path / "cache").rglob("*.nb?")) == files, "a key is not the same again"
+    assert first["warnings"] == second["warnings"] == []
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "tanh", "product"),
+    [
+        # A function of another file that the member calls: now it sums nothing.
+        (
+            "kernels/affine.py",
+            "@inner\ndef _dot_tile(tile, a, ao, a_row, a_k, w, wo, ldw, n_k):\n    return tile\n",
+            TANH_OF_2,
+            0,
+        ),
+        # A constant of another file that the kernel uses: tanh is the same above 0.
+        (
+            "kernels/vectormath.py",
+            "_CONSTANTS[types.float32].tanh_limit = np.float32(0.0)\n",
+            0,
+            12,
+        ),
+    ],
+)
+def test_a_change_in_another_file_takes_effect(package, tmp_path, file, change, tanh, product):
+    cache = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    before = run(package, **cache)
+    assert (before["tanh"], before["product"]) == (TANH_OF_2, 12)
+    original = (package / file).read_text()
+    (package / file).write_text(f"{original}\n\n{change}")
+    after = run(package, **cache)
+    assert (after["tanh"], after["product"]) == (tanh, product)
+    assert (after["kernel_hits"], after["member_hits"]) == (0, [0])
+    (package / file).write_text(original)
+    again = run(package, **cache)
+    assert (again["tanh"], again["product"]) == (TANH_OF_2, 12)
+
+
+def test_the_stamp_covers_all_kernels_and_the_compilers(package):
+    script = "from fastnn._jit import source_stamp; print(source_stamp())"
+
+    def stamp(prelude=""):
+        done = subprocess.run(
+            [sys.executable, "-c", prelude + script],
+            capture_output=True,
+            text=True,
+            cwd=package.parent,
+            env={**os.environ, "PYTHONPATH": str(package.parent)},
+            timeout=120,
+            check=True,
+        )
+        return done.stdout
+
+    before = stamp()
+    assert stamp() == before
+    assert stamp("import numba; numba.__version__ += '.1'\n") != before
+    assert stamp("import llvmlite; llvmlite.__version__ += '.1'\n") != before
+    kernels = sorted((package / "kernels").rglob("*.py"))
+    assert len(kernels) > 10
+    for file in [package / "_jit.py", kernels[0], kernels[-1], package / "kernels" / "tile.py"]:
+        text = file.read_text()
+        file.write_text(text + "# changed\n")
+        assert stamp() != before, file
+        file.write_text(text)
+    layers = package / "layers.py"
+    layers.write_text(layers.read_text() + "# no kernel\n")
+    assert stamp() == before
+
+
+def test_without_a_writable_folder_one_warning_says_so_and_everything_works(package, tmp_path):
+    # Nobody, not even root, can make a folder below a file, or where a file lies.
+    (tmp_path / "file").write_text("")
+    for folder in [package, *(path for path in package.rglob("*") if path.is_dir())]:
+        (folder / "__pycache__").write_text("")
+    below_a_file = str(tmp_path / "file" / "below")
+    result = run(
+        package,
+        NUMBA_CACHE_DIR=below_a_file,
+        HOME=below_a_file,
+        XDG_CACHE_HOME=below_a_file,
+        LOCALAPPDATA=below_a_file,
+    )
+    assert (result["tanh"], result["product"]) == (TANH_OF_2, 12)
+    assert result["cache"] is None
+    message = "RuntimeWarning: fastnn compiles its kernels anew in each process: "
+    assert [warning[: len(message)] for warning in result["warnings"]] == [message]
+    assert "NUMBA_CACHE_DIR" in result["warnings"][0]
+    assert "\n" not in result["warnings"][0]

@@ -1,0 +1,317 @@
+"""`fastnn.matmul` against exact integer products and NumPy, for all it takes and all it refuses."""
+
+import itertools
+
+import hypothesis
+import numba
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+from numba.core import event
+
+from fastnn import linalg, matmul, threads
+from fastnn.kernels import codes, reference
+
+# Around the edges of tiles: 8 rows, 48 float32 or 24 float64 columns with AVX-512.
+SIZES = [0, 1, 7, 8, 9, 47, 48, 49, 97]
+
+with_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
+
+
+def integers(rng, shape, dtype="float64"):
+    """Draw small integers: their sums of products are exact in any order."""
+    return rng.integers(-5, 6, shape).astype(dtype)
+
+
+def poisoned(shape, dtype="float64"):
+    return np.full(shape, np.nan, dtype)
+
+
+def strided(array):
+    """Return the same numbers as every second element of an array full of NaN."""
+    view = np.full([2 * n for n in array.shape], np.nan, array.dtype)
+    view = view[(slice(None, None, 2),) * array.ndim]
+    view[...] = array
+    return view
+
+
+def read_only(array):
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+def unaligned(array):
+    memory = np.zeros(array.nbytes + 1, np.uint8)[1:]
+    view = memory.view(array.dtype).reshape(array.shape)
+    view[...] = array
+    assert not view.flags.aligned
+    return view
+
+
+def byte_swapped(array):
+    return array.astype(array.dtype.newbyteorder())
+
+
+LAYOUTS = {
+    "C": lambda array: array,
+    "Fortran": np.asfortranarray,
+    "strided": strided,
+    "reversed": lambda array: np.ascontiguousarray(array[::-1, ::-1])[::-1, ::-1],
+    "read-only": read_only,
+    "read-only strided": lambda array: np.broadcast_to(strided(array), array.shape),
+    "read-only Fortran": lambda array: read_only(array.T.copy()).T,
+    "unaligned": unaligned,
+    "byte-swapped": byte_swapped,
+}
+
+
+@with_dtypes
+@pytest.mark.parametrize("a_transposed", [False, True])
+@pytest.mark.parametrize("b_transposed", [False, True])
+def test_products_of_integers_are_exact_for_all_shapes(dtype, a_transposed, b_transposed, rng):
+    for m, k, n in itertools.product(SIZES, repeat=3):
+        a, b = rng.integers(-5, 6, (m, k)), rng.integers(-5, 6, (k, n))
+        left = a.T.astype(dtype, order="C").T if a_transposed else a.astype(dtype)
+        right = b.T.astype(dtype, order="C").T if b_transposed else b.astype(dtype)
+        out = poisoned((m, n), dtype)
+        assert matmul(left, right, out=out) is out
+        assert (out == a @ b).all(), (m, k, n)
+
+
+@with_dtypes
+def test_products_of_real_numbers_round_within_their_bound(dtype, rng):
+    eps = np.finfo(dtype).eps
+    for m, k, n in [(1, 1, 1), (9, 97, 49), (47, 331, 31), (8, 1009, 48)]:
+        a, b = rng.normal(size=(m, k)).astype(dtype), rng.normal(size=(k, n)).astype(dtype)
+        bias = rng.normal(size=n).astype(dtype)
+        A, B = a.astype(np.longdouble), b.astype(np.longdouble)
+        error = np.abs(matmul(a, b, bias=bias) - (A @ B + bias))
+        assert (error <= (k + 1) * eps * (np.abs(A) @ np.abs(B) + np.abs(bias))).all()
+
+
+@hypothesis.given(
+    m=st.integers(0, 70), k=st.integers(0, 70), n=st.integers(0, 110), seed=st.integers(0, 999),
+    dtype=st.sampled_from(["float32", "float64"]), with_bias=st.booleans(),
+    a_layout=st.sampled_from(list(LAYOUTS)), b_layout=st.sampled_from(list(LAYOUTS)),
+)  # fmt: skip
+@hypothesis.settings(max_examples=200)
+def test_products_are_exact_for_any_shape_and_layout(
+    m, k, n, seed, dtype, with_bias, a_layout, b_layout
+):
+    rng = np.random.default_rng(seed)
+    a, b, bias = integers(rng, (m, k)), integers(rng, (k, n)), integers(rng, n)
+    out = matmul(
+        LAYOUTS[a_layout](a.astype(dtype)) if m and k else np.zeros((m, k), dtype),
+        LAYOUTS[b_layout](b.astype(dtype)) if k and n else np.zeros((k, n), dtype),
+        bias=bias if with_bias else None,
+    )
+    assert out.dtype == dtype
+    assert out.flags.c_contiguous
+    assert (out == a @ b + bias * with_bias).all()
+
+
+@pytest.mark.parametrize("a_layout", LAYOUTS)
+@pytest.mark.parametrize("b_layout", LAYOUTS)
+def test_all_layouts_give_the_same_bits_and_are_left_alone(a_layout, b_layout, rng):
+    a, b = rng.normal(size=(9, 13)).astype("f4"), rng.normal(size=(13, 50)).astype("f4")
+    left, right = LAYOUTS[a_layout](a), LAYOUTS[b_layout](b)
+    out = matmul(left, right)
+    assert out.dtype == np.float32
+    np.testing.assert_array_equal(out, matmul(a, b))
+    np.testing.assert_array_equal(left, a)
+    np.testing.assert_array_equal(right, b)
+
+
+def test_a_matrix_times_its_own_transpose_is_symmetric(rng):
+    a = rng.normal(size=(31, 17)).astype("f4")
+    out = matmul(a, a.T)
+    np.testing.assert_array_equal(out, out.T)
+
+
+def test_types_are_promoted_to_the_wider_one(rng):
+    for left, right, expected in [
+        ("f4", "f4", "f4"),
+        ("f4", "f8", "f8"),
+        ("f8", "f4", "f8"),
+        (">f4", "f4", "f4"),
+        (">f4", ">f4", "f4"),
+        (">f8", ">f4", "f8"),
+        ("i8", "i8", "f8"),
+        ("u1", "?", "f8"),
+        ("f4", "i8", "f8"),
+        ("f2", "f2", "f8"),
+    ]:
+        a, b = rng.integers(0, 2, (3, 4)), rng.integers(0, 2, (4, 5))
+        out = matmul(a.astype(left), b.astype(right))
+        assert out.dtype == np.dtype(expected), (left, right)
+        assert out.dtype.isnative
+        assert (out == a @ b).all()
+
+
+def test_lists_are_arrays():
+    out = matmul([[1, 2], [3, 4]], [[1], [1]], bias=[10])
+    assert out.tolist() == [[13.0], [17.0]]
+
+
+def test_sums_without_terms_are_the_bias():
+    bias = np.arange(5, dtype="f4")
+    out = matmul(np.empty((3, 0), "f4"), np.empty((0, 5), "f4"), bias=bias, activation="relu")
+    np.testing.assert_array_equal(out, np.tile(bias, (3, 1)))
+    np.testing.assert_array_equal(matmul(np.empty((2, 0)), np.empty((0, 3))), np.zeros((2, 3)))
+
+
+@with_dtypes
+@pytest.mark.parametrize("activation", [None, *codes.ACTIVATION_CODES])
+def test_bias_and_activation_are_applied(dtype, activation, rng):
+    for m, k, n in [(1, 1, 1), (7, 9, 49), (33, 8, 31)]:
+        a, b = rng.normal(size=(m, k)).astype(dtype), rng.normal(size=(k, n)).astype(dtype)
+        bias = rng.normal(size=n).astype(dtype)
+        expected = matmul(a, b, bias=bias)
+        if activation is not None:
+            slope = (0.01,) if activation == "leaky_relu" else ()
+            getattr(reference, f"{activation}_forward")(expected, expected, *slope)
+        out = matmul(a, b, bias=bias, activation=activation)
+        np.testing.assert_allclose(out, expected, rtol=(8 + n) * np.finfo(dtype).eps)
+
+
+@with_dtypes
+def test_nan_and_infinity_are_seen(dtype):
+    a, b = np.ones((9, 4), dtype), np.ones((4, 5), dtype)
+    a[3, 2], a[5, 0], b[1, 4] = np.nan, np.inf, -np.inf
+    with np.errstate(invalid="ignore"):
+        expected = a @ b
+    for activation in (None, "relu"):
+        out = matmul(a, b, activation=activation)
+        right = np.where(expected <= 0, 0, expected) if activation else expected
+        np.testing.assert_array_equal(out, right)
+    # 0 * inf and 0 * nan are nan.
+    assert np.isnan(matmul(np.zeros((1, 1)), np.array([[np.inf]])))
+    assert np.isnan(matmul(np.array([[np.nan]]), np.zeros((1, 1))))
+
+
+@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="Numba may use one thread only")
+@with_dtypes
+def test_results_have_the_same_bits_for_any_number_of_threads(dtype, rng, monkeypatch):
+    monkeypatch.setattr(threads, "MIN_FLOPS_PER_THREAD", 1)
+    for m, k, n in [(1, 2, 3), (8, 97, 97), (9, 31, 49), (97, 97, 97), (131, 61, 7), (3, 500, 200)]:
+        a, b = rng.normal(size=(m, k)).astype(dtype), rng.normal(size=(k, n)).astype(dtype)
+        for left, right in [(a, b), (np.asfortranarray(a), np.asfortranarray(b))]:
+            alone = matmul(left, right, n_threads=1)
+            together = matmul(left, right, n_threads=2, out=poisoned((m, n), dtype))
+            np.testing.assert_array_equal(alone, together)
+
+
+def test_a_row_does_not_depend_on_the_rows_beside_it(rng):
+    a, b = rng.normal(size=(97, 61)).astype("f4"), rng.normal(size=(61, 50)).astype("f4")
+    together = matmul(a, b)
+    for row in (0, 7, 8, 95, 96):
+        np.testing.assert_array_equal(matmul(a[row : row + 1], b)[0], together[row])
+    for n in (1, 17, 48):
+        np.testing.assert_array_equal(matmul(a, b[:, :n]), together[:, :n])
+
+
+def test_out_is_overwritten_and_returned(rng):
+    a, b = integers(rng, (9, 13)), integers(rng, (13, 50))
+    memory = poisoned((11, 50))
+    out = memory[1:10]
+    assert matmul(a, b, out=out) is out
+    assert (out == a @ b).all()
+    assert np.isnan(memory[[0, 10]]).all()
+
+
+def test_bias_may_be_strided_and_of_another_type(rng):
+    a, b, bias = integers(rng, (3, 4), "f4"), integers(rng, (4, 5), "f4"), integers(rng, 5)
+    for given in (bias, strided(bias), read_only(bias), byte_swapped(bias), bias.astype("i8")):
+        out = matmul(a, b, bias=given)
+        assert out.dtype == np.float32
+        assert (out == a @ b + bias).all()
+
+
+def test_no_layout_compiles_anything_new(rng):
+    a, b = integers(rng, (97, 97), "f4"), integers(rng, (97, 97), "f4")
+    matmul(a, b, activation="relu")  # compiles what there is to compile
+    with event.install_recorder("numba:compile") as recorder:
+        for left, right in itertools.product(LAYOUTS.values(), repeat=2):
+            matmul(left(a), right(b), activation="tanh", n_threads=1)
+            matmul(left(a), right(b), bias=read_only(a[0]), activation="relu")
+        matmul(left(a), right(b), out=np.empty((97, 97), "f4"), activation="relu")
+    assert not recorder.buffer
+
+
+OUT_REFUSED = r"^out must be a writable C-contiguous float64 array of shape \(3, 5\)"
+
+
+def refused_outputs():
+    frozen = np.empty((3, 5))
+    frozen.flags.writeable = False
+    yield "shape", np.empty((5, 3))
+    yield "type", np.empty((3, 5), "f4")
+    yield "byte order", np.empty((3, 5), np.dtype("f8").newbyteorder())
+    yield "read-only", frozen
+    yield "Fortran", np.empty((3, 5), order="F")
+    yield "strided", strided(np.empty((3, 5)))
+    yield "unaligned", unaligned(np.empty((3, 5)))
+    yield "a list", [[0.0] * 5] * 3
+
+
+@pytest.mark.parametrize("out", [pytest.param(out, id=name) for name, out in refused_outputs()])
+def test_an_unfit_out_is_refused(out):
+    with pytest.raises(ValueError, match=OUT_REFUSED):
+        matmul(np.ones((3, 4)), np.ones((4, 5)), out=out)
+
+
+def test_an_out_that_shares_memory_with_the_inputs_is_refused():
+    memory = np.ones(40)
+    for a, b in [
+        (memory[:12].reshape(3, 4), np.ones((4, 5))),
+        (np.ones((3, 4)), memory[10:30].reshape(4, 5)),
+    ]:
+        with pytest.raises(ValueError, match=OUT_REFUSED):
+            matmul(a, b, out=memory[:15].reshape(3, 5))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"a": np.ones(4)}, r"^a must be a numeric array with 2 dimensions, got shape \(4,\)"),
+        ({"a": np.ones((1, 3, 4))}, r"^a must be .* got shape \(1, 3, 4\) and dtype float64$"),
+        ({"a": 1.0}, r"^a must be .* got shape \(\)"),
+        ({"a": np.ones((3, 4), complex)}, r"^a must be .* dtype complex128$"),
+        ({"a": np.ones((3, 4), object)}, r"^a must be .* dtype object$"),
+        ({"a": [["x"] * 4] * 3}, r"^a must be .* dtype <U1$"),
+        ({"b": np.ones(4)}, r"^b must be a numeric array with 2 dimensions, got shape \(4,\)"),
+        ({"b": np.ones((4, 5), "M8[s]")}, r"^b must be .* dtype datetime64\[s\]$"),
+        (
+            {"b": np.ones((3, 5))},
+            r"^b must have as many rows as a has columns \(4\), got shape \(3",
+        ),
+        ({"bias": np.ones(4)}, r"^bias must have shape \(5,\), got \(4,\)$"),
+        ({"bias": np.ones((1, 5))}, r"^bias must have shape \(5,\), got \(1, 5\)$"),
+        ({"bias": 1.0}, r"^bias must have shape \(5,\), got \(\)$"),
+        ({"bias": ["x"] * 5}, r"^bias must "),
+        ({"bias": np.ones(5, complex)}, r"^bias must "),
+        ({"activation": "gelu"}, r"^activation must be one of 'identity', .* or None, got 'gelu'$"),
+        ({"activation": 1}, r"^activation must be one of .* got 1$"),
+        ({"activation": ["relu"]}, r"^activation must be one of .* got \['relu'\]$"),
+        ({"n_threads": 0}, r"^n_threads must be an integer from 1 to \d+, got 0$"),
+        ({"n_threads": 10**6}, r"^n_threads must be an integer from 1 to \d+, got 1000000$"),
+        ({"n_threads": 1.0}, r"^n_threads must be an integer from 1 to \d+, got 1.0$"),
+        ({"n_threads": True}, r"^n_threads must be an integer from 1 to \d+, got True$"),
+    ],
+)
+def test_wrong_arguments_are_named(change, message):
+    arguments = {"a": np.ones((3, 4)), "b": np.ones((4, 5)), **change}
+    with pytest.raises(ValueError, match=message):
+        matmul(**arguments)
+
+
+def test_nothing_is_computed_before_the_arguments_are_checked(monkeypatch):
+    def launch(*arguments):
+        raise AssertionError("a kernel was launched")
+
+    monkeypatch.setattr(linalg, "launch", launch)
+    out = poisoned((3, 5))
+    with pytest.raises(ValueError, match=r"^bias must"):
+        matmul(np.ones((3, 4)), np.ones((4, 5)), out=out, bias=np.ones(4))
+    assert np.isnan(out).all()

@@ -1,0 +1,151 @@
+"""Optimizers as their users see them: hyperparameters, checks, names."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from fastnn import SGD, Adam, AdamW, RMSProp, optimizers
+from fastnn.kernels import codes
+
+ALL = [SGD, RMSProp, Adam, AdamW]
+BELOW_ONE = {SGD: ["momentum"], RMSProp: ["rho"], Adam: ["beta_1", "beta_2"]}
+BELOW_ONE[AdamW] = BELOW_ONE[Adam]
+
+with_optimizers = pytest.mark.parametrize("optimizer", ALL, ids=lambda c: c.__name__)
+
+NOT_NUMBERS = [np.nan, np.inf, -np.inf, -1, "0.1", None, True, 1j, np.complex64(1), [0.1]]
+
+
+@with_optimizers
+@pytest.mark.parametrize("value", [0, 0.0, *NOT_NUMBERS], ids=repr)
+def test_a_wrong_learning_rate_is_named(optimizer, value):
+    with pytest.raises(ValueError, match=r"^learning_rate must be a finite number > 0, got "):
+        optimizer(value)
+
+
+@pytest.mark.parametrize("optimizer", [RMSProp, Adam, AdamW], ids=lambda c: c.__name__)
+@pytest.mark.parametrize("value", [0, *NOT_NUMBERS], ids=repr)
+def test_a_wrong_epsilon_is_named(optimizer, value):
+    with pytest.raises(ValueError, match=r"^epsilon must be a finite number > 0, got "):
+        optimizer(epsilon=value)
+
+
+@with_optimizers
+@pytest.mark.parametrize("value", [1, 1.5, *NOT_NUMBERS], ids=repr)
+def test_a_wrong_decay_of_a_mean_is_named(optimizer, value):
+    for name in BELOW_ONE[optimizer]:
+        with pytest.raises(ValueError, match=rf"^{name} must be a number in \[0, 1\), got "):
+            optimizer(**{name: value})
+        optimizer(**{name: 0})
+
+
+@pytest.mark.parametrize("value", NOT_NUMBERS, ids=repr)
+def test_a_wrong_weight_decay_is_named(value):
+    with pytest.raises(ValueError, match=r"^weight_decay must be a finite number >= 0, got "):
+        AdamW(weight_decay=value)
+    AdamW(weight_decay=0)
+
+
+def test_what_was_given_is_shown():
+    with pytest.raises(ValueError, match=r"got -3$"):
+        SGD(-3)
+    with pytest.raises(ValueError, match=r"got 'fast'$"):
+        Adam(learning_rate="fast")
+
+
+@with_optimizers
+def test_numbers_of_any_kind_are_taken(optimizer):
+    for value in (1, 0.5, np.float32(0.5), np.float64(0.5), np.int64(1)):
+        assert optimizer(value).hyperparameters[codes.LEARNING_RATE] == value
+
+
+@with_optimizers
+def test_an_optimizer_cannot_be_changed(optimizer):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        optimizer().learning_rate = 1.0
+
+
+@with_optimizers
+def test_equal_optimizers_compare_equal(optimizer):
+    assert optimizer(0.5) == optimizer(0.5)
+    assert optimizer(0.5) != optimizer(0.25)
+
+
+def test_adam_and_adamw_are_not_equal():
+    assert Adam() != AdamW(weight_decay=0.0)
+
+
+@with_optimizers
+def test_repr_is_the_call_that_makes_it(optimizer):
+    example = optimizer(0.25)
+    assert eval(repr(example)) == example
+
+
+def test_defaults_are_those_of_the_literature():
+    assert repr(SGD()) == "SGD(learning_rate=0.01, momentum=0.0, nesterov=False)"
+    assert repr(RMSProp()) == "RMSProp(learning_rate=0.001, rho=0.9, epsilon=1e-07)"
+    assert repr(Adam()) == "Adam(learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-08)"
+    assert AdamW().weight_decay == 0.01
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "rule"),
+    [
+        (SGD(), codes.SGD),
+        (SGD(nesterov=True), codes.SGD),  # nothing to look ahead with
+        (SGD(momentum=0.5), codes.MOMENTUM),
+        (SGD(momentum=0.5, nesterov=True), codes.NESTEROV),
+        (RMSProp(), codes.RMSPROP),
+        (Adam(), codes.ADAM),
+        (AdamW(), codes.ADAMW),
+    ],
+    ids=repr,
+)
+def test_each_optimizer_names_its_rule(optimizer, rule):
+    assert optimizer.rule == rule
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "values"),
+    [
+        (SGD(0.5, momentum=0.25), {codes.LEARNING_RATE: 0.5, codes.BETA_1: 0.25}),
+        (
+            RMSProp(0.5, rho=0.25, epsilon=0.125),
+            {codes.LEARNING_RATE: 0.5, codes.BETA_1: 0.25, codes.EPSILON: 0.125},
+        ),
+        (
+            AdamW(0.5, 0.25, 0.75, 0.125, 2.0),
+            {
+                codes.LEARNING_RATE: 0.5,
+                codes.BETA_1: 0.25,
+                codes.BETA_2: 0.75,
+                codes.EPSILON: 0.125,
+                codes.WEIGHT_DECAY: 2.0,
+            },
+        ),
+    ],
+    ids=repr,
+)
+def test_hyperparameters_lie_where_the_kernels_look(optimizer, values):
+    expected = np.zeros(codes.N_HYPERPARAMETERS)
+    for place, value in values.items():
+        expected[place] = value
+    np.testing.assert_array_equal(optimizer.hyperparameters, expected)
+    assert optimizer.hyperparameters.dtype == np.float64
+    optimizer.hyperparameters[0] = 9  # a copy: a trainer changes its own learning rate
+    np.testing.assert_array_equal(optimizer.hyperparameters, expected)
+
+
+def test_optimizers_are_found_by_name():
+    for name, optimizer in [("sgd", SGD), ("rmsprop", RMSProp), ("adam", Adam), ("adamw", AdamW)]:
+        assert optimizers.get(name) == optimizer()
+    mine = Adam(0.5)
+    assert optimizers.get(mine) is mine
+
+
+@pytest.mark.parametrize("value", ["Adam", "", None, 1, Adam, ["adam"]], ids=repr)
+def test_an_unknown_optimizer_is_named(value):
+    message = r"^optimizer must be one of 'sgd', 'rmsprop', 'adam', 'adamw' or an Optimizer, got "
+    with pytest.raises(ValueError, match=message):
+        optimizers.get(value)
