@@ -14,7 +14,7 @@ from fastnn.kernels.step import CHUNK_ROWS, PREDICTION_JOB, prediction_member
 from fastnn.kernels.team import launch
 from fastnn.layers import Affine, Layer, Sigmoid, Softmax, from_config
 from fastnn.plan import aligned_zeros, build, pack, padded_size
-from fastnn.training import Trainer, run_epochs
+from fastnn.training import Trainer, check_schedule, run_epochs
 from fastnn.validation import check_dtype, check_inputs, check_integer, check_targets
 
 FORMAT = 1
@@ -138,6 +138,7 @@ class Sequential:
         verbose=0,
         callbacks=(),
         alpha=0.0,
+        schedule="constant",
     ):
         """Train the net.
 
@@ -170,6 +171,9 @@ class Sequential:
             See `fastnn.callbacks`.
         alpha : float, default 0
             L2 penalty as in scikit-learn: ``alpha / 2 * sum(w^2) / batch rows``, without biases.
+        schedule : {"constant", "linear"}, default "constant"
+            How the learning rate goes on: "linear" lowers it from epoch to epoch, by equal steps,
+            to 1/epochs of itself in the last. Most nets end better so.
 
         Returns
         -------
@@ -182,15 +186,15 @@ class Sequential:
             If an argument is out of range, before anything is changed.
         """
         epochs = check_integer("epochs", epochs, 1)
+        check_schedule(schedule)
         trainer = Trainer(self, loss, optimizer, batch_size, alpha, n_threads)
         trainer.set_data(X, y)
         validate = None
         if validation_data is not None:
             validate = self._validator(validation_data, trainer.loss)
         callbacks = [*callbacks, *for_verbosity(verbose)]
-        history = run_epochs(
-            trainer, self, len(X), epochs, self._rng if shuffle else None, validate, callbacks
-        )
+        rng = self._rng if shuffle else None
+        history = run_epochs(trainer, self, len(X), epochs, schedule, rng, validate, callbacks)
         if np.isnan(history["loss"][-1]):
             warnings.warn(
                 f"the loss became NaN in epoch {len(history)} and training stopped: "

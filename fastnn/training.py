@@ -280,7 +280,27 @@ class Trainer:
         self._steps_per_call = max(1, int(min(wanted, 4 * self._steps_per_call)))
 
 
-def run_epochs(trainer, net, n_samples, epochs, shuffle_rng, validate, callbacks):
+def _constant(epoch, epochs):
+    return 1.0
+
+
+def _linear(epoch, epochs):
+    return 1.0 - epoch / epochs
+
+
+SCHEDULES = {"constant": _constant, "linear": _linear}
+"""Factors of the learning rate by name: functions of the epoch, from 0, and their number."""
+
+
+def check_schedule(schedule):
+    """Return the name of a schedule, or raise ValueError."""
+    if not isinstance(schedule, str) or schedule not in SCHEDULES:
+        names = ", ".join(map(repr, SCHEDULES))
+        raise ValueError(f"schedule must be one of {names}, got {schedule!r}")
+    return schedule
+
+
+def run_epochs(trainer, net, n_samples, epochs, schedule, shuffle_rng, validate, callbacks):
     """Train for some epochs; return the history.
 
     Parameters
@@ -289,6 +309,8 @@ def run_epochs(trainer, net, n_samples, epochs, shuffle_rng, validate, callbacks
         With its data set.
     net : Sequential
     n_samples, epochs : int
+    schedule : str
+        A name of `SCHEDULES`.
     shuffle_rng : numpy.random.Generator or None
         None keeps the samples in their order.
     validate : callable or None
@@ -305,6 +327,7 @@ def run_epochs(trainer, net, n_samples, epochs, shuffle_rng, validate, callbacks
         "steps_per_epoch": -(-n_samples // batch_size),
     }
     order = np.arange(n_samples)
+    learning_rate = trainer.learning_rate
     for callback in callbacks:
         callback.on_fit_begin(net, info)
     try:
@@ -315,6 +338,7 @@ def run_epochs(trainer, net, n_samples, epochs, shuffle_rng, validate, callbacks
                     callback.on_progress(epoch, samples_done, mean_loss)
 
             began = time.perf_counter()
+            trainer.learning_rate = learning_rate * SCHEDULES[schedule](epoch, epochs)
             if shuffle_rng is not None:
                 order = shuffle_rng.permutation(n_samples)
             data_loss, penalty = trainer.run_epoch(order, on_progress if callbacks else None)

@@ -74,9 +74,12 @@ def test_products_of_integers_are_exact_for_all_shapes(dtype, a_transposed, b_tr
         a, b = rng.integers(-5, 6, (m, k)), rng.integers(-5, 6, (k, n))
         left = a.T.astype(dtype, order="C").T if a_transposed else a.astype(dtype)
         right = b.T.astype(dtype, order="C").T if b_transposed else b.astype(dtype)
-        out = poisoned((m, n), dtype)
+        memory = poisoned(m * n + 128, dtype)
+        out = memory[64:-64].reshape(m, n)
         assert matmul(left, right, out=out) is out
         assert (out == a @ b).all(), (m, k, n)
+        assert np.isnan(memory[:64]).all()
+        assert np.isnan(memory[-64:]).all(), (m, k, n)
 
 
 @with_dtypes

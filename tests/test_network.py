@@ -224,6 +224,7 @@ X_GOOD, Y_GOOD = data()
         ({"n_threads": 0}, "n_threads must be an integer from 1 to"),
         ({"n_threads": 10**6}, "n_threads must be an integer from 1 to"),
         ({"loss": "hinge"}, "loss must be one of 'mse'.* got 'hinge'"),
+        ({"schedule": "cosine"}, "schedule must be one of 'constant', 'linear', got 'cosine'"),
         ({"optimizer": "lbfgs"}, "optimizer must be one of 'sgd'.* got 'lbfgs'"),
         ({"validation_data": 3}, "validation_data must be a pair"),
         ({"validation_data": (X_GOOD[:, 1:], Y_GOOD)}, r"validation_data\[0\] must have 4 columns"),

@@ -306,6 +306,19 @@ def test_without_shuffling_the_order_is_that_of_the_data():
     np.testing.assert_array_equal(net.params, twin.params)
 
 
+def test_a_linear_schedule_lowers_the_learning_rate_by_equal_steps():
+    X, y = make_data(50, 6, 3, "softmax_cross_entropy")
+    net, twin = (Sequential([Affine(6, 3)], seed=0) for _ in range(2))
+    net.fit(X, y, epochs=4, optimizer=SGD(0.8), shuffle=False, schedule="linear")
+    trainer = Trainer(twin, "softmax_cross_entropy", SGD(0.8), 128)
+    trainer.set_data(X, y)
+    for rate in (0.8, 0.6, 0.4, 0.2):
+        trainer.learning_rate = rate
+        trainer.run_epoch(np.arange(50))
+    trainer.sync()
+    np.testing.assert_allclose(net.params, twin.params, rtol=1e-6)
+
+
 def test_history_has_one_entry_for_each_epoch():
     X, y = make_data(50, 6, 3, "softmax_cross_entropy")
     net = Sequential([Affine(6, 3)], seed=0)

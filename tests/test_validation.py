@@ -107,7 +107,7 @@ def test_a_read_only_array_is_aliased_without_a_copy():
 def test_an_alias_keeps_the_memory_alive():
     array = kernel_array(np.frombuffer(bytes(range(200)) * 1000, np.uint8), None)
     expected = np.tile(np.arange(200), 1000)
-    noise = [bytes(range(200)) * 1000 for _ in range(20)]  # would take the freed memory
+    noise = [b"\xff" * 200_000 for _ in range(20)]  # would take the freed memory
     np.testing.assert_array_equal(array, expected)
     del noise
 

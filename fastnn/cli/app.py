@@ -213,7 +213,7 @@ def train(
     ] = 20,
     batch_size: Annotated[
         int, _option("Training", metavar="N", help="Rows of each update of the weights.")
-    ] = 128,
+    ] = 32,
     optimizer: Annotated[
         str,
         _option(
@@ -231,6 +231,15 @@ def train(
             show_default=False,
         ),
     ] = None,
+    schedule: Annotated[
+        str,
+        _option(
+            "Training",
+            metavar="NAME",
+            help="How the learning rate goes on: linear lowers it from epoch to epoch, constant "
+            "keeps it.",
+        ),
+    ] = "linear",
     alpha: Annotated[
         float, _option("Training", metavar="L2", help="Strength of the L2 penalty on the weights.")
     ] = 0.0001,
@@ -282,7 +291,10 @@ def train(
     compare: Annotated[
         bool,
         _option(
-            "Output", "--compare", help="Train scikit-learn's network on the same rows as well."
+            "Output",
+            "--compare",
+            help="Train scikit-learn's network on the same rows as well, with the same settings "
+            "but for the schedule: its learning rate stays constant.",
         ),
     ] = False,
     json: Json = None,

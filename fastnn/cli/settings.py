@@ -8,6 +8,7 @@ from fastnn.cli import checks
 from fastnn.datasets import source_name
 from fastnn.errors import require
 from fastnn.plots import SUFFIXES
+from fastnn.training import SCHEDULES
 from fastnn.validation import check_dtype, check_integer, check_number
 
 ACTIVATIONS = {
@@ -54,6 +55,7 @@ class TrainSettings:
     batch_size: int
     optimizer: str
     learning_rate: float | None
+    schedule: str
     alpha: float
     early_stopping: bool
     patience: int
@@ -101,6 +103,7 @@ class TrainSettings:
         checks.check_choice("--task", self.task, _TASKS)
         checks.check_choice("--activation", self.activation, ACTIVATIONS)
         checks.check_choice("--optimizer", self.optimizer, OPTIMIZERS)
+        checks.check_choice("--schedule", self.schedule, SCHEDULES)
         checks.check_share("--test-size", self.test_size)
         checks.check_share("--validation-size", self.validation_size)
         _ = self.hidden_sizes

@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from rich.text import Text
 
 from fastnn import network
 from fastnn.callbacks import EarlyStopping
@@ -70,8 +71,7 @@ def train_command(settings: TrainSettings) -> None:
         write_atomically(settings.plot, image)
     display.write_json(settings.json, _all_figures(settings, data, prepared, net, results))
     if not settings.quiet:
-        display.show(_results_table(prepared.encoder.task, results))
-        display.show(f"model saved to {settings.model_path}")
+        display.show(_results_table(prepared.encoder.task, results, settings.model_path))
         if settings.plot is not None:
             display.show(f"curve drawn in {settings.plot}")
 
@@ -192,6 +192,7 @@ def _fit(settings: TrainSettings, net: network.Sequential, prepared: Prepared) -
             validation_data=prepared.validation,
             n_threads=settings.threads,
             alpha=settings.alpha,
+            schedule=settings.schedule,
             callbacks=callbacks,
         )
     wall_seconds = time.perf_counter() - began
@@ -305,7 +306,7 @@ def _describe(
     ]
 
 
-def _results_table(task: str, results: dict[str, dict]):
+def _results_table(task: str, results: dict[str, dict], model_path: Path):
     ours, theirs = results["fastnn"], results.get("scikit_learn")
     table = display.new_table(*(["fastnn", "scikit-learn", "speed-up"] if theirs else []))
 
@@ -319,6 +320,7 @@ def _results_table(task: str, results: dict[str, dict]):
     row("training time", "seconds", display.seconds, *speed_up)
     row("samples/s", "samples_per_second", "{:,.0f}".format)
     table.add_row("compile time", display.seconds(ours["compile_seconds"]))
+    table.add_row("model saved to", Text(str(model_path)))
     return table
 
 
