@@ -24,6 +24,10 @@ from fastnn.validation import (
 SECONDS_PER_CALL = 0.08
 _FIRST_GUESS_FLOPS_PER_SECOND = 5e9
 
+# Now and then a short call tries the other number of threads: every so many seconds of training.
+_SECONDS_BETWEEN_TRIALS = 0.3
+_SECONDS_PER_TRIAL = 0.004
+
 _STATES = {codes.SGD: 0, codes.MOMENTUM: 1, codes.NESTEROV: 1, codes.RMSPROP: 1}
 """How many state vectors a rule has, where it is not two."""
 
@@ -62,6 +66,47 @@ class History:
 
     def __repr__(self):
         return f"<History of {self._epochs} epochs: {', '.join(self._figures)}>"
+
+
+class _Pace:
+    """Decides how many steps the next call of the kernel makes, and on how many threads.
+
+    A guess comes from the work in a step; from then on the measured time of a step decides, and
+    goes on deciding: when another process takes a core, a team whose members wait for each other
+    at every step is slower than one thread alone. The result is the same bits either way.
+
+    Parameters
+    ----------
+    flops : float
+        Of a step.
+    n_threads : int
+        The most to use.
+    fixed : bool
+        Whether to use all of them always.
+    """
+
+    def __init__(self, flops, n_threads, fixed):
+        self._guess = max(flops, 1) / _FIRST_GUESS_FLOPS_PER_SECOND
+        self._seconds = {}  # of a step, by number of threads
+        self._choices = [n_threads] if fixed else sorted({1, n_threads})
+        self._best = n_threads if fixed else threads.worthwhile(flops, n_threads)
+        self._since_trial = 0.0
+
+    def next_call(self):
+        """Return (number of threads, number of steps)."""
+        others = [n for n in self._choices if n != self._best]
+        if others and self._since_trial >= _SECONDS_BETWEEN_TRIALS:
+            n_threads, seconds = others[0], _SECONDS_PER_TRIAL
+        else:
+            n_threads, seconds = self._best, SECONDS_PER_CALL
+        expected = self._seconds.get(n_threads, self._guess)
+        return n_threads, max(1, int(seconds / expected))
+
+    def record(self, n_threads, steps, seconds):
+        """Take note of how long a call took."""
+        self._seconds[n_threads] = max(seconds / steps, 1e-9)
+        self._since_trial = 0.0 if n_threads != self._best else self._since_trial + seconds
+        self._best = min(self._seconds, key=self._seconds.get)
 
 
 class Trainer:
@@ -115,7 +160,7 @@ class Trainer:
         self.use_all_threads = False
         self._capacity = 0
         self._x = None
-        self._steps_per_call = None
+        self._pace = None
         plan = build(net.layers, net.n_inputs, net.dtype, 1, packed=True)
         n_states = _STATES.get(self._optimizer.rule, 2)
         self._params = aligned_zeros(plan.n_params, net.dtype)
@@ -179,15 +224,9 @@ class Trainer:
         self._deltas = aligned_zeros(self._plan.n_deltas, dtype)
         self._row_loss = np.zeros(rows)
         self._penalty = np.zeros(len(self._plan.tasks))
-        flops = self._plan.flops * rows
-        self._n_active = self.n_threads
-        if not self.use_all_threads:
-            self._n_active = threads.worthwhile(flops, self.n_threads)
+        self._pace = _Pace(self._plan.flops * rows, self.n_threads, self.use_all_threads)
         tile = TILE_ROWS * TILE_VECTORS * lanes(dtype)
         self._scratch = aligned_zeros(self.n_threads * tile, dtype)
-        if self._steps_per_call is None:
-            guess = SECONDS_PER_CALL * _FIRST_GUESS_FLOPS_PER_SECOND / max(flops, 1)
-            self._steps_per_call = max(1, int(guess))
 
     def run_epoch(self, order, on_progress=None):
         """Train once through the samples named by `order`, in batches.
@@ -219,10 +258,9 @@ class Trainer:
         n_steps = -(-n // self._capacity)
         step = 0
         while step < n_steps:
-            end = min(step + self._steps_per_call, n_steps)
-            began = time.perf_counter()
-            self._run_steps(order, step, end)
-            self._adapt(end - step, time.perf_counter() - began)
+            n_threads, steps = self._pace.next_call()
+            end = min(step + steps, n_steps)
+            self._run_steps(order, step, end, n_threads)
             step = end
             if on_progress is not None:
                 done = min(step * self._capacity, n)
@@ -230,7 +268,7 @@ class Trainer:
         penalty = 0.5 * self.alpha * float(self._penalty.sum()) / n
         return float(self._row_loss.sum()) / n, penalty
 
-    def _run_steps(self, order, first, last):
+    def _run_steps(self, order, first, last, n_threads):
         loss_scale, gradient_scale = self.loss.scales(self._net.n_outputs)
         plan = self._plan
         job = make_job(
@@ -270,14 +308,11 @@ class Trainer:
             loss_scale=loss_scale,
             gradient_scale=gradient_scale,
         )
-        launch(training_member(self._net.dtype), job, self._n_active)
+        member = training_member(self._net.dtype)  # compiles, the first time
+        began = time.perf_counter()
+        launch(member, job, n_threads)
+        self._pace.record(n_threads, last - first, time.perf_counter() - began)
         self.step_count += last - first
-
-    def _adapt(self, steps, seconds):
-        """Choose how many steps the next call makes, so that it takes SECONDS_PER_CALL."""
-        wanted = steps * SECONDS_PER_CALL / max(seconds, 1e-6)
-        # Grow by at most four times a call: the first one may have been slowed by compilation.
-        self._steps_per_call = max(1, int(min(wanted, 4 * self._steps_per_call)))
 
 
 def _constant(epoch, epochs):
