@@ -37,10 +37,10 @@ def source_stamp():
 
 
 @functools.cache
-def _warn_no_cache(reason):
+def _warn_no_cache():
     warnings.warn(
-        f"fastnn compiles its kernels anew in each process: {reason}. "
-        "Set NUMBA_CACHE_DIR to a writable folder to keep them.",
+        "fastnn compiles its kernels anew in each process: there is no writable folder to keep "
+        "them in. Set NUMBA_CACHE_DIR to one.",
         RuntimeWarning,
         stacklevel=4,
     )
@@ -55,8 +55,8 @@ def _compiled(function, **options):
 def _enable_caching(compiled):
     try:
         compiled.enable_caching()
-    except RuntimeError as error:  # Numba found no writable folder
-        _warn_no_cache(str(error))
+    except RuntimeError:  # Numba found no writable folder
+        _warn_no_cache()
     else:
         index = compiled._cache._cache_file
         index._source_stamp = (index._source_stamp, source_stamp())

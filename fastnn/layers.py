@@ -11,7 +11,7 @@ from fastnn import initializers
 from fastnn.kernels import codes
 from fastnn.kernels.activations import activate, differentiate
 from fastnn.linalg import matmul
-from fastnn.validation import check_dtype, check_inputs, check_integer, check_number, kernel_array
+from fastnn.validation import check_dtype, check_inputs, check_integer, check_number
 
 
 class Layer:
@@ -127,8 +127,6 @@ class Affine(Layer):
     @property
     def params(self):
         if self._params is None:
-            vector = np.empty(self.n_params, self._dtype)
-            self.bind(vector)
             self.initialize(np.random.default_rng(self._seed))
         return self._params
 
@@ -162,6 +160,8 @@ class Affine(Layer):
         init = self.init
         if init == "auto":
             init = "he_uniform" if isinstance(before, (ReLU, LeakyReLU)) else "glorot_uniform"
+        if self._params is None:
+            self.bind(np.empty(self.n_params, self._dtype))
         draw = initializers.get(init)
         self._params["w"][...] = draw(rng, self.n_inputs, self.n_outputs, self._dtype)
         if self.bias:
@@ -221,17 +221,19 @@ class _Activation(Layer):
     def forward(self, x):
         """Return f(x) for x (B, I)."""
         self._out = self._copy(x, "x")
-        activate(self.activation, self.slope, self._out)
+        if self._out.size:
+            activate(self.activation, self.slope, self._out)
         return self._out.copy()
 
     def backward(self, dout):
         """Return the gradient with respect to x, given dout (B, I)."""
         if self._out is None:
             raise RuntimeError("backward needs a forward pass before it")
-        dx = self._copy(dout, "dout")
-        if dx.shape != self._out.shape or dx.dtype != self._out.dtype:
+        dx = self._copy(dout, "dout").astype(self._out.dtype, copy=False)
+        if dx.shape != self._out.shape:
             raise ValueError(f"dout must have the shape {self._out.shape} of x, got {dx.shape}")
-        differentiate(self.activation, self.slope, dx, self._out)
+        if dx.size:
+            differentiate(self.activation, self.slope, dx, self._out)
         return dx
 
     def _copy(self, x, name):
@@ -241,8 +243,8 @@ class _Activation(Layer):
                 f"{name} must be a numeric array with 2 dimensions, got shape {x.shape} and "
                 f"dtype {x.dtype}"
             )
-        dtype = np.float32 if x.dtype == np.float32 else np.float64
-        return kernel_array(np.array(x, dtype), dtype)
+        single = x.dtype.kind == "f" and x.dtype.itemsize == 4
+        return np.array(x, np.float32 if single else np.float64, order="C")
 
 
 class Identity(_Activation):

@@ -67,7 +67,7 @@ def matmul(a, b, out=None, bias=None, activation=None, n_threads=None):
     dtype = dtype if dtype in (np.float32, np.float64) else np.dtype(np.float64)
     (m, n_k), n = a.shape, b.shape[1]
     n_threads = threads.check_num_threads(n_threads)
-    if activation is not None and activation not in ACTIVATION_CODES:
+    if activation is not None and activation not in list(ACTIVATION_CODES):
         names = ", ".join(repr(name) for name in ACTIVATION_CODES)
         raise ValueError(f"activation must be one of {names} or None, got {activation!r}")
     if out is None:
@@ -88,8 +88,11 @@ def matmul(a, b, out=None, bias=None, activation=None, n_threads=None):
     padded_bias = np.zeros(round_up(n, panel), dtype)
     if bias is not None:
         bias = np.asarray(bias)
-        if bias.shape != (n,):
-            raise ValueError(f"bias must have shape {(n,)}, got {bias.shape}")
+        if bias.shape != (n,) or bias.dtype.kind not in "biuf":
+            raise ValueError(
+                f"bias must be numeric and have the shape {(n,)}, got shape {bias.shape} and "
+                f"dtype {bias.dtype}"
+            )
         padded_bias[:n] = bias
     if m == 0 or n == 0:
         return out

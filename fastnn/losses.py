@@ -4,6 +4,8 @@ The arithmetic is in `fastnn.kernels.losses`; these classes know what a target m
 how the loss of a row is scaled.
 """
 
+import numpy as np
+
 from fastnn.kernels import codes
 
 
@@ -35,6 +37,26 @@ class Loss:
         """Return the kernels' code of this loss for labels or for rows of targets."""
         raise NotImplementedError
 
+    def of_rows(self, out, labels, targets):
+        """Return the loss of each row, for evaluation: training computes it in its kernel.
+
+        Parameters
+        ----------
+        out : ndarray (N, O)
+        labels : ndarray (N,) of int64
+        targets : ndarray (N, O)
+            One of the two is empty.
+
+        Returns
+        -------
+        ndarray (N,) of float64
+        """
+        return self.scales(out.shape[1])[0] * self._sums(out.astype(np.float64), labels, targets)
+
+    def _sums(self, out, labels, targets):
+        """Sum of the unscaled losses of each row's outputs."""
+        raise NotImplementedError
+
 
 class SquaredError(Loss):
     """Half the squared error: ``1/2 sum_o (out - y)^2``, with the gradient ``out - y``.
@@ -49,6 +71,9 @@ class SquaredError(Loss):
 
     def code(self, integer_labels):
         return codes.SQUARED_ERROR
+
+    def _sums(self, out, labels, targets):
+        return ((out - targets) ** 2).sum(axis=1)
 
 
 class MeanSquaredError(SquaredError):
@@ -90,6 +115,10 @@ class BinaryCrossEntropy(Loss):
     def code(self, integer_labels):
         return codes.BINARY_CROSS_ENTROPY
 
+    def _sums(self, out, labels, targets):
+        losses = np.maximum(out, 0) - out * targets + np.log1p(np.exp(-np.abs(out)))
+        return losses.sum(axis=1)
+
 
 class SoftmaxCrossEntropy(Loss):
     """Cross-entropy of one class out of many, from logits.
@@ -107,6 +136,13 @@ class SoftmaxCrossEntropy(Loss):
 
     def code(self, integer_labels):
         return codes.SOFTMAX_CROSS_ENTROPY if integer_labels else codes.SOFTMAX_CROSS_ENTROPY_DENSE
+
+    def _sums(self, out, labels, targets):
+        shifted = out - out.max(axis=1, keepdims=True)
+        log_sums = np.log(np.exp(shifted).sum(axis=1))
+        if len(labels):
+            return log_sums - shifted[np.arange(len(out)), labels]
+        return (targets * (log_sums[:, None] - shifted)).sum(axis=1)
 
 
 _BY_NAME = {

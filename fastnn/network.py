@@ -8,7 +8,6 @@ from fastnn import losses, threads
 from fastnn.callbacks import for_verbosity
 from fastnn.errors import ModelFileError
 from fastnn.files import read_model, write_model
-from fastnn.kernels.losses import loss_of_outputs
 from fastnn.kernels.memory import make_job
 from fastnn.kernels.step import CHUNK_ROWS, PREDICTION_JOB, prediction_member
 from fastnn.kernels.team import launch
@@ -382,18 +381,7 @@ def from_file_parts(path, header, tensors):
 
 def _mean_loss(loss, out, labels, targets):
     """Mean loss of the rows of `out` (N, O)."""
-    row_loss = np.zeros(len(out))
-    loss_of_outputs(
-        loss.code(len(labels) > 0),
-        loss.scales(out.shape[1])[0],
-        out,
-        np.empty(out.size, out.dtype),
-        np.arange(len(out)),
-        labels,
-        targets,
-        row_loss,
-    )
-    return float(row_loss.mean())
+    return float(loss.of_rows(out, labels, targets).mean())
 
 
 def _score(loss, out, labels, targets):

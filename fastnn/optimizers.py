@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from fastnn.kernels import codes
+from fastnn.validation import as_number
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,13 @@ class Optimizer:
                 self._check_number(field.name, value)
 
     def _check_number(self, name, value):
-        below_one = name in ("momentum", "rho", "beta_1", "beta_2")
-        allowed = "a number in [0, 1)" if below_one else "a finite number >= 0"
-        if name in ("learning_rate", "epsilon"):
-            allowed = "a finite number > 0"
-        number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-        valid = number and np.isfinite(value) and value >= 0
-        valid = valid and not (below_one and value >= 1)
-        valid = valid and not (name in ("learning_rate", "epsilon") and value == 0)
+        number = as_number(value)
+        if name in ("momentum", "rho", "beta_1", "beta_2"):
+            valid, allowed = 0 <= number < 1, "a number in [0, 1)"
+        elif name in ("learning_rate", "epsilon"):
+            valid, allowed = 0 < number < np.inf, "a finite number > 0"
+        else:
+            valid, allowed = 0 <= number < np.inf, "a finite number >= 0"
         if not valid:
             raise ValueError(f"{name} must be {allowed}, got {value!r}")
 

@@ -106,10 +106,14 @@ def check_num_threads(n):
 
 
 def limit_teams(n):
-    """Remember that the threading layer cannot run more than `n` threads together; return n."""
+    """Remember that the threading layer cannot run more than `n` threads together."""
     global _team_limit
     _team_limit = max(1, n)
-    return _team_limit
+
+
+def at_most(n_threads):
+    """Return `n_threads`, or fewer if the threading layer has failed to run so many together."""
+    return min(n_threads, _team_limit)
 
 
 def worthwhile(flops, n_threads):
@@ -122,7 +126,7 @@ def worthwhile(flops, n_threads):
     n_threads : int
         The most to use.
     """
-    return max(1, min(n_threads, _team_limit, int(flops / MIN_FLOPS_PER_THREAD)))
+    return max(1, min(at_most(n_threads), int(flops / MIN_FLOPS_PER_THREAD)))
 
 
 @contextlib.contextmanager

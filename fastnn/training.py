@@ -94,9 +94,9 @@ class _Pace:
 
     def next_call(self):
         """Return (number of threads, number of steps)."""
-        others = [n for n in self._choices if n != self._best]
+        others = {threads.at_most(n) for n in self._choices} - {self._best}
         if others and self._since_trial >= _SECONDS_BETWEEN_TRIALS:
-            n_threads, seconds = others[0], _SECONDS_PER_TRIAL
+            n_threads, seconds = others.pop(), _SECONDS_PER_TRIAL
         else:
             n_threads, seconds = self._best, SECONDS_PER_CALL
         expected = self._seconds.get(n_threads, self._guess)

@@ -33,7 +33,8 @@ def kernel_array(array, dtype):
     dtype : numpy.dtype or None
         None keeps the array's own.
     """
-    array = np.require(array, dtype=dtype, requirements=["C", "A"])
+    with np.errstate(over="ignore"):  # infinite: for the caller to refuse
+        array = np.require(array, dtype=dtype, requirements=["C", "A"])
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     if not array.flags.writeable:
@@ -109,14 +110,13 @@ def _class_labels(y, n_classes, name):
         check_finite(name, y)
         if (y != np.floor(y)).any():
             raise ValueError(f"{name} must hold integer classes, got {y[y != np.floor(y)][0]:g}")
-    labels = y.astype(np.int64)
-    if len(labels) and not 0 <= labels.min() <= labels.max() < n_classes:
-        wrong = labels.max() if labels.max() >= n_classes else labels.min()
+    if len(y) and not 0 <= y.min() <= y.max() < n_classes:
+        wrong = y.max() if y.max() >= n_classes else y.min()
         raise ValueError(
             f"{name} must hold classes from 0 to {n_classes - 1} for {n_classes} outputs, "
-            f"got {wrong}"
+            f"got {wrong:g}"
         )
-    return labels
+    return y.astype(np.int64)
 
 
 def check_integer(name, value, least):
@@ -128,19 +128,28 @@ def check_integer(name, value, least):
 
 def check_number(name, value, least=0.0):
     """Return a finite number argument that is at least `least`, or raise ValueError."""
-    valid = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not valid or not np.isfinite(value) or value < least:
+    number = as_number(value)
+    if not least <= number < np.inf:
         raise ValueError(f"{name} must be a finite number >= {least:g}, got {value!r}")
-    return float(value)
+    return number
+
+
+def as_number(value):
+    """Return a real number as a float; NaN for what is none, or does not fit."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+        return np.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return np.nan
 
 
 def check_dtype(dtype):
     """Return float32 or float64 as a numpy.dtype, or raise ValueError."""
-    try:
-        result = np.dtype(dtype)
-    except TypeError:
-        result = None
-    # Not `in`: NumPy holds None for equal to float64.
-    if result is None or result.name not in ("float32", "float64"):
-        raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
-    return result
+    for allowed in (np.dtype(np.float32), np.dtype(np.float64)):
+        try:
+            if dtype is not None and np.dtype(dtype) == allowed:
+                return allowed
+        except TypeError:
+            break
+    raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")

@@ -38,6 +38,7 @@ NEIGHBOURS = {
     "layers": {"initializers", "linalg", "validation"},
     "inspection": {"network", "training"},
     "network": {"callbacks", "training"},
+    "optimizers": {"validation"},
     "storage": {"network"},
     "datasets": {"tables"},
     "estimators": {"_mlp_base"},

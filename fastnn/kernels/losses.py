@@ -7,7 +7,7 @@ gradient: 1 / B for a loss that is a mean over the batch.
 
 import math
 
-from fastnn._jit import inner, kernel, routine
+from fastnn._jit import inner, routine
 from fastnn.kernels.codes import (
     BINARY_CROSS_ENTROPY,
     SOFTMAX_CROSS_ENTROPY,
@@ -135,17 +135,3 @@ def loss_rows(
         _softmax_cross_entropy(scale, n_rows, n, z, dz, ld, samples, labels, row_loss)
     else:
         _softmax_cross_entropy_dense(scale, n_rows, n, z, dz, ld, samples, targets, row_loss)
-
-
-@kernel
-def loss_of_outputs(code, loss_scale, out, discarded, order, labels, targets, row_loss):
-    """Add the loss of each row of out (N, O) to row_loss (N,); order is 0..N-1.
-
-    The gradients, which `loss_rows` makes along, go to `discarded` (N * O,).
-    """
-    number = out.dtype.type
-    n_rows, n = out.shape
-    loss_rows(
-        code, number(loss_scale), number(1), n_rows, n, out.reshape(-1), 0, n, discarded,
-        order, 0, labels, targets, row_loss, 0,
-    )  # fmt: skip

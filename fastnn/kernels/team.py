@@ -178,7 +178,7 @@ def launch(address, job, n_threads):
         Fewer are used where the threading layer offers no more.
     """
     job_address = job.ctypes.data
-    while n_threads > 1:
+    while (n_threads := threads.at_most(n_threads)) > 1:
         with threads.parallel_region(n_threads) as granted:
             if granted == 1:
                 break
@@ -186,6 +186,6 @@ def launch(address, job, n_threads):
             _run_team(address, granted, sync.ctypes.data, job_address)
             if sync[_STATE] != _ABANDONED:
                 return
-        n_threads = threads.limit_teams(granted // 2)
+        threads.limit_teams(granted // 2)
     sync = np.zeros(SYNC_SIZE, np.int64)
     _run_alone(address, sync.ctypes.data, job_address)

@@ -38,9 +38,7 @@ def step_size(rule, hyperparameters, t):
 
 
 @inner
-def _adam(p, m, v, g, rate, l2, shrink, beta_1, beta_2, epsilon):
-    one = p.dtype.type(1)
-    rest_1, rest_2 = one - beta_1, one - beta_2
+def _adam(p, m, v, g, rate, l2, shrink, beta_1, beta_2, rest_1, rest_2, epsilon):
     for i in range(p.size):
         gradient = g[i] + l2 * p[i]
         m[i] = beta_1 * m[i] + rest_1 * gradient
@@ -57,6 +55,8 @@ def update_block(rule, hyperparameters, step, decay, p, s1, s2, g):
     number = p.dtype.type
     rate, l2 = number(step), number(decay)
     beta_1, beta_2 = number(hyperparameters[BETA_1]), number(hyperparameters[BETA_2])
+    # Rounded after the subtraction: 1 - 0.999 in float32 would be off in the fifth digit.
+    rest_1, rest_2 = number(1.0 - hyperparameters[BETA_1]), number(1.0 - hyperparameters[BETA_2])
     epsilon = number(hyperparameters[EPSILON])
     if rule in (ADAM, ADAMW):
         if rule == ADAMW:
@@ -64,7 +64,7 @@ def update_block(rule, hyperparameters, step, decay, p, s1, s2, g):
             shrink = number(hyperparameters[LEARNING_RATE] * hyperparameters[WEIGHT_DECAY])
         else:
             shrink = number(0)
-        _adam(p, s1, s2, g, rate, l2, shrink, beta_1, beta_2, epsilon)
+        _adam(p, s1, s2, g, rate, l2, shrink, beta_1, beta_2, rest_1, rest_2, epsilon)
     elif rule == SGD:
         for i in range(p.size):
             p[i] -= rate * (g[i] + l2 * p[i])
@@ -81,10 +81,9 @@ def update_block(rule, hyperparameters, step, decay, p, s1, s2, g):
         for i in range(p.size):
             s1[i] = g[i] + l2 * p[i]
     elif rule == RMSPROP:
-        one = number(1)
         for i in range(p.size):
             gradient = g[i] + l2 * p[i]
-            s1[i] = beta_1 * s1[i] + (one - beta_1) * gradient * gradient
+            s1[i] = beta_1 * s1[i] + rest_1 * gradient * gradient
             p[i] -= rate * gradient / (math.sqrt(s1[i]) + epsilon)
 
 

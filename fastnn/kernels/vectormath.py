@@ -146,7 +146,9 @@ def _logistic(x):
     one = type(_CONSTANTS[x].magic)(1)
 
     def implementation(x):
-        return one / (one + exp(-x))
+        # e^-|x| does not overflow, and for negative x it keeps the digits of a small result.
+        power = exp(-abs(x))
+        return (power if x < 0 else one) / (one + power)
 
     return implementation
 
@@ -162,12 +164,12 @@ def _tanh(x):
     magic, magic_bits, log2_e = c.magic, c.magic_bits, c.log2_e
     ln2_high, ln2_low, limit = c.ln2_high, c.ln2_low, c.tanh_limit
     number = type(magic)
-    zero, one, two = number(0), number(1), number(2)
+    one, two = number(1), number(2)
 
     def implementation(x):
         # With u = e^(2|x|) - 1, tanh |x| = u / (u + 2): no digits are lost near zero, because
         # u = 2^n (e^r - 1) + (2^n - 1) is summed without forming e^(2|x|) first.
-        y = -x if x < zero else x
+        y = abs(x)
         y = limit if y > limit else y
         y = two * y
         shifted = y * log2_e + magic
@@ -176,6 +178,6 @@ def _tanh(x):
         scale = _power_of_two(_float_bits(shifted) - magic_bits, y)
         u = scale * series(r) + (scale - one)
         t = u / (u + two)
-        return -t if x < zero else t
+        return math.copysign(t, x)
 
     return implementation
