@@ -88,17 +88,25 @@ class _Pace:
     def __init__(self, flops, n_threads, fixed):
         self._guess = max(flops, 1) / _FIRST_GUESS_FLOPS_PER_SECOND
         self._seconds = {}  # of a step, by number of threads
-        self._choices = [n_threads] if fixed else sorted({1, n_threads})
-        self._best = n_threads if fixed else threads.worthwhile(flops, n_threads)
+        self._choices = [n_threads]
+        while self._choices[-1] > 1 and not fixed:
+            self._choices.append(self._choices[-1] // 2)
+        limit = n_threads if fixed else threads.worthwhile(flops, n_threads)
+        self._best = next(n for n in self._choices if n <= limit)
+        self._tries_more = False  # or fewer, in turn
         self._since_trial = 0.0
 
     def next_call(self):
         """Return (number of threads, number of steps)."""
-        others = {threads.at_most(n) for n in self._choices} - {self._best}
-        if others and self._since_trial >= _SECONDS_BETWEEN_TRIALS:
-            n_threads, seconds = others.pop(), _SECONDS_PER_TRIAL
-        else:
-            n_threads, seconds = self._best, SECONDS_PER_CALL
+        n_threads, seconds = self._best, SECONDS_PER_CALL
+        if self._since_trial >= _SECONDS_BETWEEN_TRIALS:
+            k = self._choices.index(self._best)
+            neighbours = [*self._choices[max(k - 1, 0) : k], *self._choices[k + 1 : k + 2]]
+            possible = [n for n in neighbours if n == threads.at_most(n)]
+            self._tries_more = not self._tries_more
+            if possible:
+                pick = possible[0] if self._tries_more else possible[-1]
+                n_threads, seconds = pick, _SECONDS_PER_TRIAL
         expected = self._seconds.get(n_threads, self._guess)
         return n_threads, max(1, int(seconds / expected))
 
@@ -128,6 +136,10 @@ class Trainer:
 
     Attributes
     ----------
+    batch_size, alpha
+        As given; may be changed before `set_data`.
+    learning_rate : float
+        The optimizer's; may be changed between epochs.
     step_count : int
         Updates so far.
     use_all_threads : bool
