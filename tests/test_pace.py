@@ -10,7 +10,7 @@ def run(pace, seconds_of_step, calls):
     """Make calls that take the time a machine would need; return the threads of each."""
     used = []
     for _ in range(calls):
-        steps = pace.next_call()[1]
+        n_threads, steps = pace.next_call()
         pace.record(n_threads, steps, steps * seconds_of_step(n_threads))
         used.append(n_threads)
     return used
