@@ -6,6 +6,7 @@ loaded.
 """
 
 import importlib
+import importlib.util
 
 __version__ = "0.1.0"
 
@@ -37,7 +38,16 @@ _HOMES = {
     "get_num_threads": "threads",
 }
 
-__all__ = list(_HOMES)
+
+def _has_sklearn():
+    try:
+        return importlib.util.find_spec("sklearn") is not None
+    except ModuleNotFoundError:  # how some import hooks say no
+        return False
+
+
+# `from fastnn import *` must not fail where the extra `sklearn` is not installed.
+__all__ = [name for name, home in _HOMES.items() if home != "estimators" or _has_sklearn()]
 
 
 def __getattr__(name: str):

@@ -24,11 +24,14 @@ class Callback:
         ----------
         net : Sequential
         info : dict
-            "epochs", "n_samples", "batch_size", "n_threads", "steps_per_epoch".
+            "epochs", "n_samples", "batch_size", "n_threads", "steps_per_epoch", and "figures",
+            the names of what `on_epoch_end` will get.
         """
 
     def on_progress(self, epoch, samples_done, mean_loss):
-        """Some batches of an epoch are done; called about ten times a second.
+        """Some batches of an epoch are done.
+
+        Called after every 80 ms or so of training, and at the end of each epoch.
 
         Parameters
         ----------
@@ -91,15 +94,16 @@ class EarlyStopping(Callback):
         self.best, self.best_epoch = math.nan, -1
 
     def on_fit_begin(self, net, info):
+        if self.monitor not in info["figures"]:
+            raise ValueError(
+                f"monitor must be one of {', '.join(map(repr, info['figures']))}, "
+                f"got {self.monitor!r}"
+                + ("; give validation_data to fit" if self.monitor.startswith("val_") else "")
+            )
         self._net, self._best_params = net, None
         self.best, self.best_epoch = math.nan, -1
 
     def on_epoch_end(self, epoch, logs):
-        if self.monitor not in logs:
-            raise ValueError(
-                f"monitor must be one of {', '.join(map(repr, logs))}, got {self.monitor!r}"
-                + ("; give validation_data to fit" if self.monitor.startswith("val_") else "")
-            )
         value = logs[self.monitor]
         sign = 1.0 if self.monitor.endswith(("accuracy", "r2")) else -1.0
         if self.best_epoch < 0 or sign * (value - self.best) > self.min_delta:
@@ -173,6 +177,15 @@ class ProgressBar(Callback):
 
     def on_fit_end(self, history):
         self._progress.stop()
+
+
+def check_callbacks(callbacks):
+    """Return the callbacks as a list, or raise ValueError if one is none."""
+    callbacks = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            raise ValueError(f"callbacks must be a list of Callback objects, got {callback!r}")
+    return callbacks
 
 
 def for_verbosity(verbose):

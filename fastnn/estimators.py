@@ -224,6 +224,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
             self._label_binarizer = LabelBinarizer().fit(y)
             self.classes_ = self._label_binarizer.classes_
+            multilabel = self._label_binarizer.y_type_.startswith("multilabel")
+            if len(self.classes_) == 1 and not multilabel:
+                raise ValueError(f"y must have at least 2 classes, got 1 class: {self.classes_[0]}")
         else:
             classes = unique_labels(y)
             if self.warm_start:

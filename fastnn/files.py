@@ -36,6 +36,10 @@ def write_atomically(path, data, overwrite=True):
     path = Path(path)
     if not overwrite and path.exists():
         raise FileExistsError(f"path {str(path)!r} exists already")
+    if path.is_dir():
+        raise IsADirectoryError(f"path {str(path)!r} is a folder")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"path {str(path)!r} lies in a folder that does not exist")
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -62,6 +66,9 @@ def write_model(path, header, metadata, tensors, overwrite=True):
                 f"metadata must map str to str, without the name {HEADER!r}, got {name!r}"
             )
     arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    for name, array in arrays.items():
+        if array.dtype.kind not in "biuf":
+            raise ValueError(f"tensors[{name!r}] must be numeric, got dtype {array.dtype}")
     data = format_tensors(arrays, {**metadata, HEADER: json.dumps(header)})
     write_atomically(path, data, overwrite)
 

@@ -11,7 +11,7 @@ from fastnn import initializers
 from fastnn.kernels import codes
 from fastnn.kernels.activations import activate, differentiate
 from fastnn.linalg import matmul
-from fastnn.validation import check_dtype, check_inputs, check_integer, check_number
+from fastnn.validation import check_dtype, check_inputs, check_integer, check_number, check_seed
 
 
 class Layer:
@@ -83,6 +83,8 @@ class Affine(Layer):
         "w" (I, O) and "b" (O,). Change them in place.
     grads : dict
         The same names and shapes, after `backward`.
+    in_net : bool
+        Whether a `Sequential` owns the parameters.
 
     Examples
     --------
@@ -107,9 +109,13 @@ class Affine(Layer):
         if init != "auto":
             initializers.get(init)  # refuses unknown names
         self.init = init
-        self._seed, self._dtype = seed, check_dtype(dtype)
+        self._rng, self._dtype = check_seed(seed), check_dtype(dtype)
         self._params = None
         self._x = None
+        self.in_net = False
+
+    def __getstate__(self):
+        return {**vars(self), "in_net": False}  # a copy belongs to no net yet
 
     def config(self):
         return {
@@ -127,7 +133,7 @@ class Affine(Layer):
     @property
     def params(self):
         if self._params is None:
-            self.initialize(np.random.default_rng(self._seed))
+            self.initialize(self._rng)
         return self._params
 
     def bind(self, vector):

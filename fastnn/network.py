@@ -1,11 +1,13 @@
 """`Sequential`: layers in a row, trained as one compiled plan."""
 
+import copy
 import warnings
+from collections.abc import Iterable
 
 import numpy as np
 
 from fastnn import losses, threads
-from fastnn.callbacks import for_verbosity
+from fastnn.callbacks import check_callbacks, for_verbosity
 from fastnn.errors import ModelFileError
 from fastnn.files import read_model, write_model
 from fastnn.kernels.memory import make_job
@@ -14,7 +16,13 @@ from fastnn.kernels.team import launch
 from fastnn.layers import Affine, Layer, Sigmoid, Softmax, from_config
 from fastnn.plan import aligned_zeros, build, pack, padded_size
 from fastnn.training import Trainer, check_schedule, run_epochs
-from fastnn.validation import check_dtype, check_inputs, check_integer, check_targets
+from fastnn.validation import (
+    check_dtype,
+    check_inputs,
+    check_integer,
+    check_seed,
+    check_targets,
+)
 
 FORMAT = 1
 """Version of the net's description in a model file."""
@@ -60,16 +68,15 @@ class Sequential:
     """
 
     def __init__(self, layers, *, seed=None, dtype="float32"):
-        self.layers = list(layers)
         self.dtype = check_dtype(dtype)
+        self._rng = check_seed(seed)
+        self._seed = None if isinstance(seed, np.random.Generator) or seed is None else int(seed)
+        if isinstance(layers, (str, Layer)) or not isinstance(layers, Iterable):
+            raise ValueError(f"layers must be a list of layers, got {layers!r}")
+        self.layers = list(layers)
         self.n_inputs, self.n_outputs = self._check_layers()
-        self._seed = seed if isinstance(seed, int) else None
-        self._rng = np.random.default_rng(seed)
         self._affine = [layer for layer in self.layers if isinstance(layer, Affine)]
         self.n_params = sum(layer.n_params for layer in self._affine)
-        size = padded_size(self.n_params, self.layers, self.dtype)
-        self._memory = aligned_zeros(size, self.dtype)
-        self.params = self._memory[: self.n_params]
         self._bind()
         self._plans = {
             packed: build(self.layers, self.n_inputs, self.dtype, CHUNK_ROWS, packed)
@@ -85,6 +92,10 @@ class Sequential:
             if any(layer is other for other in self.layers[:k]):
                 raise ValueError(f"layers[{k}] is used twice: {layer!r}")
             if isinstance(layer, Affine):
+                if layer.in_net:
+                    raise ValueError(
+                        f"layers[{k}] is in another net already: {layer!r}; use a copy of it"
+                    )
                 if width is not None and layer.n_inputs != width:
                     raise ValueError(
                         f"layers[{k}] must take the {width} outputs before it, got {layer!r}"
@@ -97,6 +108,9 @@ class Sequential:
 
     def _bind(self):
         """Let all layers' parameters be views of one vector; draw those without values."""
+        size = padded_size(self.n_params, self.layers, self.dtype)
+        self._memory = aligned_zeros(size, self.dtype)
+        self.params = self._memory[: self.n_params]
         offset = 0
         for k, layer in enumerate(self.layers):
             if isinstance(layer, Affine):
@@ -106,6 +120,19 @@ class Sequential:
                 if fresh:
                     after = self.layers[k + 1] if k + 1 < len(self.layers) else None
                     layer.initialize(self._rng, after)
+                layer.in_net = True
+
+    # A copy or a pickle holds each layer's parameters; they become views of one vector again.
+
+    def __getstate__(self):
+        return {name: v for name, v in vars(self).items() if name not in ("_memory", "params")}
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+        self._bind()
+
+    def __copy__(self):
+        return copy.deepcopy(self)  # two nets cannot share a vector of parameters
 
     def __repr__(self):
         layers = ", ".join(map(repr, self.layers))
@@ -146,7 +173,8 @@ class Sequential:
         X : array_like (N, I)
             Finite numbers.
         y : array_like
-            (N,) integer classes or (N, O) probabilities for "softmax_cross_entropy"; (N, O), or
+            (N,) integer classes or (N, O) weights of the classes, usually probabilities, for
+            "softmax_cross_entropy"; (N, O), or
             (N,) for one output, in [0, 1] for "binary_cross_entropy", any finite number for
             "mse" and "squared_error".
         loss : str or Loss, default "softmax_cross_entropy"
@@ -185,15 +213,19 @@ class Sequential:
             If an argument is out of range, before anything is changed.
         """
         epochs = check_integer("epochs", epochs, 1)
+        callbacks = check_callbacks(callbacks)
         check_schedule(schedule)
         trainer = Trainer(self, loss, optimizer, batch_size, alpha, n_threads)
         trainer.set_data(X, y)
-        validate = None
+        validate, val_figures = None, ()
         if validation_data is not None:
             validate = self._validator(validation_data, trainer.loss)
+            val_figures = ("val_loss", _score_name(trainer.loss))
         callbacks = [*callbacks, *for_verbosity(verbose)]
         rng = self._rng if shuffle else None
-        history = run_epochs(trainer, self, len(X), epochs, schedule, rng, validate, callbacks)
+        history = run_epochs(
+            trainer, self, len(X), epochs, schedule, rng, validate, val_figures, callbacks
+        )
         if np.isnan(history["loss"][-1]):
             warnings.warn(
                 f"the loss became NaN in epoch {len(history)} and training stopped: "
@@ -216,8 +248,8 @@ class Sequential:
 
         def validate():
             out = self.predict(x)
-            name, value = _score(loss, out, *target)
-            return {"val_loss": _mean_loss(loss, out, *target), name: value}
+            score = _score(loss, out, *target)
+            return {"val_loss": _mean_loss(loss, out, *target), _score_name(loss): score}
 
         return validate
 
@@ -384,13 +416,17 @@ def _mean_loss(loss, out, labels, targets):
     return float(loss.of_rows(out, labels, targets).mean())
 
 
+def _score_name(loss):
+    return "val_r2" if loss.task == "regression" else "val_accuracy"
+
+
 def _score(loss, out, labels, targets):
-    """Accuracy of a classification, R^2 of a regression: the figure's name and value."""
+    """R^2 of a regression, accuracy of a classification."""
     if loss.task == "regression":
         error = ((out - targets) ** 2).sum(dtype=np.float64)
         spread = ((targets - targets.mean(axis=0, dtype=np.float64)) ** 2).sum(dtype=np.float64)
-        return "val_r2", float(1 - error / spread) if spread > 0 else float(error == 0)
+        return float(1 - error / spread) if spread > 0 else float(error == 0)
     if loss.name == "binary_cross_entropy":
-        return "val_accuracy", float(((out > 0) == (targets > 0.5)).all(axis=1).mean())
+        return float(((out > 0) == (targets > 0.5)).all(axis=1).mean())
     expected = labels if len(labels) else targets.argmax(axis=1)
-    return "val_accuracy", float((out.argmax(axis=1) == expected).mean())
+    return float((out.argmax(axis=1) == expected).mean())

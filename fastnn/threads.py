@@ -57,8 +57,8 @@ def set_num_threads(n):
     Parameters
     ----------
     n : int or None
-        From 1 to the number of CPUs that this process may use (see `NUMBA_NUM_THREADS`). None
-        goes back to the default, all of them.
+        From 1 to `NUMBA_NUM_THREADS`, which is by default the number of CPUs that this process
+        may use. None goes back to the default of `get_num_threads`.
 
     Raises
     ------

@@ -248,7 +248,7 @@ class Trainer:
         order : array_like (M,) of int
             Samples in the order of training. The last batch may be smaller.
         on_progress : callable, optional
-            Called about ten times a second with (samples_done, mean_loss).
+            Called with (samples_done, mean_loss) after every 80 ms or so, and at the end.
 
         Returns
         -------
@@ -347,7 +347,9 @@ def check_schedule(schedule):
     return schedule
 
 
-def run_epochs(trainer, net, n_samples, epochs, schedule, shuffle_rng, validate, callbacks):
+def run_epochs(
+    trainer, net, n_samples, epochs, schedule, shuffle_rng, validate, val_figures, callbacks
+):
     """Train for some epochs; return the history.
 
     Parameters
@@ -362,6 +364,8 @@ def run_epochs(trainer, net, n_samples, epochs, schedule, shuffle_rng, validate,
         None keeps the samples in their order.
     validate : callable or None
         Returns a dict of figures at the end of an epoch.
+    val_figures : sequence of str
+        Their names.
     callbacks : sequence of Callback
     """
     history = History()
@@ -372,6 +376,7 @@ def run_epochs(trainer, net, n_samples, epochs, schedule, shuffle_rng, validate,
         "batch_size": batch_size,
         "n_threads": trainer.n_threads,
         "steps_per_epoch": -(-n_samples // batch_size),
+        "figures": ["loss", "seconds", "samples_per_second", *val_figures],
     }
     order = np.arange(n_samples)
     learning_rate = trainer.learning_rate

@@ -61,7 +61,7 @@ def check_inputs(x, dtype, n_inputs, name="X", finite=True):
     ValueError
         If it is not a table of numbers with `n_inputs` columns and, where asked, finite.
     """
-    array = np.asarray(x)
+    array = as_array(name, x)
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name} must be numeric, got dtype {array.dtype}")
     if array.ndim != 2:
@@ -83,7 +83,7 @@ def check_targets(y, loss, n_rows, n_outputs, dtype, name="y"):
     ValueError
         If their shape or values do not suit the loss.
     """
-    y = np.asarray(y)
+    y = as_array(name, y)
     if y.dtype.kind not in "biuf":
         raise ValueError(f"{name} must be numeric, got dtype {y.dtype}: encode labels as 0..C-1")
     if y.ndim not in (1, 2) or len(y) != n_rows:
@@ -142,6 +142,27 @@ def as_number(value):
         return float(value)
     except OverflowError:
         return np.nan
+
+
+def check_seed(seed):
+    """Return the random generator that a seed means, or raise ValueError."""
+    if isinstance(seed, np.random.Generator):
+        return seed
+    if seed is not None:
+        valid = isinstance(seed, numbers.Integral) and not isinstance(seed, bool) and seed >= 0
+        if not valid:
+            raise ValueError(
+                f"seed must be None, an integer >= 0 or a numpy.random.Generator, got {seed!r}"
+            )
+    return np.random.default_rng(seed)
+
+
+def as_array(name, values):
+    """Return values as an array, or raise ValueError if they have no common shape."""
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise ValueError(f"{name} must be an array, got rows of different lengths") from None
 
 
 def check_dtype(dtype):

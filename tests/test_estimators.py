@@ -542,3 +542,9 @@ def test_an_estimator_that_is_not_fitted_says_so():
 @pytest.mark.filterwarnings("ignore")
 def test_scikit_learns_own_checks_pass(estimator, check):
     check(estimator)
+
+
+@pytest.mark.parametrize("labels", [np.zeros(10), ["one"] * 10])
+def test_a_target_with_one_class_is_refused(labels):
+    with pytest.raises(ValueError, match=r"^y must have at least 2 classes, got 1 class: "):
+        MLPClassifier(max_iter=1).fit(np.eye(10), labels)

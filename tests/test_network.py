@@ -1,11 +1,13 @@
 """`Sequential`: construction, prediction, saving, and what it refuses."""
 
+import copy
 import json
+import pickle
 
 import numpy as np
 import pytest
 
-from fastnn import Affine, Identity, ReLU, Sequential, Sigmoid, Softmax, Tanh
+from fastnn import Affine, EarlyStopping, Identity, ReLU, Sequential, Sigmoid, Softmax, Tanh
 from fastnn.errors import ModelFileError
 from fastnn.storage import read
 
@@ -44,6 +46,65 @@ def test_layers_with_parameters_keep_them():
     np.testing.assert_array_equal(net.params[:6], 7)
     layer.params["w"][0, 0] = 5
     assert net.params[0] == 5
+
+
+@pytest.mark.parametrize(
+    "duplicate", [copy.deepcopy, copy.copy, lambda net: pickle.loads(pickle.dumps(net))]
+)
+def test_a_copy_is_a_net_of_its_own(duplicate):
+    X, y = data(300)
+    net = small_net()
+    before = net.predict(X)
+    twin = duplicate(net)
+    np.testing.assert_array_equal(twin.predict(X), before)
+    twin.fit(X, y, epochs=3)
+    np.testing.assert_array_equal(twin.predict(X)[:100], twin.predict(X[:100]))
+    np.testing.assert_array_equal(twin.predict(X), twin.forward(X))
+    assert (twin.predict(X) != before).any()
+    np.testing.assert_array_equal(net.predict(X[:100]), before[:100])
+    np.testing.assert_array_equal(net.predict(X), before)
+    twin.layers[0].params["w"][...] = 0
+    assert (twin.params[:36] == 0).all()
+
+
+def test_a_layer_belongs_to_one_net():
+    layer = Affine(3, 3)
+    net = Sequential([layer], seed=0)
+    with pytest.raises(ValueError, match=r"^layers\[0\] is in another net already: .* use a copy"):
+        Sequential([layer])
+    twin = Sequential([copy.deepcopy(layer)])
+    twin.params[...] = 0
+    assert (net.params[:9] != 0).all()
+
+
+def test_any_integer_seed_is_saved(tmp_path):
+    path = tmp_path / "net.safetensors"
+    Sequential([Affine(2, 2)], seed=np.int64(3)).save(path)
+    assert Sequential.load(path)._seed == 3
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "a", True, [1]])
+def test_a_wrong_seed_is_named(seed):
+    with pytest.raises(ValueError, match=r"^seed must be None, an integer >= 0 or"):
+        Sequential([Affine(2, 2)], seed=seed)
+    with pytest.raises(ValueError, match=r"^seed must be None, an integer >= 0 or"):
+        Affine(2, 2, seed=seed)
+
+
+@pytest.mark.parametrize("layers", [None, Affine(2, 2), "relu", 3])
+def test_layers_must_be_a_list(layers):
+    with pytest.raises(ValueError, match=r"^layers must be a list of layers, got"):
+        Sequential(layers)
+
+
+def test_paths_that_cannot_be_written_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"^path '.*nowhere/x' lies in a folder that"):
+        small_net().save(tmp_path / "nowhere" / "x")
+    with pytest.raises(IsADirectoryError, match=r"^path '.*' is a folder$"):
+        small_net().save(tmp_path)
+    with pytest.raises(ValueError, match=r"^tensors\['a'\] must be numeric, got dtype"):
+        small_net().save(tmp_path / "x", tensors={"a": np.array("x")})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_prediction_of_no_rows_is_empty():
@@ -224,6 +285,13 @@ X_GOOD, Y_GOOD = data()
         ({"n_threads": 0}, "n_threads must be an integer from 1 to"),
         ({"n_threads": 10**6}, "n_threads must be an integer from 1 to"),
         ({"loss": "hinge"}, "loss must be one of 'mse'.* got 'hinge'"),
+        ({"X": [[1, 2, 3, 4], [1]]}, "X must be an array, got rows of different lengths"),
+        ({"callbacks": None}, "callbacks must be a list of Callback objects, got None"),
+        (
+            {"callbacks": [EarlyStopping]},
+            "callbacks must be a list of Callback objects, got <class",
+        ),
+        ({"callbacks": [EarlyStopping()]}, "monitor must be one of 'loss'.* give validation_data"),
         ({"schedule": "cosine"}, "schedule must be one of 'constant', 'linear', got 'cosine'"),
         ({"optimizer": "lbfgs"}, "optimizer must be one of 'sgd'.* got 'lbfgs'"),
         ({"validation_data": 3}, "validation_data must be a pair"),
