@@ -136,6 +136,20 @@ def routine(function):
     )(function)
 
 
+def reduction(function):
+    """Compile a `routine` that sums in an order of the compiler's choice: in vectors.
+
+    The order depends on the length of the sum alone, not on the number of threads.
+    """
+    return numba.njit(
+        error_model="numpy",
+        nogil=True,
+        fastmath={*FASTMATH, "reassoc"},
+        no_cpython_wrapper=True,
+        no_cfunc_wrapper=True,
+    )(function)
+
+
 def reference(function):
     """Compile a plain reference loop: strict arithmetic, nothing relaxed."""
     return _compiled(function)

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from fastnn._jit import inner
+from fastnn._jit import inner, reduction
 from fastnn.kernels.codes import (
     ADAM,
     ADAMW,
@@ -87,7 +87,7 @@ def update_block(rule, hyperparameters, step, decay, p, s1, s2, g):
             p[i] -= rate * gradient / (math.sqrt(s1[i]) + epsilon)
 
 
-@inner
+@reduction
 def sum_of_squares(p):
     """Sum of p[i]^2, in float64."""
     total = 0.0
