@@ -130,6 +130,8 @@ def load(
     header: bool | None = None,
     drop: Iterable[str] = (),
     text: Iterable[str] = (),
+    needed: Iterable[str] = (),
+    optional: Iterable[str] = (),
 ) -> Dataset:
     """Read a data set.
 
@@ -157,6 +159,9 @@ def load(
         Columns of a table to leave out.
     text : iterable of str
         Columns of a text file to read as text even where they look like numbers.
+    needed, optional : iterable of str
+        The columns that matter, such as the features of a model and its target. Where a table has
+        all the needed ones, its columns besides these are left out, whatever they hold.
 
     Returns
     -------
@@ -166,7 +171,8 @@ def load(
     Raises
     ------
     DataError
-        If the file is missing, empty, damaged or of an unknown kind, or holds an infinite number.
+        If the file is missing, empty, damaged or of an unknown kind, if a line has too many or
+        too few fields, or if there is an infinite number.
     UnknownColumnError
         If the table has no such column.
     MissingExtraError
@@ -181,7 +187,8 @@ def load(
     >>> iris.feature_names[0], str(iris.y[0])
     ('sepal length (cm)', 'setosa')
     """
-    drop, text = list(drop), list(text)
+    drop, text, needed = list(drop), list(text), set(needed)
+    kept = needed.union(optional)
     if isinstance(source, str) and source in BUNDLED:
         data = _load_bundled(source)
     else:
@@ -194,9 +201,10 @@ def load(
             data = _load_idx_folder(path)
         elif suffix in _TEXT_SUFFIXES:
             frame, has_header = _read_text(path, header, text)
+            frame = _keep(frame, needed, kept)
             return _from_table(path, frame, has_header, target, drop, text)
         elif suffix in _PARQUET_SUFFIXES:
-            frame = _read_parquet(path)
+            frame = _keep(_read_parquet(path), needed, kept)
             # Parquet says itself what is text.
             return _from_table(path, frame, True, target, drop, text=frame.columns)
         elif suffix == ".npz":
@@ -230,6 +238,14 @@ def _load_bundled(name: str) -> Dataset:
 
 
 # Tables
+
+
+def _keep(frame, needed: set[str], kept: set[str]):
+    """Leave out the columns that are not to be kept, if all that are needed are there."""
+    names = [str(column).strip() for column in frame.columns]
+    if not needed or not needed.issubset(names):
+        return frame
+    return frame.loc[:, [name in kept for name in names]]
 
 
 def _from_table(
@@ -323,9 +339,8 @@ def _read_parquet(path: Path):
 def _read_text(path: Path, header: bool | None, text: list[str]) -> tuple[Any, bool]:
     """Read a text file; return the DataFrame and whether its first line named the columns."""
     pandas = require("pandas", "data")
-    gzipped = path.suffix == ".gz"
     try:
-        with (gzip.open if gzipped else open)(path, "rt", encoding="utf-8-sig", newline="") as file:
+        with _open_text(path) as file:
             sample = list(itertools.islice(filter(str.strip, file), _N_SAMPLE_LINES))
         if not sample:
             raise DataError("the file is empty")
@@ -347,14 +362,36 @@ def _read_text(path: Path, header: bool | None, text: list[str]) -> tuple[Any, b
                 na_values=[_MISSING],
                 dtype=dict.fromkeys(set(text) & set(names), str),
                 encoding="utf-8-sig",
-                compression="gzip" if gzipped else None,
+                compression="gzip" if path.suffix == ".gz" else None,
                 low_memory=False,
             )
+        # pandas fills up a row that is too short: then its last value is missing.
+        if len(frame) and frame.iloc[:, -1].isna().any():
+            with _open_text(path) as file:
+                _check_lengths(file, separator, len(names))
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not text in UTF-8: {error.reason}") from error
     except (*_UNREADABLE, csv.Error, pandas.errors.ParserWarning) as error:
         raise DataError(f"{path}: {_first_line(error)}") from error
     return frame, header
+
+
+def _open_text(path: Path):
+    opener = gzip.open if path.suffix == ".gz" else open
+    return opener(path, "rt", encoding="utf-8-sig", newline="")
+
+
+def _check_lengths(lines: Iterable[str], separator: str, n_fields: int) -> None:
+    """Raise `DataError` for the first line that has too few fields; blank lines are passed over."""
+    if separator == r"\s+":
+        rows = map(str.split, lines)
+        numbers = itertools.count(1)
+    else:
+        rows = csv.reader(lines, delimiter=separator, skipinitialspace=True)
+        numbers = (rows.line_num for _ in itertools.repeat(None))
+    for row, number in zip(rows, numbers, strict=False):
+        if len(row) < n_fields and any(map(str.strip, row)):
+            raise DataError(f"line {number} has {len(row)} fields, but {n_fields} are needed")
 
 
 def _split(lines: list[str], separator: str) -> list[list[str]]:

@@ -25,7 +25,13 @@ MIN_ROWS_PER_CLASS_GUESSED = 5
 MAX_CATEGORIES = 1000
 """A text column with more distinct values is an error: each would become an input."""
 
-_KEY = "fastnn.table"
+METADATA_KEY = "fastnn.table"
+"""The entry of a model file's metadata that holds a `TableEncoder`."""
+
+# A text column with at least so many distinct values, and so large a share of numbers among them,
+# is a numeric one with a mistyped value.
+_MIN_DISTINCT_MISTYPED = 10
+_MIN_NUMBERS_MISTYPED = 0.9
 
 
 def guess_task(y: np.ndarray) -> str:
@@ -125,8 +131,9 @@ class TableEncoder:
         Raises
         ------
         DataError
-            If a column has no values; if a text column has only one value, or more than 1000; if
-            the target is missing in some row, has only one value, or does not fit the task.
+            If a column has no values; if a text column has only one value, or more than 1000, or
+            is one of numbers but for some mistyped values; if the target is missing in some row,
+            has only one value, or does not fit the task.
 
         Examples
         --------
@@ -300,7 +307,9 @@ class TableEncoder:
         -------
         ndarray of shape (N,) or None
             Classes 0 to K - 1 (int64), or standardised values (float64). None if the data set has
-            no target, or if it is missing in all rows.
+            no target, or if it is missing in all rows. UCI Adult's test file writes its labels
+            with a full stop, ``<=50K.``: where the labels that were not there at training are
+            all known without one, they are taken for these.
 
         Raises
         ------
@@ -318,14 +327,16 @@ class TableEncoder:
         codes = {label: code for code, label in enumerate(self.classes)}
         as_trained = str if isinstance(self.classes[0], str) else lambda label: label
         distinct, inverse = np.unique(y, return_inverse=True)
-        unseen = [label for label in distinct.tolist() if as_trained(label) not in codes]
-        if unseen:
+        labels = [as_trained(label) for label in distinct.tolist()]
+        unseen = [label for label in labels if label not in codes]
+        bare = {label: str(label).removesuffix(".") for label in unseen}
+        if not all(label in codes for label in bare.values()):
             known = ", ".join(map(str, self.classes[:5])) + (", ..." if self.n_outputs > 5 else "")
             raise DataError(
                 f"{data.name}: target {self.target_name!r} has the label {unseen[0]!r}, which was "
                 f"not there at training ({known})"
             )
-        return np.array([codes[as_trained(label)] for label in distinct.tolist()])[inverse]
+        return np.array([codes[bare.get(label, label)] for label in labels])[inverse]
 
     def decode(self, out: np.ndarray) -> np.ndarray:
         """Turn outputs of the network into labels, or values in the unit of the target.
@@ -393,7 +404,7 @@ class TableEncoder:
         if self._transformer is not None and "numbers" in self._transformer.named_transformers_:
             scaler = self._transformer.named_transformers_["numbers"][0]
             tensors = {"table.mean": scaler.mean_, "table.scale": scaler.scale_}
-        return {_KEY: json.dumps(facts)}, tensors
+        return {METADATA_KEY: json.dumps(facts)}, tensors
 
     @classmethod
     def unpack(
@@ -418,10 +429,10 @@ class TableEncoder:
         ModelFileError
             If there is no encoder in the metadata, or if it is damaged.
         """
-        if _KEY not in metadata:
+        if METADATA_KEY not in metadata:
             raise ModelFileError("the model was saved without the encoding of its data")
         try:
-            encoder = cls(**json.loads(metadata[_KEY]))
+            encoder = cls(**json.loads(metadata[METADATA_KEY]))
             if encoder.standardise:
                 encoder._restore_transformer(tensors)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
@@ -492,6 +503,11 @@ def _checked_text_columns(data) -> list[str]:
             raise DataError(f"{where} has no values: drop the column")
         if column.dtype.kind in "iuf":
             continue
+        if _is_mistyped(column):
+            raise DataError(
+                f"{where} has text, {_odd_one(column)!r}, among its numbers: correct it, or drop "
+                f"the column"
+            )
         n_distinct = column.nunique(dropna=False)
         if n_distinct == 1:
             raise DataError(f"{where} has only one value, {column.iloc[0]!r}: drop the column")
@@ -502,6 +518,13 @@ def _checked_text_columns(data) -> list[str]:
             )
         names.append(name)
     return names
+
+
+def _is_mistyped(column) -> bool:
+    """Whether a text column would be numeric but for a few values."""
+    known = column[column.notna()]
+    share = require("pandas", "data").to_numeric(known, errors="coerce").notna().mean()
+    return _MIN_NUMBERS_MISTYPED <= share < 1 and known.nunique() >= _MIN_DISTINCT_MISTYPED
 
 
 def _odd_one(column) -> str:

@@ -8,6 +8,7 @@ import math
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ pytest.importorskip("rich")
 pytest.importorskip("sklearn")
 pandas = pytest.importorskip("pandas")
 
+from sklearn.neural_network import MLPClassifier  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
 from fastnn import cli  # noqa: E402
@@ -224,6 +226,76 @@ def test_scikit_learn_is_compared_over_the_same_epochs_without_a_warning(source,
     assert figures["ratio"] == theirs["seconds"] / ours["seconds"]
 
 
+def test_figures_are_written_without_the_comparison_where_scikit_learn_fails(monkeypatch):
+    pytest.importorskip("matplotlib")
+
+    def break_down(*args):
+        raise ValueError("Solver produced non-finite parameter weights.")
+
+    monkeypatch.setattr("fastnn.cli.train.train_sklearn", break_down)
+    options = ("--compare", "--json", "f.json", "--plot", "c.png", "--quiet")
+    result = succeed("train", "iris", *QUICK, *options)
+    assert result.stderr == (
+        "fastnn: warning: --compare: scikit-learn failed: "
+        "Solver produced non-finite parameter weights.\n"
+    )
+    figures = read_json("f.json")
+    assert figures["fastnn"]["epochs"] == 2
+    assert "scikit_learn" not in figures
+    assert Path("c.png").exists()
+
+
+class Interrupted(MLPClassifier):
+    """Does at Ctrl-C in the second epoch what scikit-learn does: it warns, and is trained."""
+
+    def fit(self, X, y):
+        self.set_params(max_iter=1)
+        super().fit(X, y)
+        warnings.warn("Training interrupted by user.", stacklevel=1)
+        return self
+
+
+class InterruptedAtOnce(MLPClassifier):
+    """Ctrl-C where scikit-learn does not catch it."""
+
+    def fit(self, X, y):
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("kind", [Interrupted, InterruptedAtOnce])
+def test_ctrl_c_during_the_comparison_leaves_the_own_figures(monkeypatch, kind):
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr("sklearn.neural_network.MLPClassifier", kind)
+    result = run("train", "iris", *QUICK, "--compare", "--json", "f.json", "--plot", "c.png")
+    assert result.exit_code == 130
+    assert result.stderr.endswith("fastnn: error: interrupted\n")
+    assert "test accuracy" in result.stdout
+    assert "scikit-learn" not in result.stdout
+    assert read_json("f.json")["fastnn"]["epochs"] == 2
+    assert "scikit_learn" not in read_json("f.json")
+    assert Path("c.png").exists()
+    assert Path("iris.safetensors").exists()
+
+
+def test_a_regression_is_not_scored_on_one_row():
+    table = pandas.DataFrame({"x": np.arange(40.0), "y": np.arange(40) / 3})
+    table.to_csv("t.csv", index=False)
+    table.iloc[[3]].to_csv("row.csv", index=False)
+    options = ("--test", "row.csv", "--compare", "--json", "f.json")
+    assert "test R2" not in succeed("train", "t.csv", *QUICK, *options).stdout
+    figures = read_json("f.json")
+    assert figures["n_test"] == 1
+    assert all("test_score" not in figures[name] for name in ("fastnn", "scikit_learn"))
+    result = succeed("predict", "t.safetensors", "row.csv", "--json", "p.json")
+    assert result.stderr == ""
+    assert "score" not in read_json("p.json")
+
+
+def test_numbers_that_json_does_not_have_become_null():
+    display.write_json(Path("f.json"), {"a": math.nan, "b": [1.5, {"c": math.inf}], "d": (2,)})
+    assert read_json("f.json") == {"a": None, "b": [1.5, {"c": None}], "d": [2]}
+
+
 def test_a_table_is_learnt_by_name_of_its_target_with_text_and_missing_values():
     table = write_table("t.csv", size=replace_first(np.nan))
     result = succeed("train", table, "--target", "colour", "--drop", "age", *QUICK)
@@ -292,7 +364,8 @@ def test_the_bundled_set_is_taken_and_said_so_where_a_file_has_its_name():
         (("--hidden", "12,0"), "--hidden must be integers >= 1"),
         (("--threads", "0"), "--threads must be an integer from 1 to"),
         (("--threads", "100000"), "--threads must be an integer from 1 to"),
-        (("--seed", "-1"), "--seed must be an integer >= 0, got -1"),
+        (("--seed", "-1"), "--seed must be an integer from 0 to 4294967295, got -1"),
+        (("--seed", "4294967296"), "--seed must be an integer from 0 to 4294967295, got 4294"),
         (("--patience", "0"), "--patience must be an integer >= 1, got 0"),
         (("--test-size", "1"), "--test-size must be a number >= 0 and < 1, got 1.0"),
         (("--validation-size", "-0.1"), "--validation-size must be a number"),
@@ -429,6 +502,40 @@ def test_a_label_unseen_at_training_is_named():
     assert said.startswith("--test b: target 'bought' has the label 'maybe', which was not there")
 
 
+def test_columns_that_were_dropped_may_hold_anything_later():
+    write_table("a.csv", id=range(60))
+    write_table("b.csv", id=np.inf)
+    succeed("train", "a.csv", "--target", "bought", "--drop", "id", "--test", "b.csv", *QUICK)
+    result = succeed("predict", "a.safetensors", "b.csv")
+    assert "on 60 rows" in result.stderr
+    write_table("b.csv", id=np.inf, size=replace_first(np.inf))
+    assert "column 'size' has infinite values" in fail(1, "predict", "a.safetensors", "b.csv")
+
+
+def test_columns_that_were_dropped_may_hold_anything_later_without_a_header_too():
+    write_table("a.csv", n=range(60))
+    table = pandas.read_csv("a.csv")[["n", "size", "age", "bought"]]
+    table.to_csv("a.csv", index=False, header=False)
+    table.assign(n=np.inf).to_csv("b.csv", index=False, header=False)
+    succeed("train", "a.csv", "--drop", "0", "--test", "b.csv", *QUICK)
+    expected = succeed("predict", "a.safetensors", "a.csv").stdout
+    assert succeed("predict", "a.safetensors", "b.csv").stdout == expected
+    table.drop(columns="bought").to_csv("b.csv", index=False, header=False)
+    assert succeed("predict", "a.safetensors", "b.csv").stdout == expected
+
+
+def test_labels_of_a_test_file_may_end_in_a_full_stop():
+    write_table("a.csv")
+    write_table("b.csv", bought=lambda column: column + ".")
+    options = ("--epochs", "2", "--hidden", "8", "--quiet", "--json")
+    scores = []
+    for test in ("a.csv", "b.csv"):
+        out = f"{test}.safetensors"
+        succeed("train", "a.csv", "--test", test, *options, f"{test}.json", "--out", out)
+        scores.append(read_json(f"{test}.json")["fastnn"]["test_score"])
+    assert scores[0] == scores[1]
+
+
 def test_a_test_file_needs_the_columns_of_the_data():
     write_table("a.csv")
     pandas.read_csv("a.csv").drop(columns="bought").to_csv("b.csv", index=False)
@@ -461,7 +568,22 @@ def test_an_error_of_our_own_is_one_line_and_a_traceback_only_with_debug(monkeyp
     said = fail(1, "train", "iris")
     assert said == "unexpected ZeroDivisionError: division by zero (--debug shows where)"
     result = run("train", "iris", "--debug")
-    assert isinstance(result.exception, ZeroDivisionError)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Traceback")
+    assert result.stderr.endswith(f"fastnn: error: {said}\n")
+
+
+def test_debug_leaves_the_exit_code_as_it_is():
+    result = run("train", "iris", "--epochs", "0", "--debug")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Traceback")
+    Path("t.csv").touch()
+    assert run("train", "t.csv", "--debug").exit_code == 1
+
+
+def test_debug_shows_no_traceback_of_the_parser():
+    assert fail(2, "train", "iris", "--surprise", "--debug") == "No such option: --surprise"
+    assert fail(2, "--debug", "train") == "No such option: --debug"
 
 
 @pytest.mark.parametrize(
@@ -635,7 +757,13 @@ def test_files_that_are_no_models_are_refused(model):
     assert fail(1, "predict", "t.csv", "t.csv", "--json", "f.json").startswith("MODEL t.csv: ")
     assert fail(2, "predict", "none.safetensors", "t.csv") == "MODEL none.safetensors: no such file"
     fastnn.Sequential([fastnn.Affine(3, 2)], seed=0).save("bare.safetensors")
-    assert "saved without the encoding of its data" in fail(1, "info", "bare.safetensors")
+    said = fail(1, "predict", "bare.safetensors", "t.csv")
+    assert "saved without the encoding of its data" in said
+
+
+def test_a_folder_is_no_model(folder, model):
+    for command in (("info", folder), ("predict", folder, "t.csv")):
+        assert fail(2, *command) == f"MODEL {folder} is a folder, but a file is needed"
 
 
 def test_an_encoding_that_does_not_fit_the_network_is_refused(model):
@@ -664,6 +792,14 @@ def test_info_shows_what_is_in_a_model(model):
         assert part in said
 
 
+def test_info_shows_a_net_that_was_saved_without_a_table():
+    fastnn.Sequential([fastnn.Affine(3, 2), fastnn.ReLU()], seed=0).save("bare.safetensors")
+    said = " ".join(succeed("info", "bare.safetensors", "--json", "i.json").stdout.split())
+    for part in ("Affine(n_inputs=3", "ReLU()", "parameters 8", "dtype float32", "outputs 2"):
+        assert part in said
+    assert read_json("i.json")["inputs"] == 3
+
+
 def test_labels_and_names_with_brackets_are_shown_as_they_are():
     write_table("[red].csv", bought=lambda column: "[/" + column + "]")
     said = succeed("train", "[red].csv", "--target", "bought", *QUICK).stdout
@@ -687,11 +823,24 @@ def test_warmup_says_how_long_it_took():
 
 
 @pytest.mark.parametrize("command", [(), ("train",), ("predict",), ("info",), ("warmup",)])
-def test_every_command_explains_itself(command):
+def test_every_command_explains_itself(command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     for flag in ("--help", "-h"):
         result = succeed(*command, flag)
         assert "Usage:" in result.stdout
         assert result.stderr == ""
+
+
+@pytest.mark.parametrize("command", ["train", "predict"])
+def test_the_help_fills_its_lines_and_has_an_example_on_each(command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    text, examples = succeed(command, "--help").stdout.partition("Arguments")[0].split("Examples")
+    assert any(len(line.rstrip()) > 70 for line in text.splitlines())
+    lines = [line.strip() for line in examples.splitlines() if "fastnn" in line]
+    assert len(lines) >= 2
+    assert all(line.startswith(f"fastnn {command}") for line in lines)
+    if command == "predict":
+        assert "only the test set is predicted" in text
 
 
 def test_without_arguments_the_help_is_printed():

@@ -199,6 +199,25 @@ def test_an_unknown_column_is_named(tmp_path, options, said):
         load(path, **options)
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_columns_that_do_not_matter_are_left_out_whatever_they_hold(tmp_path, suffix):
+    table = pandas.DataFrame({"id": [np.inf, 1.0], "a": [1, 2], "b": [3, 4], "y": [0, 1]})
+    path = tmp_path / f"t{suffix}"
+    if suffix == ".csv":
+        table.to_csv(path, index=False)
+    else:
+        pytest.importorskip("pyarrow")
+        table.to_parquet(path)
+    data = load(path, target=None, needed=["b", "a"], optional=["y", "z"])
+    assert data.feature_names == ["a", "b", "y"]
+    assert data.X.to_numpy().tolist() == [[1, 3, 0], [2, 4, 1]]
+    with pytest.raises(errors.DataError, match="column 'id' has infinite values"):
+        load(path, target=None)
+    # One is absent: the columns may have other names, and all may matter.
+    with pytest.raises(errors.DataError, match="column 'id' has infinite values"):
+        load(path, target=None, needed=["b", "c"])
+
+
 def test_only_a_table_lets_one_choose_columns():
     assert load("iris", target="target").name == "iris"
     with pytest.raises(UnknownColumnError, match="target 'color' cannot be chosen: iris is not"):
@@ -232,6 +251,35 @@ def test_a_damaged_text_file_is_refused_with_its_name_in_one_line(tmp_path, text
     assert str(caught.value).startswith(f"{path}: ")
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "text", "line", "n_fields"),
+    [
+        (".csv", "a,b,c\n1,2,3\n4,5\n", 3, 2),
+        (".csv", "a,b,c\n\n1,2,3\n   \n4,5,6\n7\n", 6, 1),
+        (".csv", 'a,b,c\n"1\n1",2,3\n4,5\n', 4, 2),
+        (".csv", "1,2,3\n4,5\n", 2, 2),
+        (".csv", "a,b,c\n" + 300 * "1,2,3\n" + "1,2\n", 302, 2),
+        (".csv", "a,b,c\n1,2\n3,4\n", 2, 2),
+        (".tsv", "a\tb\tc\n1\t2\t3\n4\t5\n", 3, 2),
+        (".data", "1 2 3\n4  5  6\n" * 150 + "\n7 8\n", 302, 2),
+    ],
+)
+def test_a_line_with_too_few_fields_is_named(tmp_path, suffix, text, line, n_fields):
+    said = f": line {line} has {n_fields} fields, but 3 are needed"
+    plain = write(tmp_path / f"t{suffix}", text)
+    zipped = tmp_path / f"t{suffix}.gz"
+    zipped.write_bytes(gzip.compress(text.encode()))
+    for path in (plain, zipped):
+        with pytest.raises(errors.DataError) as caught:
+            load(path)
+        assert str(caught.value) == f"{path}{said}"
+
+
+def test_empty_last_fields_are_missing_values_and_no_error(tmp_path):
+    data = load(write(tmp_path / "t.csv", 'a,b,c\n1,2,\n\n"x\ny",4,5\n6,7,\n   \n'))
+    assert np.isnan(data.y).tolist() == [True, False, True]
 
 
 def test_a_file_that_is_not_text_is_refused(tmp_path):

@@ -165,9 +165,36 @@ def test_a_column_that_teaches_nothing_is_named(columns, said):
 
 
 def test_a_text_column_with_too_many_values_is_named_with_what_makes_it_text():
-    values = [str(i) for i in range(1500)] + ["twelve"]
-    with pytest.raises(errors.DataError, match=r"'text' is text with 1501 .* such as 'twelve', at"):
-        TableEncoder.fit(dataset(np.arange(1501) % 2, text=values))
+    values = [str(i) for i in range(1000)] + [f"no {i}" for i in range(500)]
+    with pytest.raises(errors.DataError, match=r"'text' is text with 1500 .* such as 'no 0', at"):
+        TableEncoder.fit(dataset(np.arange(1500) % 2, text=values))
+
+
+def test_a_mistyped_number_is_named():
+    values = [str(i) for i in range(19)]
+    for odd in (["1O"], ["1O", nan, nan]):
+        data = dataset(np.arange(19 + len(odd)) % 2, text=[*values, *odd])
+        with pytest.raises(errors.DataError) as caught:
+            TableEncoder.fit(data)
+        assert str(caught.value) == (
+            "some: column 'text' has text, '1O', among its numbers: correct it, or drop the column"
+        )
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [*"123456789", *"123456789", "x"],  # few enough values to be categories
+        [*map(str, range(17)), "x", "y"],  # too many that are no numbers
+        [f"{i:02}" for i in range(19)],  # text on purpose
+    ],
+    ids=["few", "mixed", "codes"],
+)
+def test_text_with_numbers_in_it_may_be_meant_as_text(values):
+    if values[-1] == "x":
+        values = [value.replace("9", "8") for value in values]
+    encoder = TableEncoder.fit(dataset(np.arange(19) % 2, text=values))
+    assert encoder.categories["text"] == sorted(set(values))
 
 
 def test_a_missing_column_is_named(mixed):
@@ -322,6 +349,21 @@ def test_a_label_unseen_at_training_is_named(mixed):
     new = dataset(["no", "maybe"], a=[1, 1], text=["u", "u"], b=[1, 1])
     with pytest.raises(errors.DataError, match=r"label 'maybe', which was not .* \(no, yes\)"):
         encoder.encode_target(new)
+
+
+def test_unseen_labels_may_be_known_ones_with_a_full_stop(mixed):
+    encoder = TableEncoder.fit(mixed)
+    columns = {"a": [1, 1, 1], "text": ["u"] * 3, "b": [1, 1, 1]}
+    assert encoder.encode_target(dataset(["no.", "yes.", "no"], **columns)).tolist() == [0, 1, 0]
+    for odd in ("maybe.", "no..", "."):
+        with pytest.raises(errors.DataError, match="which was not there at training"):
+            encoder.encode_target(dataset(["no.", odd, "yes"], **columns))
+
+
+def test_a_known_label_with_a_full_stop_stays_what_it_is():
+    data = dataset(["no", "no.", "yes"] * 2, a=range(6))
+    encoder = TableEncoder.fit(data)
+    assert encoder.encode_target(data).tolist() == [0, 1, 2] * 2
 
 
 def test_a_target_that_is_blank_in_all_rows_counts_as_none(mixed):

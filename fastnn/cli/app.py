@@ -1,6 +1,7 @@
 """The commands with their options, and the one place where an error becomes a line and a code."""
 
 import sys
+import traceback
 import warnings
 from pathlib import Path
 from typing import Annotated
@@ -27,15 +28,16 @@ class _InterruptedError(Exception):
 
 
 class _OneLineErrors(TyperGroup):
-    """Report each error in one line, without a traceback unless ``--debug`` is given."""
+    """Report each error in one line, after a traceback where ``--debug`` is given."""
 
     def main(self, args=None, prog_name=None, standalone_mode=True, **extra):
         args = sys.argv[1:] if args is None else list(args)
         try:
             code = super().main(args, prog_name, standalone_mode=False, **extra)
         except Exception as error:
-            if "--debug" in args and not isinstance(error, _InterruptedError):
-                raise
+            of_typer = hasattr(error, "format_message")  # where it was raised helps nobody
+            if "--debug" in args and not of_typer and not isinstance(error, _InterruptedError):
+                traceback.print_exception(error)
             code, message = _explain(error)
             print(f"fastnn: error: {' '.join(message.split())}", file=sys.stderr)
         sys.exit(code if isinstance(code, int) else 0)
@@ -139,7 +141,26 @@ def _option(panel, *names, **settings):
     return typer.Option(*names, rich_help_panel=panel, **settings)
 
 
-@app.command()
+_TRAIN_HELP = (
+    "Train a network on a table of data, test it, and save it.\n\n"
+    "Text columns are one-hot encoded, numbers standardised and missing values filled in; the "
+    "model remembers how, so that [bold]fastnn predict[/bold] does the same.\n\n"
+    "[bold]Examples[/bold]\n"
+    "  fastnn train\n"
+    "  fastnn train adult.csv --target income --epochs 10 --plot curve.png\n"
+    "  fastnn train mnist/ --hidden 512,512 --compare"
+)
+_PREDICT_HELP = (
+    "Predict the target of each row, with the preprocessing of the training.\n\n"
+    "Where the rows have a target, the accuracy (or R2) is printed too. Of a folder with a test "
+    "set (MNIST) only the test set is predicted.\n\n"
+    "[bold]Examples[/bold]\n"
+    "  fastnn predict digits.safetensors digits\n"
+    "  fastnn predict adult.safetensors new.csv --proba --out predictions.csv"
+)
+
+
+@app.command(help=_TRAIN_HELP)
 def train(
     data: Data = "digits",
     target: Annotated[
@@ -302,15 +323,7 @@ def train(
     quiet: Annotated[bool, _option("Output", "--quiet", help="Print nothing but errors.")] = False,
     debug: Debug = False,
 ):
-    """Train a network on a table of data, test it, and save it.
-
-    Text columns are one-hot encoded, numbers standardised and missing values filled in; the model
-    remembers how, so that [bold]fastnn predict[/bold] does the same.
-
-    [bold]fastnn train[/bold]
-    [bold]fastnn train[/bold] adult.csv --target income --epochs 10 --plot curve.png
-    [bold]fastnn train[/bold] mnist/ --hidden 512,512 --compare
-    """
+    """Train a network on a table of data, test it, and save it."""
     options = dict(locals())
     del options["debug"]
     from fastnn.cli.train import TrainSettings, train_command
@@ -318,7 +331,7 @@ def train(
     train_command(TrainSettings(**options))
 
 
-@app.command()
+@app.command(help=_PREDICT_HELP)
 def predict(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A file that fastnn train wrote.")],
     data: Annotated[
@@ -346,13 +359,7 @@ def predict(
     force: Force = False,
     debug: Debug = False,
 ):
-    """Predict the target of each row, with the preprocessing of the training.
-
-    Where the rows have a target, the accuracy (or R2) is printed too.
-
-    [bold]fastnn predict[/bold] digits.safetensors digits
-    [bold]fastnn predict[/bold] adult.safetensors new.csv --proba --out predictions.csv
-    """
+    """Predict the target of each row, with the preprocessing of the training."""
     from fastnn.cli.predict import predict_command
 
     predict_command(model, data, header=header, proba=proba, out=out, json_path=json, force=force)

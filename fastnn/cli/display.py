@@ -1,6 +1,8 @@
 """What the commands print: progress while training, tables of figures, files of figures."""
 
 import json
+import math
+import sys
 import time
 from pathlib import Path
 
@@ -93,6 +95,11 @@ def show(*things, stderr: bool = False) -> None:
         console.print(thing, markup=not plain, highlight=not plain, soft_wrap=plain)
 
 
+def warn(message: str) -> None:
+    """Print a warning in one line on the error stream."""
+    print(f"fastnn: warning: {' '.join(message.split())}", file=sys.stderr)
+
+
 def seconds(value: float) -> str:
     """Return a duration in three digits and a unit.
 
@@ -107,6 +114,16 @@ def seconds(value: float) -> str:
 
 
 def write_json(path: Path | None, figures: dict) -> None:
-    """Write figures to a file, if there is one to write to."""
+    """Write figures to a file, if there is one to write to; null where a number is not finite."""
     if path is not None:
-        write_atomically(path, (json.dumps(figures, indent=2) + "\n").encode())
+        text = json.dumps(_finite(figures), indent=2, allow_nan=False)
+        write_atomically(path, (text + "\n").encode())
+
+
+def _finite(value):
+    """Return figures with None for NaN and infinities, which JSON does not have."""
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

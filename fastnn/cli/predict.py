@@ -12,11 +12,11 @@ from rich.text import Text
 
 from fastnn import inspection, storage
 from fastnn.cli import checks, display
-from fastnn.cli.train import score
+from fastnn.cli.train import can_score, score
 from fastnn.errors import ModelFileError, require
 from fastnn.files import write_atomically
 from fastnn.network import Sequential
-from fastnn.tables import TableEncoder
+from fastnn.tables import METADATA_KEY, TableEncoder
 
 
 def predict_command(
@@ -38,7 +38,13 @@ def predict_command(
     if proba and encoder.task != "classification":
         raise checks.UsageError(f"--proba needs a classification, but {model} is a regression")
     data = checks.load_argument(
-        "DATA", source, target=None, header=header, text=list(encoder.categories)
+        "DATA",
+        source,
+        target=None,
+        header=header,
+        text=list(encoder.categories),
+        needed=encoder.feature_names,
+        optional=[encoder.target_name],
     )
     data = data.test or data
     with checks.data_of("DATA"):
@@ -51,7 +57,7 @@ def predict_command(
     figures = {"command": "predict", "model": model, "data": data.name, "n_rows": len(data)}
     figures |= {"task": encoder.task, "seconds": seconds}
     said = ""
-    if y is not None and (encoder.classes or len(y) > 1):  # R2 needs two rows
+    if y is not None and can_score(encoder.task, y):
         metric = "accuracy" if encoder.classes else "R2"
         figures |= {"metric": metric, "score": score(encoder.task, outputs, y)}
         said = f"{metric} {figures['score']:.4f} on {len(data):,} rows"
@@ -68,16 +74,26 @@ def predict_command(
 
 def read_model(path: str) -> tuple[Sequential, dict[str, str], TableEncoder]:
     """Return the network in a file, what was saved beside it, and the encoder of its data."""
-    if not Path(path).is_file():
-        raise checks.UsageError(f"MODEL {path}: no such file")
+    net, metadata, tensors = _read_file(path)
     try:
-        net, metadata, tensors = storage.read(path)
         encoder = TableEncoder.unpack(metadata, tensors)
     except ModelFileError as error:
         raise ModelFileError(f"MODEL {path}: {error}") from error
     if (encoder.n_inputs, encoder.n_outputs) != (net.n_inputs, net.n_outputs):
         raise ModelFileError(f"MODEL {path}: the encoding of the data does not fit the network")
     return net, metadata, encoder
+
+
+def _read_file(path: str) -> tuple[Sequential, dict[str, str], dict[str, np.ndarray]]:
+    """Return the network in a file, and the metadata and arrays saved beside it."""
+    if Path(path).is_dir():
+        raise checks.UsageError(f"MODEL {path} is a folder, but a file is needed")
+    if not Path(path).is_file():
+        raise checks.UsageError(f"MODEL {path}: no such file")
+    try:
+        return storage.read(path)
+    except ModelFileError as error:
+        raise ModelFileError(f"MODEL {path}: {error}") from error
 
 
 def _as_csv(encoder: TableEncoder, outputs: np.ndarray, proba: bool) -> str:
@@ -106,7 +122,16 @@ def info_command(model: str | None, *, json_path: Path | None, force: bool) -> N
 
 
 def _model_facts(path: str) -> dict:
-    net, metadata, encoder = read_model(path)
+    net, metadata, _ = _read_file(path)
+    facts = {
+        "model": path,
+        "layers": [repr(layer) for layer in net.layers],
+        "parameters": f"{net.n_params:,}",
+        "dtype": net.dtype.name,
+    }
+    if METADATA_KEY not in metadata:  # saved by `Sequential.save`
+        return facts | {"inputs": net.n_inputs, "outputs": net.n_outputs}
+    encoder = read_model(path)[2]
     training = json.loads(metadata.get("fastnn.training", "{}"))
     n_numbers = len(encoder.feature_names) - len(encoder.categories)
     kinds = [
@@ -114,11 +139,7 @@ def _model_facts(path: str) -> dict:
     ]
     kinds += [f"text {name!r}: {len(values)} values" for name, values in encoder.categories.items()]
     classes = encoder.classes
-    facts = {
-        "model": path,
-        "layers": [repr(layer) for layer in net.layers],
-        "parameters": f"{net.n_params:,}",
-        "dtype": net.dtype.name,
+    facts |= {
         "task": encoder.task,
         "target": encoder.target_name,
         "columns": kinds,

@@ -34,6 +34,7 @@ SKLEARN_ACTIVATIONS = {
 SKLEARN_SOLVERS = ("adam", "sgd")
 _TASKS = ("auto", "classification", "regression")
 MOMENTUM = 0.9
+_MAX_SEED = 2**32 - 1  # NumPy's and scikit-learn's
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,10 +113,13 @@ class TrainSettings:
             check_integer("epochs", self.epochs, 1)
             check_integer("batch_size", self.batch_size, 1)
             check_integer("patience", self.patience, 1)
-            check_integer("seed", self.seed, 0)
             check_number("alpha", self.alpha)
             self.make_optimizer()
             threads.check_num_threads(self.threads)
+        if not 0 <= self.seed <= _MAX_SEED:
+            raise checks.UsageError(
+                f"--seed must be an integer from 0 to {_MAX_SEED}, got {self.seed}"
+            )
         if self.early_stopping and not self.validation_size:
             raise checks.UsageError("--early-stopping needs a --validation-size above 0")
         if self.compare and self.activation not in SKLEARN_ACTIVATIONS:

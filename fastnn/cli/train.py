@@ -59,21 +59,21 @@ def train_command(settings: TrainSettings) -> None:
         display.show(*_describe(settings, data, prepared, net))
     figures = _fit(settings, net, prepared)
     _save(settings, net, prepared, figures)
-    results = {"fastnn": figures}
-    if settings.compare:
-        if not settings.quiet:
-            display.show("training scikit-learn's network ...", stderr=True)
-        results["scikit_learn"] = train_sklearn(settings, prepared, figures["epochs"])
     if settings.plot is not None:
         title = f"{data.name}: {_shape(net)}, {settings.optimizer}"
         kind = settings.plot.suffix[1:].lower()
         image = training_curve(figures["history"], title=title, kind=kind)
         write_atomically(settings.plot, image)
-    display.write_json(settings.json, _all_figures(settings, data, prepared, net, results))
-    if not settings.quiet:
-        display.show(_results_table(prepared.encoder.task, results, settings.model_path))
-        if settings.plot is not None:
-            display.show(f"curve drawn in {settings.plot}")
+    results = {"fastnn": figures}
+    try:
+        if settings.compare:
+            results |= _compare(settings, prepared, figures["epochs"])
+    finally:  # whatever ends the comparison, Ctrl-C too: our own figures are there
+        display.write_json(settings.json, _all_figures(settings, data, prepared, net, results))
+        if not settings.quiet:
+            display.show(_results_table(prepared.encoder.task, results, settings.model_path))
+            if settings.plot is not None:
+                display.show(f"curve drawn in {settings.plot}")
 
 
 # Data
@@ -96,9 +96,14 @@ def prepare(settings: TrainSettings, data: Dataset, task: str | None) -> Prepare
     """
     test, test_argument = data.test, "DATA"
     if settings.test is not None:
-        text = [name for name in data.feature_names if _is_text(data.X, name)]
         test = checks.load_argument(
-            "--test", settings.test, target=None, header=settings.header, text=text
+            "--test",
+            settings.test,
+            target=None,
+            header=settings.header,
+            text=[name for name in data.feature_names if _is_text(data.X, name)],
+            needed=data.feature_names,
+            optional=[data.target_name],
         )
         test, test_argument = test.test or test, "--test"
     elif test is not None and test.y is None:
@@ -206,7 +211,7 @@ def _fit(settings: TrainSettings, net: network.Sequential, prepared: Prepared) -
         "compile_seconds": compile_seconds,
         "history": {name: list(history[name]) for name in history.keys()},  # noqa: SIM118
     }
-    if prepared.test is not None:
+    if _has_test_score(prepared):
         X, y = prepared.test
         figures["test_score"] = score(task, net.predict(X, n_threads=settings.threads), y)
     return figures
@@ -220,11 +225,31 @@ def _figures(epochs: int, n_rows: int, seconds: float) -> dict:
     }
 
 
+def can_score(task: str, y: np.ndarray) -> bool:
+    """Whether there is a score for these targets (N,): R2 needs two rows."""
+    return task == "classification" or len(y) > 1
+
+
+def _has_test_score(prepared: Prepared) -> bool:
+    return prepared.test is not None and can_score(prepared.encoder.task, prepared.test[1])
+
+
 def score(task: str, out: np.ndarray, y: np.ndarray) -> float:
     """Return the accuracy of outputs (N, O) for classes (N,), or R2 of values (N, 1)."""
     if task == "classification":
         return float((out.argmax(axis=1) == y).mean())
     return float(require("sklearn.metrics", "sklearn").r2_score(y, out[:, 0]))
+
+
+def _compare(settings: TrainSettings, prepared: Prepared, epochs: int) -> dict[str, dict]:
+    """Return the figures of scikit-learn's network by its name; none where it cannot train it."""
+    if not settings.quiet:
+        display.show("training scikit-learn's network ...", stderr=True)
+    try:
+        return {"scikit_learn": train_sklearn(settings, prepared, epochs)}
+    except ValueError as error:  # such as a loss that is no longer finite
+        display.warn(f"--compare: scikit-learn failed: {error}")
+        return {}
 
 
 def train_sklearn(settings: TrainSettings, prepared: Prepared, epochs: int) -> dict:
@@ -250,11 +275,14 @@ def train_sklearn(settings: TrainSettings, prepared: Prepared, epochs: int) -> d
     )
     with limits(settings.threads), warnings.catch_warnings():
         warnings.simplefilter("ignore", convergence_warning)  # max_iter is meant to be reached
+        warnings.filterwarnings("ignore", message="Training interrupted")
         began = time.perf_counter()
         model.fit(X, y.astype(X.dtype) if not classify else y)
         seconds = time.perf_counter() - began
+    if model.n_iter_ < epochs:  # scikit-learn catches Ctrl-C and goes on with what it has
+        raise KeyboardInterrupt
     figures = _figures(model.n_iter_, len(X), seconds)
-    if prepared.test is not None:
+    if _has_test_score(prepared):
         figures["test_score"] = float(model.score(*prepared.test))
     return figures
 
