@@ -9,6 +9,9 @@ import pytest
 # Figures go to files; a test machine has no screen.
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+# Teams of two are tested on a machine with one core as well. Numba reads this when it is imported.
+os.environ.setdefault("NUMBA_NUM_THREADS", str(max(2, os.cpu_count() or 1)))
+
 # The same examples every time, and no time limit on one: the first call of a kernel compiles it.
 hypothesis.settings.register_profile(
     "deterministic", derandomize=True, deadline=None, database=None, print_blob=False
