@@ -109,11 +109,11 @@ def member(function):
     compiled = CFunc(function, sigutils.normalize_signature(signature), {}, options)
     _enable_caching(compiled)
     compiled.compile()
-    _keep_alive.append(compiled)
+    _members.append(compiled)
     return compiled.address
 
 
-_keep_alive = []
+_members = []  # the code at an address lives as long as its CFunc
 
 
 def inner(function):
@@ -127,13 +127,7 @@ def routine(function):
     Not cached by itself: it is linked into each kernel that calls it, and optimised again there,
     so routines that call routines cost compile time.
     """
-    return numba.njit(
-        error_model="numpy",
-        nogil=True,
-        fastmath=set(FASTMATH),
-        no_cpython_wrapper=True,
-        no_cfunc_wrapper=True,
-    )(function)
+    return _linked(function, FASTMATH)
 
 
 def reduction(function):
@@ -141,10 +135,14 @@ def reduction(function):
 
     The order depends on the length of the sum alone, not on the number of threads.
     """
+    return _linked(function, FASTMATH | {"reassoc"})
+
+
+def _linked(function, fastmath):
     return numba.njit(
         error_model="numpy",
         nogil=True,
-        fastmath={*FASTMATH, "reassoc"},
+        fastmath=set(fastmath),
         no_cpython_wrapper=True,
         no_cfunc_wrapper=True,
     )(function)
