@@ -27,7 +27,7 @@ with warnings.catch_warnings(record=True) as caught:
     out = np.full((1, 3), 2.0, np.float32)
     activate(TANH, 0.0, out)
     product = fastnn.matmul(np.full((1, 2), 2.0), np.full((2, 1), 3.0), n_threads=1)
-members = [compiled.cache_hits for compiled in _jit._keep_alive]
+members = [compiled.cache_hits for compiled in _jit._members]
 print(json.dumps({
     "package": fastnn.__file__,
     "cache": _jit.cache_folder(),
