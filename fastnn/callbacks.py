@@ -1,9 +1,12 @@
 """Callbacks: what happens while a net is trained."""
 
 import math
+import time
 
 from fastnn.errors import MissingExtraError, require
 from fastnn.validation import check_integer, check_number
+
+_SECONDS_BETWEEN_REFRESHES = 0.1
 
 
 class Callback:
@@ -118,16 +121,6 @@ class EarlyStopping(Callback):
             self._best_params = None
 
 
-def _figures(logs):
-    """One line of an epoch's figures."""
-    shown = {name: value for name, value in logs.items() if name not in ("seconds",)}
-    speed = shown.pop("samples_per_second", None)
-    parts = [f"{name} {value:.4f}" for name, value in shown.items()]
-    if speed is not None:
-        parts.append(f"{speed:,.0f} samples/s")
-    return "  ".join(parts)
-
-
 class EpochPrinter(Callback):
     """Print one line for each epoch."""
 
@@ -135,11 +128,18 @@ class EpochPrinter(Callback):
         self._epochs = info["epochs"]
 
     def on_epoch_end(self, epoch, logs):
-        print(f"epoch {epoch + 1}/{self._epochs}  {_figures(logs)}")
+        parts = [f"epoch {epoch + 1}/{self._epochs}"]
+        for name, value in logs.items():
+            if name not in ("seconds", "samples_per_second"):
+                parts.append(f"{name} {value:.4f}")
+        print(*parts, f"{logs['samples_per_second']:,.0f} samples/s", sep="  ")
 
 
 class ProgressBar(Callback):
-    """A progress bar in the terminal, with the figures of the last epoch. Needs the `cli` extra.
+    """A bar with epoch, loss, validation score and speed, on the error stream.
+
+    It is drawn from the callbacks, at most ten times a second: a thread of its own would hold up
+    the training now and then. Needs the `cli` extra.
 
     Raises
     ------
@@ -149,34 +149,61 @@ class ProgressBar(Callback):
 
     def __init__(self):
         self._rich = require("rich.progress", "cli")
+        self._console = require("rich.console", "cli")
 
     def on_fit_begin(self, net, info):
+        """Draw the empty bar."""
+        self._epochs, self._n_samples = info["epochs"], info["n_samples"]
         rich = self._rich
-        self._info = info
         self._progress = rich.Progress(
-            rich.TextColumn("{task.description}"),
-            rich.BarColumn(),
-            rich.TaskProgressColumn(),
+            rich.TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+            rich.BarColumn(bar_width=24),
             rich.TextColumn("{task.fields[figures]}"),
-            rich.TimeElapsedColumn(),
+            rich.TimeRemainingColumn(compact=True),
+            console=self._console.Console(stderr=True),
+            auto_refresh=False,
         )
-        self._task = self._progress.add_task(
-            "epoch 1", total=info["epochs"] * info["n_samples"], figures=""
+        self._bar = self._progress.add_task(
+            "", total=self._epochs * self._n_samples, epoch=0, epochs=self._epochs, figures=""
         )
+        self._loss, self._score, self._speed = None, "", 0.0
+        self._began = self._drawn = time.perf_counter()
         self._progress.start()
 
     def on_progress(self, epoch, samples_done, mean_loss):
-        self._progress.update(
-            self._task,
-            completed=epoch * self._info["n_samples"] + samples_done,
-            description=f"epoch {epoch + 1}/{self._info['epochs']}",
-        )
+        """Move the bar within an epoch."""
+        self._loss = mean_loss
+        self._draw(epoch, samples_done)
 
     def on_epoch_end(self, epoch, logs):
-        self._progress.update(self._task, figures=_figures(logs))
+        """Take over the figures of the epoch."""
+        self._loss, self._speed = logs["loss"], logs["samples_per_second"]
+        for name, label in (("val_accuracy", "val accuracy"), ("val_r2", "val R2")):
+            if name in logs:
+                self._score = f"  {label} {logs[name]:.4f}"
+        self._draw(epoch, self._n_samples)
 
     def on_fit_end(self, history):
+        """Leave the bar as it ended."""
+        if len(history):
+            self._progress.update(self._bar, total=len(history) * self._n_samples)
+            self._draw(len(history) - 1, self._n_samples, at_once=True)
         self._progress.stop()
+
+    def _draw(self, epoch, samples_done, at_once=False):
+        now = time.perf_counter()
+        if now - self._drawn < _SECONDS_BETWEEN_REFRESHES and not at_once:
+            return
+        self._drawn = now
+        done = epoch * self._n_samples + samples_done
+        speed = self._speed or done / (now - self._began)
+        self._progress.update(
+            self._bar,
+            completed=done,
+            epoch=epoch + 1,
+            figures=f"loss {self._loss:.4f}{self._score}  {speed:,.0f} samples/s",
+        )
+        self._progress.refresh()
 
 
 def check_callbacks(callbacks):

@@ -28,6 +28,7 @@ from sklearn.neural_network import MLPClassifier  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
 from fastnn import cli  # noqa: E402
+from fastnn.callbacks import ProgressBar  # noqa: E402
 from fastnn.cli import app, checks, display  # noqa: E402
 from fastnn.cli.train import score  # noqa: E402
 
@@ -558,7 +559,7 @@ def test_ctrl_c_ends_with_one_line_and_leaves_nothing_behind(monkeypatch):
     def interrupt(self, epoch, logs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(display.TrainingProgress, "on_epoch_end", interrupt)
+    monkeypatch.setattr(ProgressBar, "on_epoch_end", interrupt)
     assert fail(130, "train", "iris", "--plot", "c.png", "--json", "f.json") == "interrupted"
     assert fail(130, "train", "iris", "--debug") == "interrupted"
 

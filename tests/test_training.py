@@ -21,6 +21,7 @@ from fastnn import (
     Step,
     Tanh,
 )
+from fastnn.errors import MissingExtraError
 from fastnn.kernels import codes
 from fastnn.losses import BinaryCrossEntropy
 from fastnn.optimizers import Optimizer
@@ -438,3 +439,23 @@ def test_layers_without_bias_keep_no_bias():
     w = [layer.params["w"] for layer in (net.layers[0], net.layers[2])]
     expected = np.maximum(X.astype(np.float32) @ w[0], 0) @ w[1]
     np.testing.assert_allclose(net.predict(X), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_verbose_shows_the_figures_of_the_training(capsys):
+    X, y = make_data(50, 6, 3, "softmax_cross_entropy")
+    net = Sequential([Affine(6, 3)], seed=0)
+    net.fit(X, y, epochs=2, validation_data=(X, y), verbose=1)
+    shown = capsys.readouterr().err
+    for part in ("epoch 2/2", "loss ", "val accuracy ", "samples/s"):
+        assert part in shown
+
+
+def test_verbose_prints_lines_where_rich_is_missing(capsys, monkeypatch):
+    def missing(module, extra):
+        raise MissingExtraError("rich is needed for this")
+
+    monkeypatch.setattr("fastnn.callbacks.require", missing)
+    X, y = make_data(50, 6, 3, "softmax_cross_entropy")
+    Sequential([Affine(6, 3)], seed=0).fit(X, y, epochs=2, verbose=1)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]

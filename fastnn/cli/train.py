@@ -12,7 +12,7 @@ import numpy as np
 from rich.text import Text
 
 from fastnn import network
-from fastnn.callbacks import EarlyStopping
+from fastnn.callbacks import EarlyStopping, ProgressBar
 from fastnn.cli import checks, display
 from fastnn.cli.settings import ACTIVATIONS, MOMENTUM, SKLEARN_ACTIVATIONS, TrainSettings
 from fastnn.datasets import BUNDLED, Dataset
@@ -182,7 +182,7 @@ def _fit(settings: TrainSettings, net: network.Sequential, prepared: Prepared) -
     compile_seconds = time.perf_counter() - began
     task = prepared.encoder.task
     score_name = f"val_{_SCORE_NAMES[task].lower()}"
-    callbacks = [] if settings.quiet else [display.TrainingProgress()]
+    callbacks = [] if settings.quiet else [ProgressBar()]
     if settings.early_stopping:
         callbacks.append(EarlyStopping(score_name, patience=settings.patience))
     began = time.perf_counter()
