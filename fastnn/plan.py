@@ -11,14 +11,13 @@ from typing import NamedTuple
 import numpy as np
 
 from fastnn.kernels import codes
+from fastnn.kernels.affine import NO_BIAS
+from fastnn.kernels.step import BLOCK_ROWS
 from fastnn.kernels.tile import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES
 
 CACHE_LINE = 64
-PAGE_SET = 4096
-"""Addresses this far apart compete for the same few places in the first-level cache."""
 
-
-_NO_BIAS = -1
+_MANY_BLOCKS = 64
 
 
 class Plan(NamedTuple):
@@ -34,8 +33,8 @@ class Plan(NamedTuple):
         Elements of the parameters (packed or not), and of the transposed weights.
     n_acts, n_deltas : int
         Elements of the activations, and of their gradients.
-    tasks : (T, 2) int64
-        Pieces of the weight phase: operation and row block, or -1 for the bias.
+    tasks : (T, 4) int64
+        Pieces of the weight phase: operation, first row, rows and first column of a block.
     cost_before : (T + 1,) int64
         Work in the tasks before each one.
     flops : int
@@ -74,20 +73,31 @@ def aligned_zeros(n, dtype):
     return memory[start : start + n * itemsize].view(dtype)
 
 
-def _row_distance(n, dtype):
-    """Distance of the rows of a block of activations with `n` columns.
+def panel_columns(dtype):
+    """Return how many columns a full panel has."""
+    return TILE_VECTORS * lanes(dtype)
 
-    Whole vectors. Where many rows would fall on the same places of the first-level cache, which
-    happens when the distance is an even number of cache lines, one line is added.
+
+def panel_width(n, j, dtype):
+    """Return how many columns the panel that begins at column j of n has, with padding."""
+    return min(round_up(n - j, max(lanes(dtype), TILE_ROWS)), panel_columns(dtype))
+
+
+def padded_width(n, dtype):
+    """Return how many columns all panels of n columns have, with padding."""
+    last = (n - 1) // panel_columns(dtype) * panel_columns(dtype)
+    return last + panel_width(n, last, dtype)
+
+
+def _panel_distance(n_rows, dtype):
+    """Distance of the panels of a matrix with `n_rows` rows, in elements.
+
+    An odd number of cache lines: places in the first-level cache repeat every 64 lines, so those
+    of a row in all panels would coincide.
     """
-    itemsize = np.dtype(dtype).itemsize
-    line = CACHE_LINE // itemsize
-    distance = round_up(n, max(lanes(dtype), TILE_ROWS))
-    if distance * itemsize >= PAGE_SET // 8:
-        distance = round_up(distance, line)
-        if distance // line % 2 == 0:
-            distance += line
-    return distance
+    line = CACHE_LINE // np.dtype(dtype).itemsize
+    lines = -(-n_rows * panel_columns(dtype) // line)
+    return (lines | 1) * line
 
 
 def build(layers, n_inputs, dtype, n_rows, packed):
@@ -113,7 +123,7 @@ def build(layers, n_inputs, dtype, n_rows, packed):
     _place_blocks(operations, n_rows, dtype)
     _mark_derivatives(operations)
     n_params, n_transposed = _place_parameters(operations, dtype, packed)
-    tasks, costs = _weight_tasks(operations, dtype, layers)
+    tasks, costs = _weight_tasks(operations, dtype)
     affine = operations[operations[:, codes.KIND] == codes.AFFINE]
     products = affine[:, codes.N_IN] * affine[:, codes.N_OUT]
     first = operations[0]
@@ -123,7 +133,7 @@ def build(layers, n_inputs, dtype, n_rows, packed):
         slopes=slopes,
         n_params=n_params,
         n_transposed=n_transposed,
-        n_acts=n_deltas + n_rows * int(first[codes.X_STEP]),
+        n_acts=n_deltas + _block_size(int(first[codes.N_IN]), n_rows, dtype),
         n_deltas=n_deltas,
         tasks=tasks,
         cost_before=np.concatenate([[0], np.cumsum(costs)]).astype(np.int64),
@@ -142,7 +152,7 @@ def _operations(layers, n_inputs):
         if layer.kind == codes.AFFINE:
             row[codes.KIND], row[codes.N_IN] = codes.AFFINE, width
             row[codes.N_OUT] = width = layer.n_outputs
-            row[codes.B_AT] = 0 if layer.bias else _NO_BIAS
+            row[codes.HAS_BIAS] = layer.bias
         elif (
             rows
             and rows[-1][codes.KIND] == codes.AFFINE
@@ -158,23 +168,28 @@ def _operations(layers, n_inputs):
     return np.array([list(row.values()) for row in rows], np.int64), np.array(slopes)
 
 
+def _block_size(n, n_rows, dtype):
+    """Elements of a matrix (n_rows, n) in panels, up to the next cache line."""
+    panel = panel_columns(dtype)
+    last = (n - 1) // panel
+    size = last * _panel_distance(n_rows, dtype) + n_rows * panel_width(n, last * panel, dtype)
+    return round_up(size, CACHE_LINE // np.dtype(dtype).itemsize)
+
+
 def _place_blocks(operations, n_rows, dtype):
-    """Give each result a block in the workspace; the net's input comes last (no gradient)."""
+    """Give each result its panels in the workspace; the net's input comes last (no gradient)."""
     offset = 0
+    operations[:, [codes.X_PANEL, codes.OUT_PANEL]] = _panel_distance(n_rows, dtype)
     for operation in operations:
-        operation[codes.OUT_STEP] = _row_distance(operation[codes.N_OUT], dtype)
         operation[codes.OUT_AT] = offset
-        offset += n_rows * operation[codes.OUT_STEP]
+        offset += _block_size(int(operation[codes.N_OUT]), n_rows, dtype)
     operations[1:, codes.X_AT] = operations[:-1, codes.OUT_AT]
-    operations[1:, codes.X_STEP] = operations[:-1, codes.OUT_STEP]
     operations[0, codes.X_AT] = offset
-    operations[0, codes.X_STEP] = _row_distance(operations[0, codes.N_IN], dtype)
 
 
 def _place_parameters(operations, dtype, packed):
     """Give weights, biases and transposed weights their places; return both sizes."""
-    vector = lanes(dtype)
-    panel = TILE_VECTORS * vector
+    panel = panel_columns(dtype)
     offset = transposed = 0
     for k in np.flatnonzero(operations[:, codes.KIND] == codes.AFFINE):
         operation = operations[k]
@@ -182,21 +197,18 @@ def _place_parameters(operations, dtype, packed):
         operation[codes.W_AT] = offset
         if packed:
             rows = round_up(n_in, TILE_ROWS)
-            operation[codes.W_PANEL_STEP], operation[codes.W_STEP] = panel * rows, 0
-            operation[codes.B_AT] = offset + rows * round_up(n_out, vector)
-            offset = int(operation[codes.B_AT]) + round_up(n_out, vector)
+            operation[codes.W_PANEL], operation[codes.W_STEP] = panel * rows, 0
+            operation[codes.B_AT] = offset + rows * padded_width(n_out, dtype)
+            offset = int(operation[codes.B_AT]) + padded_width(n_out, dtype)
             if operation[codes.NEEDS_DX]:
                 operation[codes.WT_AT] = transposed
-                transposed += n_out * round_up(n_in, vector)
+                transposed += n_out * padded_width(n_in, dtype)
         else:
-            operation[codes.W_PANEL_STEP], operation[codes.W_STEP] = panel, n_out
+            operation[codes.W_PANEL], operation[codes.W_STEP] = panel, n_out
             offset += n_in * n_out
-            if operation[codes.B_AT] != _NO_BIAS:
-                operation[codes.B_AT] = offset
-                offset += n_out
-    # Where there is no bias, kernels add the zeros behind the last parameter.
-    biases = operations[:, codes.B_AT]
-    biases[biases == _NO_BIAS] = offset + panel
+            operation[codes.B_AT] = offset
+            offset += n_out if operation[codes.HAS_BIAS] else 0
+    operations[operations[:, codes.HAS_BIAS] == 0, codes.B_AT] = NO_BIAS
     return offset, transposed
 
 
@@ -228,19 +240,22 @@ def _mark_derivatives(operations):
         )
 
 
-def _weight_tasks(operations, dtype, layers):
-    """Cut the weight phase into row blocks of the weight matrices, and biases."""
-    biased = iter([layer.bias for layer in layers if layer.kind == codes.AFFINE])
+def _weight_tasks(operations, dtype):
+    """Cut the weight phase into blocks of the weight matrices, panel by panel; and their costs."""
+    affine = operations[operations[:, codes.KIND] == codes.AFFINE]
+    work = sum(int(row[codes.N_IN]) * padded_width(int(row[codes.N_OUT]), dtype) for row in affine)
+    # Small nets get small blocks, so that threads can share them out evenly.
+    few = work < _MANY_BLOCKS * BLOCK_ROWS * panel_columns(dtype)
+    block_rows = max(BLOCK_ROWS // 3, TILE_ROWS) if few else BLOCK_ROWS
     tasks, costs = [], []
     for k in np.flatnonzero(operations[:, codes.KIND] == codes.AFFINE):
-        columns = round_up(int(operations[k][codes.N_OUT]), lanes(dtype))
-        if next(biased):
-            tasks.append((k, -1))
-            costs.append(columns * 2)
-        for i in range(0, int(operations[k][codes.N_IN]), TILE_ROWS):
-            tasks.append((k, i))
-            costs.append(columns * TILE_ROWS)
-    return np.array(tasks, np.int64).reshape(-1, 2), np.array(costs, np.int64)
+        n_in, n_out = int(operations[k][codes.N_IN]), int(operations[k][codes.N_OUT])
+        for j in range(0, n_out, panel_columns(dtype)):
+            for i in range(0, n_in, block_rows):
+                rows = min(block_rows, round_up(n_in - i, TILE_ROWS))
+                tasks.append((k, i, rows, j))
+                costs.append((rows + (i == 0)) * panel_width(n_out, j, dtype))
+    return np.array(tasks, np.int64).reshape(-1, 4), np.array(costs, np.int64)
 
 
 def affine_parts(plan, dtype):
@@ -248,24 +263,23 @@ def affine_parts(plan, dtype):
 
     For a packed plan. Each list of panels holds (slice, rows, width, first column, columns).
     """
-    vector = lanes(dtype)
-    panel = TILE_VECTORS * vector
     for operation in plan.operations[plan.operations[:, codes.KIND] == codes.AFFINE]:
         n_in, n_out = int(operation[codes.N_IN]), int(operation[codes.N_OUT])
         rows = round_up(n_in, TILE_ROWS)
         yield (
-            list(_panels(int(operation[codes.W_AT]), rows, n_out, panel, vector)),
+            list(_panels(int(operation[codes.W_AT]), rows, n_out, dtype)),
             slice(int(operation[codes.B_AT]), int(operation[codes.B_AT]) + n_out),
-            list(_panels(int(operation[codes.WT_AT]), n_out, n_in, panel, vector))
+            list(_panels(int(operation[codes.WT_AT]), n_out, n_in, dtype))
             if operation[codes.NEEDS_DX]
             else [],
         )
 
 
-def _panels(offset, rows, columns, panel, vector):
-    for j in range(0, columns, panel):
-        width = min(round_up(columns - j, vector), panel)
-        yield slice(offset, offset + rows * width), rows, width, j, min(panel, columns - j)
+def _panels(offset, rows, n, dtype):
+    panel = panel_columns(dtype)
+    for j in range(0, n, panel):
+        width = panel_width(n, j, dtype)
+        yield slice(offset, offset + rows * width), rows, width, j, min(panel, n - j)
         offset += rows * width
 
 

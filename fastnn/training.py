@@ -8,10 +8,9 @@ import numpy as np
 from fastnn import losses, optimizers, threads
 from fastnn.kernels import codes
 from fastnn.kernels.memory import make_job
-from fastnn.kernels.step import TRAINING_JOB, training_member
+from fastnn.kernels.step import BLOCK_ROWS, TRAINING_JOB, training_member
 from fastnn.kernels.team import launch
-from fastnn.kernels.tile import TILE_ROWS, TILE_VECTORS
-from fastnn.plan import aligned_zeros, build, lanes, pack, unpack
+from fastnn.plan import aligned_zeros, build, pack, panel_columns, unpack
 from fastnn.validation import (
     check_inputs,
     check_integer,
@@ -237,8 +236,8 @@ class Trainer:
         self._row_loss = np.zeros(rows)
         self._penalty = np.zeros(len(self._plan.tasks))
         self._pace = _Pace(self._plan.flops * rows, self.n_threads, self.use_all_threads)
-        tile = TILE_ROWS * TILE_VECTORS * lanes(dtype)
-        self._scratch = aligned_zeros(self.n_threads * tile, dtype)
+        block = BLOCK_ROWS * panel_columns(dtype)
+        self._scratch = aligned_zeros(self.n_threads * block, dtype)
 
     def run_epoch(self, order, on_progress=None):
         """Train once through the samples named by `order`, in batches.

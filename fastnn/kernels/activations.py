@@ -1,39 +1,62 @@
-"""Activations and their derivatives, in place, over a block of rows.
+"""Activations and their derivatives, in place, over some rows of a matrix in panels.
 
-A block is `n_rows` rows of `n` columns, `ld` apart, in a flat array from `o` on. The columns from
-n to ld are padding: they are computed along (one long loop is faster than many short ones) and
-stay zero. Derivatives are in terms of the activation's output, which backward passes keep.
+The padding of a panel is computed along (one long loop is faster than many short ones) and stays
+zero. Derivatives are in terms of the activation's output, which backward passes keep.
+
+Arguments that say which rows: `n_rows` of them from `row` on, of a matrix with n columns whose
+panels of `panel` columns begin at o, `distance` apart (`fastnn.kernels.panels`).
 """
 
-from fastnn._jit import inner, kernel, routine
+from fastnn._jit import kernel, pasted, routine
 from fastnn.kernels.codes import LEAKY_RELU, LOGISTIC, RELU, SOFTMAX, STEP, TANH
+from fastnn.kernels.panels import panel_width
 from fastnn.kernels.vectormath import exp, logistic, tanh
 
 
-@inner
-def _softmax_rows(n_rows, n, z, ld):
+@pasted
+def _softmax_rows(row, n_rows, n, z, o, panel, distance):
     """Overwrite each row with exp(z - max) / sum: shifted by its maximum, nothing overflows."""
     number = z.dtype.type
-    for r in range(n_rows):
-        row = z[r * ld : r * ld + n]
-        largest = row[0]
-        for c in range(1, n):
-            largest = max(largest, row[c])
-        for c in range(n):
-            row[c] = exp(row[c] - largest)
+    for r in range(row, row + n_rows):
+        largest = z[o + r * panel_width(n, 0, z, panel)]
+        for j in range(0, n, panel):
+            start = o + j // panel * distance + r * panel_width(n, j, z, panel)
+            for c in range(start, start + min(panel, n - j)):
+                largest = max(largest, z[c])
         total = number(0)
-        for c in range(n):
-            total += row[c]
+        for j in range(0, n, panel):
+            start = o + j // panel * distance + r * panel_width(n, j, z, panel)
+            part = z[start : start + min(panel, n - j)]
+            for c in range(part.size):
+                part[c] = exp(part[c] - largest)
+            for c in range(part.size):
+                total += part[c]
         scale = number(1) / total
-        for c in range(n):
-            row[c] *= scale
+        for j in range(0, n, panel):
+            start = o + j // panel * distance + r * panel_width(n, j, z, panel)
+            for c in range(start, start + min(panel, n - j)):
+                z[c] *= scale
 
 
-@routine
-def activate_rows(code, slope, n_rows, n, out, o, ld):
-    """Overwrite a block of pre-activations with the activation: out = f(out)."""
-    z = out[o : o + n_rows * ld]
-    number = out.dtype.type
+@pasted
+def _differentiate_softmax_rows(row, n_rows, n, dz, do, y, o, panel, distance):
+    """dz = y * (dout - sum(dout * y)): the Jacobian diag(y) - y y^T times dout."""
+    for r in range(row, row + n_rows):
+        total = dz.dtype.type(0)
+        for j in range(0, n, panel):
+            at = j // panel * distance + r * panel_width(n, j, y, panel)
+            for c in range(at, at + min(panel, n - j)):
+                total += dz[do + c] * y[o + c]
+        for j in range(0, n, panel):
+            at = j // panel * distance + r * panel_width(n, j, y, panel)
+            for c in range(at, at + min(panel, n - j)):
+                dz[do + c] = y[o + c] * (dz[do + c] - total)
+
+
+@pasted
+def _activate(code, slope, z, width, n):
+    """Overwrite rows of a panel, n of whose `width` columns are not padding."""
+    number = z.dtype.type
     zero, one = number(0), number(1)
     if code == RELU:
         for i in range(z.size):
@@ -45,29 +68,23 @@ def activate_rows(code, slope, n_rows, n, out, o, ld):
     elif code == LOGISTIC:
         for i in range(z.size):
             z[i] = logistic(z[i])
-        for r in range(n_rows):  # logistic(0) is not 0
-            for c in range(r * ld + n, (r + 1) * ld):
-                z[c] = zero
+        if n < width:  # logistic(0) is not 0
+            for start in range(0, z.size, width):
+                for c in range(start + n, start + width):
+                    z[c] = zero
     elif code == TANH:
         for i in range(z.size):
             z[i] = tanh(z[i])
-    elif code == SOFTMAX:
-        _softmax_rows(n_rows, n, z, ld)
     elif code == STEP:
         for i in range(z.size):
             positive = one if z[i] > zero else zero
             z[i] = positive if z[i] == z[i] else z[i]
 
 
-@routine
-def differentiate_rows(code, slope, n_rows, n, dout, do, out, o, ld):
-    """Overwrite a block of gradients dout with the gradient before the activation.
-
-    `out` holds the activation's output; both blocks have the same shape and row distance.
-    """
-    dz = dout[do : do + n_rows * ld]
-    y = out[o : o + n_rows * ld]
-    number = out.dtype.type
+@pasted
+def _differentiate(code, slope, dz, y):
+    """Overwrite rows of a panel of gradients, given the activation's output y."""
+    number = y.dtype.type
     zero, one = number(0), number(1)
     if code == RELU:
         for i in range(dz.size):
@@ -82,27 +99,47 @@ def differentiate_rows(code, slope, n_rows, n, dout, do, out, o, ld):
     elif code == TANH:
         for i in range(dz.size):
             dz[i] *= one - y[i] * y[i]
-    elif code == SOFTMAX:
-        # dz = y * (dout - sum(dout * y)): the Jacobian diag(y) - y y^T times dout.
-        for r in range(n_rows):
-            total = zero
-            for c in range(r * ld, r * ld + n):
-                total += dz[c] * y[c]
-            for c in range(r * ld, r * ld + n):
-                dz[c] = y[c] * (dz[c] - total)
     elif code == STEP:
         for i in range(dz.size):  # flat on both sides: nothing can be learned through it
             dz[i] = zero
 
 
+@routine
+def activate_rows(code, slope, row, n_rows, n, out, o, panel, distance):
+    """Overwrite rows of pre-activations with the activation: out = f(out)."""
+    if code == SOFTMAX:
+        _softmax_rows(row, n_rows, n, out, o, panel, distance)
+        return
+    for j in range(0, n, panel):
+        width = panel_width(n, j, out, panel)
+        start = o + j // panel * distance + row * width
+        _activate(code, slope, out[start : start + n_rows * width], width, min(panel, n - j))
+
+
+@routine
+def differentiate_rows(code, slope, row, n_rows, n, dout, do, out, o, panel, distance):
+    """Overwrite rows of gradients dout with the gradient before the activation.
+
+    `out` holds the activation's output, in panels as those of dout, which begin at do.
+    """
+    if code == SOFTMAX:
+        _differentiate_softmax_rows(row, n_rows, n, dout, do, out, o, panel, distance)
+        return
+    for j in range(0, n, panel):
+        width = panel_width(n, j, out, panel)
+        at, size = j // panel * distance + row * width, n_rows * width
+        _differentiate(code, slope, dout[do + at : do + at + size], out[o + at : o + at + size])
+
+
 @kernel
 def activate(code, slope, out):
     """Overwrite a whole array (B, O) with its activation."""
-    activate_rows(code, slope, out.shape[0], out.shape[1], out.reshape(-1), 0, out.shape[1])
+    n_rows, n = out.shape
+    activate_rows(code, slope, 0, n_rows, n, out.reshape(-1), 0, n, 0)
 
 
 @kernel
 def differentiate(code, slope, dout, out):
     """Overwrite gradients dout (B, O) with those before the activation, given its output."""
     n_rows, n = out.shape
-    differentiate_rows(code, slope, n_rows, n, dout.reshape(-1), 0, out.reshape(-1), 0, n)
+    differentiate_rows(code, slope, 0, n_rows, n, dout.reshape(-1), 0, out.reshape(-1), 0, n, 0)

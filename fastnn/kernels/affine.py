@@ -4,148 +4,173 @@
     backward to input  dx = dout @ w.T            dx (B, I)
     backward to weight dw = x.T @ dout            dw (I, O)
 
-Each function here computes a few rows of one of them. They differ only in which operand is read
-element by element (the left one) and which one by whole vectors (the right one), so each is the
-same loop over `rank1`; `fastnn.kernels.reference` has the same products as plain triple loops.
+All are the same loop over `rank1`, and differ in which operand is read element by element (the left
+one) and which one by whole vectors (the right one). `fastnn.kernels.reference` has the same
+products as plain triple loops.
 
-**Panels.** A matrix that is read by vectors is stored as panels: its columns in groups of
-`TILE_VECTORS` vectors, each group row-major with nothing between its rows, so that the innermost
-loop walks memory in a straight line. The last panel is narrower (whole vectors, zero padded). An
-ordinary row-major matrix is the case of a panel whose rows lie further apart.
+All matrices lie in panels (`fastnn.kernels.panels`). A panel is what a tile reads while it walks
+down its rows or along its columns, so the innermost loops go through memory in a straight line,
+whichever operand a matrix is. An activation that one product writes is the left operand of the
+next, and of two more on the way back: none of them has to rearrange it.
+
+**Blocks of k.** A long sum is cut into blocks, so that the part of the right operand that all rows
+read stays in the first-level cache; between blocks the partial sums lie in the result.
 
 Every element of a result is one chain of fused multiply-adds in the order of k. It does not depend
 on the tile it is in, the number of threads, or the rows beside it.
 """
 
 from fastnn._jit import inner, routine
+from fastnn.kernels.panels import panel_columns, panel_width
 from fastnn.kernels.tile import (
     TILE_ROWS,
-    TILE_VECTORS,
     keep_where_positive,
     lanes_of,
+    load,
     load_row,
+    prefetch,
     rank1,
     relu,
     store,
     zeros,
 )
 
+# What `multiply_rows` does to a tile before it stores it.
+KEEP, RECTIFY, MASK = range(3)
+
+# Length of a block of a sum. Whole panels in both dtypes and for all vector widths: a panel of the
+# right operand fills half to three quarters of a first-level cache of 32 to 48 KiB.
+K_BLOCK = 240
+
+# Rows of the batch that are summed to a block of dw at a time: the panels of x and of dout stay
+# in the first-level cache.
+BATCH_BLOCK = 128
+
+NO_BIAS = -1
+
 
 @inner
-def round_up(n, multiple):
-    """Smallest multiple of `multiple` that is not below n."""
-    return (n + multiple - 1) // multiple * multiple
+def _prefetch_lines(n, array, o):
+    """Fetch n elements for later."""
+    for c in range(0, n, lanes_of(array)):
+        prefetch(array, o + c)
 
 
 @inner
-def _dot_tile(tile, a, ao, a_row, a_k, w, wo, ldw, n_k):
-    """tile[i, :] += sum over k of a[ao + i * a_row + k * a_k] * w[wo + k * ldw : ...]."""
+def _dot(tile, n_k, a, ao, a_row, a_k, b, bo, b_k):
+    """tile[i, :] += sum over k of a[ao + i * a_row + k * a_k] * b[bo + k * b_k : ...]."""
     for k in range(n_k):
-        tile = rank1(tile, a, ao + k * a_k, a_row, w, wo + k * ldw)
+        tile = rank1(tile, a, ao + k * a_k, a_row, b, bo + k * b_k)
     return tile
 
 
 @inner
-def _forward_tile(tile, n_in, x, xo, x_row, x_k, w, wo, ldw, b, bo, out, oo, ldo, with_relu):
-    tile = _dot_tile(load_row(tile, b, bo), x, xo, x_row, x_k, w, wo, ldw, n_in)
-    if with_relu:
-        tile = relu(tile)
+def _multiply_tile(
+    tile, i, low, high, n_in, x, xo, x_panel, w, wo, ldw, b, bo, out, oo, ldo, h, finish
+):
+    """One tile of `multiply_rows` over the block [low, high) of the sum."""
+    panel = panel_columns(x)
+    if low > 0:
+        tile = load(tile, out, oo, ldo)
+    elif bo != NO_BIAS:
+        tile = load_row(tile, b, bo)
+    whole = min(high, n_in // panel * panel)
+    for k in range(low, whole, panel):  # of a length that the compiler knows
+        xi = xo + k // panel * x_panel + i * panel
+        tile = _dot(tile, panel, x, xi, panel, 1, w, wo + k * ldw, ldw)
+    if whole < high:
+        width = panel_width(n_in, whole, x, panel)
+        xi = xo + whole // panel * x_panel + i * width
+        tile = _dot(tile, high - whole, x, xi, width, 1, w, wo + whole * ldw, ldw)
+    if high == n_in:
+        if finish == RECTIFY:
+            tile = relu(tile)
+        elif finish == MASK:
+            tile = keep_where_positive(tile, h, oo, ldo)
     store(tile, out, oo, ldo)
 
 
-@inner
-def _backward_input_tile(tile, n_out, dout, do, ldd, wt, wo, ldw, dx, xo, ldx, h, masked):
-    tile = _dot_tile(tile, dout, do, ldd, 1, wt, wo, ldw, n_out)
-    if masked:
-        tile = keep_where_positive(tile, h, xo, ldx)
-    store(tile, dx, xo, ldx)
-
-
 @routine
-def forward_rows(
-    n_rows, n_in, n_out, x, xo, x_row, x_k, w, wo, panel_step, ldw, b, bo, out, oo, ldo, with_relu
-):
-    """Overwrite rows of out with x @ w + b, or relu of it.
+def multiply_rows(
+    row, n_rows, n_in, n_out, x, xo, x_panel, w, wo, w_panel, ldw, b, bo, out, oo, out_panel, h,
+    finish,
+):  # fmt: skip
+    """Overwrite rows [row, row + n_rows) of out with x @ w + b, finished in one of three ways.
 
-    x (n_rows, n_in) starts at xo; its rows are x_row apart, its columns x_k (1, unless x is
-    given by its transpose). The rows of out are ldo apart. n_rows is a multiple of
-    TILE_ROWS. Panel j of w starts at wo + j * panel_step; ldw is the distance of its rows, or 0
-    for rows packed without gaps.
+    Panels of x (B, n_in) begin at xo, x_panel apart, those of out (B, n_out) at oo, out_panel
+    apart. row and n_rows are multiples of TILE_ROWS. Panels of w (n_in, n_out) begin at wo,
+    w_panel apart; ldw is the distance of their rows, or 0 for rows without gaps. With bo NO_BIAS
+    there is no b.
+
+    The way forward ends with KEEP, or RECTIFY for relu. The way back, dx = dout @ w.T, is the same
+    product with the panels of w.T: KEEP, or MASK where the layer's input h came out of a ReLU. h
+    lies as out does; where it is not positive, out is zero.
     """
     lanes = lanes_of(out)
-    panel = TILE_VECTORS * lanes
-    j = 0
-    while j < n_out:
-        width = min(round_up(n_out - j, lanes), panel)
-        step = ldw if ldw > 0 else width
-        for i in range(0, n_rows, TILE_ROWS):
-            xi, oi = xo + i * x_row, oo + i * ldo + j
-            if width == 3 * lanes:
-                tile = zeros(out, TILE_ROWS, 3)
-                _forward_tile(
-                    tile, n_in, x, xi, x_row, x_k, w, wo, step, b, bo + j, out, oi, ldo, with_relu
-                )
-            elif width == 2 * lanes:
-                tile = zeros(out, TILE_ROWS, 2)
-                _forward_tile(
-                    tile, n_in, x, xi, x_row, x_k, w, wo, step, b, bo + j, out, oi, ldo, with_relu
-                )
-            else:
-                tile = zeros(out, TILE_ROWS, 1)
-                _forward_tile(
-                    tile, n_in, x, xi, x_row, x_k, w, wo, step, b, bo + j, out, oi, ldo, with_relu
-                )
-        wo += panel_step
-        j += panel
+    panel = panel_columns(out)
+    for low in range(0, n_in, K_BLOCK):  # Blocks of the sum.
+        high = min(low + K_BLOCK, n_in)
+        for j in range(0, n_out, panel):  # Panels of w: in the first-level cache.
+            width = panel_width(n_out, j, out, panel)
+            step = ldw if ldw > 0 else width
+            wj, bj = wo + j // panel * w_panel, bo if bo == NO_BIAS else bo + j
+            for i in range(row, row + n_rows, TILE_ROWS):  # Tiles: in registers.
+                oi = oo + j // panel * out_panel + i * width
+                if width == 3 * lanes:
+                    _multiply_tile(
+                        zeros(out, TILE_ROWS, 3), i, low, high, n_in, x, xo, x_panel,
+                        w, wj, step, b, bj, out, oi, width, h, finish,
+                    )  # fmt: skip
+                elif width == 2 * lanes:
+                    _multiply_tile(
+                        zeros(out, TILE_ROWS, 2), i, low, high, n_in, x, xo, x_panel,
+                        w, wj, step, b, bj, out, oi, width, h, finish,
+                    )  # fmt: skip
+                else:
+                    _multiply_tile(
+                        zeros(out, TILE_ROWS, 1), i, low, high, n_in, x, xo, x_panel,
+                        w, wj, step, b, bj, out, oi, width, h, finish,
+                    )  # fmt: skip
+
+
+@inner
+def _weight_tile(tile, low, n_rows, x, xo, x_row, dout, do, width, dw, o):
+    """One tile of `backward_weight_block` over rows of the batch from `low` on."""
+    if low > 0:
+        tile = load(tile, dw, o, width)
+    store(_dot(tile, n_rows, x, xo, 1, x_row, dout, do, width), dw, o, width)
 
 
 @routine
-def backward_input_rows(n_rows, n_in, n_out, dout, do, ldd, wt, wo, dx, xo, ldx, h, masked):
-    """Overwrite rows of dx with dout @ w.T, where `masked` only where h is positive.
+def backward_weight_block(
+    n_rows, i, n_i, n_in, x, xo, x_panel, dout, do, width, dw, o, params, state_1, state_2, po
+):
+    """Overwrite rows [i, i + n_i) of a panel of dw with x.T @ dout, summed over n_rows rows.
 
-    wt holds the panels of w.T (n_out rows, n_in columns) from wo on. h, the layer's input, has
-    the layout of dx: when it came out of a ReLU, `masked` multiplies by that ReLU's derivative.
+    i and n_i are multiples of TILE_ROWS. Panels of x (B, n_in) begin at xo, x_panel apart. The
+    panel of dout begins at do and has `width` columns. The rows of dw begin at o, without gaps.
+    Meanwhile, what the update needs is fetched: the same block, from po on, of the parameters
+    and of the states of the update rule.
     """
-    lanes = lanes_of(dx)
-    panel = TILE_VECTORS * lanes
-    j = 0
-    while j < n_in:
-        width = min(round_up(n_in - j, lanes), panel)
-        for i in range(0, n_rows, TILE_ROWS):
-            di, xi = do + i * ldd, xo + i * ldx + j
+    lanes, panel = lanes_of(dw), panel_columns(dw)
+    for low in range(0, n_rows, BATCH_BLOCK):
+        rows = min(BATCH_BLOCK, n_rows - low)
+        at = do + low * width
+        for t in range(0, n_i, TILE_ROWS):
+            p = (i + t) // panel
+            x_row = panel_width(n_in, p * panel, x, panel)
+            xi = xo + p * x_panel + low * x_row + i + t - p * panel
+            oi = o + t * width
+            if low + rows == n_rows:
+                _prefetch_lines(TILE_ROWS * width, params, po + t * width)
+                _prefetch_lines(TILE_ROWS * width, state_1, po + t * width)
+                _prefetch_lines(TILE_ROWS * width, state_2, po + t * width)
             if width == 3 * lanes:
-                tile = zeros(dx, TILE_ROWS, 3)
-                _backward_input_tile(
-                    tile, n_out, dout, di, ldd, wt, wo, width, dx, xi, ldx, h, masked
-                )
+                tile = zeros(dw, TILE_ROWS, 3)
+                _weight_tile(tile, low, rows, x, xi, x_row, dout, at, width, dw, oi)
             elif width == 2 * lanes:
-                tile = zeros(dx, TILE_ROWS, 2)
-                _backward_input_tile(
-                    tile, n_out, dout, di, ldd, wt, wo, width, dx, xi, ldx, h, masked
-                )
+                tile = zeros(dw, TILE_ROWS, 2)
+                _weight_tile(tile, low, rows, x, xi, x_row, dout, at, width, dw, oi)
             else:
-                tile = zeros(dx, TILE_ROWS, 1)
-                _backward_input_tile(
-                    tile, n_out, dout, di, ldd, wt, wo, width, dx, xi, ldx, h, masked
-                )
-        wo += panel * n_out
-        j += panel
-
-
-@routine
-def backward_weight_tile(n_rows, x, xo, ldx, dout, do, ldd, vectors, dw, o):
-    """Overwrite dw[o : ...] with a tile of x.T @ dout, summed over n_rows rows.
-
-    The tile has TILE_ROWS rows (inputs) and `vectors` vectors of columns (outputs), stored
-    without gaps.
-    """
-    lanes = lanes_of(dw)
-    if vectors == 3:
-        tile = _dot_tile(zeros(dw, TILE_ROWS, 3), x, xo, 1, ldx, dout, do, ldd, n_rows)
-        store(tile, dw, o, 3 * lanes)
-    elif vectors == 2:
-        tile = _dot_tile(zeros(dw, TILE_ROWS, 2), x, xo, 1, ldx, dout, do, ldd, n_rows)
-        store(tile, dw, o, 2 * lanes)
-    else:
-        tile = _dot_tile(zeros(dw, TILE_ROWS, 1), x, xo, 1, ldx, dout, do, ldd, n_rows)
-        store(tile, dw, o, lanes)
+                tile = zeros(dw, TILE_ROWS, 1)
+                _weight_tile(tile, low, rows, x, xi, x_row, dout, at, width, dw, oi)

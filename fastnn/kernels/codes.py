@@ -36,19 +36,20 @@ AFFINE, ACTIVATION = range(2)
     N_IN,
     N_OUT,
     FUNCTION,  # the activation applied to the result
-    # Where the input and the result lie in the workspace, and how far apart their rows are.
+    # Where the panels of the input and of the result begin in the workspace, and their distance.
     X_AT,
-    X_STEP,
+    X_PANEL,
     OUT_AT,
-    OUT_STEP,
+    OUT_PANEL,
     # Weight panels in the parameters: start, distance of panels, distance of rows (0: packed).
     W_AT,
-    W_PANEL_STEP,
+    W_PANEL,
     W_STEP,
     B_AT,
+    HAS_BIAS,
     WT_AT,  # panels of the transposed weights, for the gradient with respect to the input
     NEEDS_DX,  # whether that gradient is needed
     MASKS_DX,  # whether the input came from a ReLU whose derivative is applied in the same tile
     OWN_DERIVATIVE,  # whether the operation applies its own activation's derivative
-) = range(16)
-N_COLUMNS = 16
+) = range(17)
+N_COLUMNS = 17

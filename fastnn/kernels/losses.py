@@ -1,137 +1,196 @@
-"""Losses over a block of rows: the loss of each row and the gradient with respect to the output.
+"""Losses over some rows of a batch: the loss of each and the gradient with respect to the output.
 
-Each function overwrites the gradient block `dout` (columns from n to ld with zeros) and adds each
-row's loss to `row_loss`. Rows lie as in `fastnn.kernels.activations`. `scale` is the factor of the
-gradient: 1 / B for a loss that is a mean over the batch.
+Each function overwrites rows of dz, the gradient with respect to the net's output z (the padding
+with zeros), and adds each row's loss to `row_loss`. z and dz lie in panels, alike; the arguments
+that say which rows are those of `fastnn.kernels.activations`, and z and dz begin at o both.
+`scale` is the factor of the gradient: 1 / B for a loss that is a mean over the batch.
 """
 
 import math
 
-from fastnn._jit import inner, routine
+from fastnn._jit import inner, pasted, routine
 from fastnn.kernels.codes import (
     BINARY_CROSS_ENTROPY,
     SOFTMAX_CROSS_ENTROPY,
     SQUARED_ERROR,
 )
+from fastnn.kernels.panels import panel_columns, panel_width
 from fastnn.kernels.vectormath import exp, logistic
 
 
 @inner
-def _shift_row(n, z, dz, start, ld):
+def _place(r, j, n, z, o, distance):
+    """Place of row r in the panel that begins at column j."""
+    panel = panel_columns(z)
+    return o + j // panel * distance + r * panel_width(n, j, z, panel)
+
+
+@inner
+def _clear_padding(r, n, dz, o, distance):
+    """Overwrite the padding of a row with zeros."""
+    panel = panel_columns(dz)
+    j = (n - 1) // panel * panel
+    start = _place(r, j, n, dz, o, distance)
+    for c in range(start + n - j, start + panel_width(n, j, dz, panel)):
+        dz[c] = dz.dtype.type(0)
+
+
+@inner
+def _shift_row(r, n, z, dz, o, distance):
     """Overwrite a row of dz with z - max(z); return the maximum."""
-    largest = z[start]
-    for c in range(1, n):
-        largest = max(largest, z[start + c])
-    for c in range(ld):
-        dz[start + c] = z[start + c] - largest
+    panel = panel_columns(z)
+    largest = z[_place(r, 0, n, z, o, distance)]
+    for j in range(0, n, panel):
+        start = _place(r, j, n, z, o, distance)
+        for c in range(start, start + min(panel, n - j)):
+            largest = max(largest, z[c])
+    for j in range(0, n, panel):
+        start = _place(r, j, n, z, o, distance)
+        for c in range(start, start + panel_width(n, j, z, panel)):
+            dz[c] = z[c] - largest
     return largest
 
 
 @inner
-def _normalise_row(n, dz, start, ld, scale):
+def _exponentiate_rows(row, n_rows, n, dz, o, distance):
+    """Overwrite rows of dz with e^dz."""
+    panel = panel_columns(dz)
+    for j in range(0, n, panel):
+        start = _place(row, j, n, dz, o, distance)
+        part = dz[start : start + n_rows * panel_width(n, j, dz, panel)]
+        for i in range(part.size):
+            part[i] = exp(part[i])
+
+
+@inner
+def _normalise_row(r, n, dz, o, distance, scale):
     """Multiply a row of dz by scale / its sum, clear its padding; return the sum."""
+    panel = panel_columns(dz)
     total = dz.dtype.type(0)
-    for c in range(n):
-        total += dz[start + c]
+    for j in range(0, n, panel):
+        start = _place(r, j, n, dz, o, distance)
+        for c in range(start, start + min(panel, n - j)):
+            total += dz[c]
     factor = scale / total
-    for c in range(n):
-        dz[start + c] *= factor
-    for c in range(n, ld):
-        dz[start + c] = dz.dtype.type(0)
+    for j in range(0, n, panel):
+        start = _place(r, j, n, dz, o, distance)
+        for c in range(start, start + min(panel, n - j)):
+            dz[c] *= factor
+    _clear_padding(r, n, dz, o, distance)
     return total
 
 
-@inner
-def _squared_error(loss_scale, scale, n_rows, n, z, dz, ld, samples, targets, row_loss):
+@pasted
+def _squared_error(
+    loss_scale, scale, row, n_rows, n, z, dz, o, distance, samples, targets, row_loss
+):
     """loss = loss_scale * sum (z - t)^2,  dz = scale * (z - t)."""
-    number = z.dtype.type
+    panel = panel_columns(z)
     for r in range(n_rows):
-        start, sample = r * ld, samples[r]
-        total = number(0)
-        for c in range(n):
-            error = z[start + c] - targets[sample, c]
-            total += error * error
-            dz[start + c] = scale * error
-        for c in range(start + n, start + ld):
-            dz[c] = number(0)
+        total = z.dtype.type(0)
+        for j in range(0, n, panel):
+            start = _place(row + r, j, n, z, o, distance)
+            for c in range(min(panel, n - j)):
+                error = z[start + c] - targets[samples[r], j + c]
+                total += error * error
+                dz[start + c] = scale * error
+        _clear_padding(row + r, n, dz, o, distance)
         row_loss[r] += loss_scale * total
 
 
-@inner
-def _binary_cross_entropy(loss_scale, scale, n_rows, n, z, dz, ld, samples, targets, row_loss):
+@pasted
+def _binary_cross_entropy(
+    loss_scale, scale, row, n_rows, n, z, dz, o, distance, samples, targets, row_loss
+):
     """loss = loss_scale * sum (max(z, 0) - z t + log(1 + e^-|z|)),  dz = scale * (sigmoid(z) - t).
 
     z are logits. The form with |z| neither overflows nor takes log(0).
     """
-    number = z.dtype.type
-    for i in range(z.size):
-        dz[i] = logistic(z[i])
+    number, panel = z.dtype.type, panel_columns(z)
+    for j in range(0, n, panel):
+        start = _place(row, j, n, z, o, distance)
+        for i in range(start, start + n_rows * panel_width(n, j, z, panel)):
+            dz[i] = logistic(z[i])
     for r in range(n_rows):
-        start, sample = r * ld, samples[r]
         total = number(0)
-        for c in range(n):
-            logit, target = z[start + c], targets[sample, c]
-            total += max(logit, number(0)) - logit * target + math.log1p(math.exp(-abs(logit)))
-            dz[start + c] = scale * (dz[start + c] - target)
-        for c in range(start + n, start + ld):
-            dz[c] = number(0)
+        for j in range(0, n, panel):
+            start = _place(row + r, j, n, z, o, distance)
+            for c in range(min(panel, n - j)):
+                logit, target = z[start + c], targets[samples[r], j + c]
+                total += max(logit, number(0)) - logit * target + math.log1p(math.exp(-abs(logit)))
+                dz[start + c] = scale * (dz[start + c] - target)
+        _clear_padding(row + r, n, dz, o, distance)
         row_loss[r] += loss_scale * total
 
 
-@inner
-def _softmax_cross_entropy(scale, n_rows, n, z, dz, ld, samples, labels, row_loss):
+@pasted
+def _softmax_cross_entropy(scale, row, n_rows, n, z, dz, o, distance, samples, labels, row_loss):
     """loss = log(sum e^z) - z[label],  dz = scale * (softmax(z) - onehot(label)).
 
     With m = max z, log(sum e^z) = m + log(sum e^(z - m)), which cannot overflow.
     """
+    panel = panel_columns(z)
     for r in range(n_rows):
-        largest = _shift_row(n, z, dz, r * ld, ld)
-        row_loss[r] += largest - z[r * ld + labels[samples[r]]]
-    for i in range(z.size):
-        dz[i] = exp(dz[i])
+        largest = _shift_row(row + r, n, z, dz, o, distance)
+        label = labels[samples[r]]
+        j = label // panel * panel
+        row_loss[r] += largest - z[_place(row + r, j, n, z, o, distance) + label - j]
+    _exponentiate_rows(row, n_rows, n, dz, o, distance)
     for r in range(n_rows):
-        total = _normalise_row(n, dz, r * ld, ld, scale)
+        total = _normalise_row(row + r, n, dz, o, distance, scale)
         row_loss[r] += math.log(total)
-        dz[r * ld + labels[samples[r]]] -= scale
+        label = labels[samples[r]]
+        j = label // panel * panel
+        dz[_place(row + r, j, n, z, o, distance) + label - j] -= scale
 
 
-@inner
-def _softmax_cross_entropy_dense(scale, n_rows, n, z, dz, ld, samples, targets, row_loss):
+@pasted
+def _softmax_cross_entropy_dense(
+    scale, row, n_rows, n, z, dz, o, distance, samples, targets, row_loss
+):
     """loss = sum t (log(sum e^z) - z),  dz = scale * (softmax(z) * sum(t) - t)."""
-    number = z.dtype.type
+    number, panel = z.dtype.type, panel_columns(z)
     for r in range(n_rows):
-        largest = _shift_row(n, z, dz, r * ld, ld)
-        for c in range(n):
-            row_loss[r] += targets[samples[r], c] * (largest - z[r * ld + c])
-    for i in range(z.size):
-        dz[i] = exp(dz[i])
+        largest = _shift_row(row + r, n, z, dz, o, distance)
+        for j in range(0, n, panel):
+            start = _place(row + r, j, n, z, o, distance)
+            for c in range(min(panel, n - j)):
+                row_loss[r] += targets[samples[r], j + c] * (largest - z[start + c])
+    _exponentiate_rows(row, n_rows, n, dz, o, distance)
     for r in range(n_rows):
         target_sum = number(0)
         for c in range(n):
             target_sum += targets[samples[r], c]
-        total = _normalise_row(n, dz, r * ld, ld, scale * target_sum)
+        total = _normalise_row(row + r, n, dz, o, distance, scale * target_sum)
         row_loss[r] += target_sum * math.log(total)
-        for c in range(n):
-            dz[r * ld + c] -= scale * targets[samples[r], c]
+        for j in range(0, n, panel):
+            start = _place(row + r, j, n, z, o, distance)
+            for c in range(min(panel, n - j)):
+                dz[start + c] -= scale * targets[samples[r], j + c]
 
 
 @routine
 def loss_rows(
-    code, loss_scale, scale, n_rows, n, out, o, ld, dout, order, first, labels, targets,
-    row_loss, at,
+    code, loss_scale, scale, row, n_rows, n, out, dout, o, distance, order, first, labels, targets,
+    row_loss,
 ):  # fmt: skip
-    """Overwrite dout with d(loss)/d(out) and add each row's loss to row_loss[at : at + n_rows].
+    """Overwrite rows of dout with d(loss)/d(out) and add to row_loss[row : row + n_rows].
 
-    Both blocks begin at o. Row r of the block belongs to sample order[first + r]: its target is
-    an integer class in `labels`, or a row of `targets`.
+    Row `row` + r belongs to sample order[first + r]: its target is an integer class in `labels`,
+    or a row of `targets`.
     """
-    z, dz = out[o : o + n_rows * ld], dout[o : o + n_rows * ld]
-    samples, row_loss = order[first : first + n_rows], row_loss[at : at + n_rows]
+    samples, sums = order[first : first + n_rows], row_loss[row : row + n_rows]
     if code == SQUARED_ERROR:
-        _squared_error(loss_scale, scale, n_rows, n, z, dz, ld, samples, targets, row_loss)
+        _squared_error(
+            loss_scale, scale, row, n_rows, n, out, dout, o, distance, samples, targets, sums
+        )
     elif code == BINARY_CROSS_ENTROPY:
-        _binary_cross_entropy(loss_scale, scale, n_rows, n, z, dz, ld, samples, targets, row_loss)
+        _binary_cross_entropy(
+            loss_scale, scale, row, n_rows, n, out, dout, o, distance, samples, targets, sums
+        )
     elif code == SOFTMAX_CROSS_ENTROPY:
-        _softmax_cross_entropy(scale, n_rows, n, z, dz, ld, samples, labels, row_loss)
+        _softmax_cross_entropy(scale, row, n_rows, n, out, dout, o, distance, samples, labels, sums)
     else:
-        _softmax_cross_entropy_dense(scale, n_rows, n, z, dz, ld, samples, targets, row_loss)
+        _softmax_cross_entropy_dense(
+            scale, row, n_rows, n, out, dout, o, distance, samples, targets, sums
+        )

@@ -9,11 +9,74 @@ import functools
 import numpy as np
 from numba import from_dtype
 
-from fastnn._jit import inner, member
-from fastnn.kernels.affine import forward_rows, round_up
+from fastnn._jit import inner, member, routine
 from fastnn.kernels.memory import matrix_at, vector_at
+from fastnn.kernels.panels import round_up
 from fastnn.kernels.team import barrier, team_starts
-from fastnn.kernels.tile import TILE_ROWS, TILE_VECTORS, lanes_of
+from fastnn.kernels.tile import (
+    TILE_ROWS,
+    TILE_VECTORS,
+    lanes_of,
+    load_row,
+    rank1,
+    relu,
+    store,
+    zeros,
+)
+
+
+@inner
+def _dot_tile(tile, a, ao, a_row, a_k, w, wo, ldw, n_k):
+    """tile[i, :] += sum over k of a[ao + i * a_row + k * a_k] * w[wo + k * ldw : ...]."""
+    for k in range(n_k):
+        tile = rank1(tile, a, ao + k * a_k, a_row, w, wo + k * ldw)
+    return tile
+
+
+@inner
+def _forward_tile(tile, n_in, x, xo, x_row, x_k, w, wo, ldw, b, bo, out, oo, ldo, with_relu):
+    tile = _dot_tile(load_row(tile, b, bo), x, xo, x_row, x_k, w, wo, ldw, n_in)
+    if with_relu:
+        tile = relu(tile)
+    store(tile, out, oo, ldo)
+
+
+@routine
+def forward_rows(
+    n_rows, n_in, n_out, x, xo, x_row, x_k, w, wo, panel_step, ldw, b, bo, out, oo, ldo, with_relu
+):
+    """Overwrite rows of out with x @ w + b, or relu of it.
+
+    x (n_rows, n_in) starts at xo; its rows are x_row apart, its columns x_k (1, unless x is
+    given by its transpose). The rows of out are ldo apart. n_rows is a multiple of
+    TILE_ROWS. Panel j of w starts at wo + j * panel_step; ldw is the distance of its rows, or 0
+    for rows packed without gaps.
+    """
+    lanes = lanes_of(out)
+    panel = TILE_VECTORS * lanes
+    j = 0
+    while j < n_out:
+        width = min(round_up(n_out - j, lanes), panel)
+        step = ldw if ldw > 0 else width
+        for i in range(0, n_rows, TILE_ROWS):
+            xi, oi = xo + i * x_row, oo + i * ldo + j
+            if width == 3 * lanes:
+                tile = zeros(out, TILE_ROWS, 3)
+                _forward_tile(
+                    tile, n_in, x, xi, x_row, x_k, w, wo, step, b, bo + j, out, oi, ldo, with_relu
+                )
+            elif width == 2 * lanes:
+                tile = zeros(out, TILE_ROWS, 2)
+                _forward_tile(
+                    tile, n_in, x, xi, x_row, x_k, w, wo, step, b, bo + j, out, oi, ldo, with_relu
+                )
+            else:
+                tile = zeros(out, TILE_ROWS, 1)
+                _forward_tile(
+                    tile, n_in, x, xi, x_row, x_k, w, wo, step, b, bo + j, out, oi, ldo, with_relu
+                )
+        wo += panel_step
+        j += panel
 
 
 @inner

@@ -1,35 +1,54 @@
 """Arrays at addresses: how a job's record names the memory that a kernel works on."""
 
 import numpy as np
-from numba import carray, types
+from numba import types
 from numba.extending import intrinsic
-
-from fastnn._jit import inner
+from numba.np.arrayobj import populate_array
 
 UNBOUNDED = 1 << 60
 """Length of a flat array whose true length the kernel does not need."""
 
 
+def _make_array(context, builder, array_type, address, shape):
+    """Return the struct of a C-contiguous array that owns nothing."""
+    dtype = context.get_data_type(array_type.dtype)
+    itemsize = context.get_abi_sizeof(dtype)
+    strides = [context.get_constant(types.intp, itemsize)]
+    for length in shape[:0:-1]:
+        strides.insert(0, builder.mul(strides[0], length))
+    array = context.make_array(array_type)(context, builder)
+    populate_array(
+        array,
+        data=builder.inttoptr(address, dtype.as_pointer()),
+        shape=shape,
+        strides=strides,
+        itemsize=context.get_constant(types.intp, itemsize),
+        meminfo=None,
+    )
+    return array._getvalue()
+
+
 @intrinsic
-def _pointer(typingctx, address, dtype):
-    pointer = types.CPointer(dtype.instance_type)
+def vector_at(typingctx, address, dtype):
+    """Flat array of `dtype` at an address."""
+    array_type = types.Array(dtype.instance_type, 1, "C")
 
     def codegen(context, builder, signature, args):
-        return builder.inttoptr(args[0], context.get_value_type(pointer))
+        shape = [context.get_constant(types.intp, UNBOUNDED)]
+        return _make_array(context, builder, array_type, args[0], shape)
 
-    return pointer(types.int64, dtype), codegen
-
-
-@inner
-def vector_at(address, dtype):
-    """Flat array of `dtype` at an address."""
-    return carray(_pointer(address, dtype), (UNBOUNDED,))
+    return array_type(types.int64, dtype), codegen
 
 
-@inner
-def matrix_at(address, rows, columns, dtype):
+@intrinsic
+def matrix_at(typingctx, address, rows, columns, dtype):
     """Array (rows, columns), C-contiguous, of `dtype` at an address."""
-    return carray(_pointer(address, dtype), (rows, columns))
+    array_type = types.Array(dtype.instance_type, 2, "C")
+
+    def codegen(context, builder, signature, args):
+        return _make_array(context, builder, array_type, args[0], args[1:3])
+
+    return array_type(types.int64, types.int64, types.int64, dtype), codegen
 
 
 def address_of(array):

@@ -17,19 +17,22 @@ import functools
 import numpy as np
 from numba import from_dtype
 
-from fastnn._jit import inner, member, routine
+from fastnn._jit import inner, member, pasted, routine
 from fastnn.kernels.activations import activate_rows, differentiate_rows
 from fastnn.kernels.affine import (
-    backward_input_rows,
-    backward_weight_tile,
-    forward_rows,
-    round_up,
+    KEEP,
+    MASK,
+    NO_BIAS,
+    RECTIFY,
+    backward_weight_block,
+    multiply_rows,
 )
 from fastnn.kernels.codes import (
     AFFINE,
     B_AT,
     FUNCTION,
     GRADIENT,
+    HAS_BIAS,
     IDENTITY,
     KIND,
     MASKS_DX,
@@ -38,24 +41,25 @@ from fastnn.kernels.codes import (
     N_OUT,
     NEEDS_DX,
     OUT_AT,
-    OUT_STEP,
+    OUT_PANEL,
     OWN_DERIVATIVE,
     RELU,
     W_AT,
-    W_PANEL_STEP,
+    W_PANEL,
     W_STEP,
     WT_AT,
     X_AT,
-    X_STEP,
+    X_PANEL,
 )
 from fastnn.kernels.losses import loss_rows
 from fastnn.kernels.memory import matrix_at, vector_at
+from fastnn.kernels.panels import panel_columns, panel_width
 from fastnn.kernels.team import barrier, team_starts
 from fastnn.kernels.tile import (
     TILE_ROWS,
-    TILE_VECTORS,
     lanes_of,
     load,
+    prefetch,
     store_transposed,
     zeros,
 )
@@ -65,12 +69,16 @@ from fastnn.kernels.updates import step_size, sum_of_squares, update_block
 # activations stay in the second-level cache.
 CHUNK_ROWS = 64
 
+# Most rows of a block of a weight matrix, which one task of the weight phase sums and updates:
+# a multiple of TILE_ROWS. Enough for long loops, and the block stays in the first-level cache.
+BLOCK_ROWS = 24
+
 TRAINING_JOB = np.dtype(
     {
         "names": [
-            # Addresses. The plan (L, N_COLUMNS) and slopes (L,) say what to do; the tasks (T, 2)
-            # are the weight phase in pieces, an operation and its row block or -1 for its bias;
-            # cost_before (T + 1,) is the work in all tasks before each one.
+            # Addresses. The plan (L, N_COLUMNS) and slopes (L,) say what to do; the tasks (T, 4)
+            # are the weight phase in pieces: an operation, and the first row, rows and first
+            # column of a block; cost_before (T + 1,) is the work in all tasks before each one.
             "plan", "slopes", "tasks", "cost_before",
             # Packed parameters (P,), two states of the update rule (P,), panels of w.T.
             "params", "state_1", "state_2", "transposed",
@@ -106,138 +114,160 @@ _PREDICTION_RECORD = from_dtype(PREDICTION_JOB)
 
 
 @inner
-def _gather_rows(n_rows, n, x, samples, first, out, o, ld):
-    """Overwrite rows of out with the rows x[samples[first : first + n_rows]]."""
-    for r in range(n_rows):
-        source = x[samples[first + r]]
-        target = out[o + r * ld : o + r * ld + n]
-        for c in range(n):
-            target[c] = source[c]
-
-
-@inner
 def _copy(n, source, so, target, to):
     a, b = source[so : so + n], target[to : to + n]
     for i in range(n):
         b[i] = a[i]
 
 
+@pasted
+def _copy_to_panels(n, x, xo, r, acts, at, distance):
+    """Overwrite row r of a matrix in panels with the n numbers at x[xo]."""
+    panel = panel_columns(acts)
+    for j in range(0, n, panel):
+        start = at + j // panel * distance + r * panel_width(n, j, acts, panel)
+        if n - j >= panel:
+            _copy(panel, x, xo + j, acts, start)
+        else:
+            _copy(n - j, x, xo + j, acts, start)
+
+
+@pasted
+def _copy_from_panels(n, acts, at, distance, r, out, o):
+    """Overwrite the n numbers at out[o] with row r of a matrix in panels."""
+    panel = panel_columns(acts)
+    for j in range(0, n, panel):
+        start = at + j // panel * distance + r * panel_width(n, j, acts, panel)
+        _copy(min(panel, n - j), acts, start, out, o + j)
+
+
 @inner
-def forward_chunk(plan, slopes, n_rows, row, params, acts):
+def _copy_rows(row, n_rows, n, source, so, target, to, distance):
+    """Overwrite rows of a matrix in panels with those of another one."""
+    panel = panel_columns(source)
+    for j in range(0, n, panel):
+        width = panel_width(n, j, source, panel)
+        at = j // panel * distance + row * width
+        _copy(n_rows * width, source, so + at, target, to + at)
+
+
+@pasted
+def forward_chunk(plan, slopes, row, n_rows, params, acts):
     """Take rows [row, row + n_rows) of the workspace forward through all operations."""
+    panel = panel_columns(acts)
     for l in range(plan.shape[0]):
-        xo = plan[l, X_AT] + row * plan[l, X_STEP]
-        oo, ldo = plan[l, OUT_AT] + row * plan[l, OUT_STEP], plan[l, OUT_STEP]
         n_out, function = plan[l, N_OUT], plan[l, FUNCTION]
         if plan[l, KIND] == AFFINE:
-            forward_rows(
-                n_rows, plan[l, N_IN], n_out, acts, xo, plan[l, X_STEP], 1, params, plan[l, W_AT],
-                plan[l, W_PANEL_STEP], plan[l, W_STEP], params, plan[l, B_AT], acts, oo, ldo,
-                function == RELU,
+            multiply_rows(
+                row, n_rows, plan[l, N_IN], n_out, acts, plan[l, X_AT], plan[l, X_PANEL],
+                params, plan[l, W_AT], plan[l, W_PANEL], plan[l, W_STEP], params, plan[l, B_AT],
+                acts, plan[l, OUT_AT], plan[l, OUT_PANEL], acts,
+                RECTIFY if function == RELU else KEEP,
             )  # fmt: skip
-            if function != IDENTITY and function != RELU:
-                activate_rows(function, slopes[l], n_rows, n_out, acts, oo, ldo)
         else:
-            _copy(n_rows * ldo, acts, xo, acts, oo)
-            activate_rows(function, slopes[l], n_rows, n_out, acts, oo, ldo)
+            _copy_rows(
+                row, n_rows, n_out, acts, plan[l, X_AT], acts, plan[l, OUT_AT], plan[l, OUT_PANEL]
+            )
+        if function != IDENTITY and not (function == RELU and plan[l, KIND] == AFFINE):
+            activate_rows(
+                function, slopes[l], row, n_rows, n_out, acts, plan[l, OUT_AT], panel,
+                plan[l, OUT_PANEL],
+            )  # fmt: skip
 
 
-@inner
-def backward_chunk(plan, slopes, n_rows, row, transposed, acts, deltas):
+@pasted
+def backward_chunk(plan, slopes, row, n_rows, transposed, acts, deltas):
     """Take the gradients of rows [row, row + n_rows) back to the input of each operation.
 
-    On entry the last operation's block of `deltas` holds the gradient of the loss; on return each
-    operation's block holds the gradient before its activation.
+    On entry the last operation's panels in `deltas` hold the gradient of the loss; on return each
+    operation's panels hold the gradient before its activation.
     """
+    panel = panel_columns(acts)
     for l in range(plan.shape[0] - 1, -1, -1):
-        xo, ldx = plan[l, X_AT] + row * plan[l, X_STEP], plan[l, X_STEP]
-        oo, ldo = plan[l, OUT_AT] + row * plan[l, OUT_STEP], plan[l, OUT_STEP]
-        n_out = plan[l, N_OUT]
+        n_out, oo, distance = plan[l, N_OUT], plan[l, OUT_AT], plan[l, OUT_PANEL]
         if plan[l, OWN_DERIVATIVE]:
             differentiate_rows(
-                plan[l, FUNCTION], slopes[l], n_rows, n_out, deltas, oo, acts, oo, ldo
-            )
+                plan[l, FUNCTION], slopes[l], row, n_rows, n_out, deltas, oo, acts, oo, panel,
+                distance,
+            )  # fmt: skip
         if plan[l, NEEDS_DX]:
             if plan[l, KIND] == AFFINE:
-                backward_input_rows(
-                    n_rows, plan[l, N_IN], n_out, deltas, oo, ldo, transposed, plan[l, WT_AT],
-                    deltas, xo, ldx, acts, plan[l, MASKS_DX] != 0,
+                multiply_rows(
+                    row, n_rows, n_out, plan[l, N_IN], deltas, oo, distance,
+                    transposed, plan[l, WT_AT], panel * n_out, 0, transposed, NO_BIAS,
+                    deltas, plan[l, X_AT], plan[l, X_PANEL], acts,
+                    MASK if plan[l, MASKS_DX] else KEEP,
                 )  # fmt: skip
             else:
-                _copy(n_rows * ldo, deltas, oo, deltas, xo)
+                _copy_rows(row, n_rows, n_out, deltas, oo, deltas, plan[l, X_AT], distance)
 
 
-@inner
-def _copy_transposed(n_in, n_out, i, j, vectors, params, o, transposed, wt):
-    """Write the tile of weights at o, rows from i and columns from j, into the panels of w.T."""
-    lanes = lanes_of(params)
-    panel = TILE_VECTORS * lanes
-    p = i // panel
-    width = min(round_up(n_in - p * panel, lanes), panel)
-    at = i - p * panel
-    target = wt + p * panel * n_out + j * width + at
-    columns = min(vectors * lanes, n_out - j)
-    whole = columns // lanes if at + TILE_ROWS <= width else 0
-    for v in range(whole):
-        tile = load(zeros(params, TILE_ROWS, 1), params, o + v * lanes, vectors * lanes)
-        store_transposed(tile, transposed, target + v * lanes * width, width)
-    for c in range(whole * lanes, columns):
-        for r in range(min(TILE_ROWS, width - at)):
-            transposed[target + c * width + r] = params[o + r * vectors * lanes + c]
+@pasted
+def _copy_transposed(n_in, n_out, i, n_i, j, width, params, o, transposed, wt):
+    """Write the block of weights at o, rows from i and columns from j, into the panels of w.T."""
+    lanes, panel = lanes_of(params), panel_columns(params)
+    columns = min(width, n_out - j)
+    for t in range(i, i + n_i, TILE_ROWS):
+        p = t // panel
+        wt_width = panel_width(n_in, p * panel, params, panel)
+        source = o + (t - i) * width
+        target = wt + p * panel * n_out + j * wt_width + t - p * panel
+        whole = columns // lanes * lanes
+        for c in range(0, whole, lanes):
+            tile = load(zeros(params, TILE_ROWS, 1), params, source + c, width)
+            store_transposed(tile, transposed, target + c * wt_width, wt_width)
+        for c in range(whole, columns):
+            for r in range(TILE_ROWS):
+                transposed[target + c * wt_width + r] = params[source + r * width + c]
 
 
-@inner
-def _sum_rows(n_rows, n, deltas, o, ld, out, to):
-    """Overwrite out[to : to + n] with the sum of rows of deltas, one after the other."""
+@pasted
+def _sum_rows(n_rows, n, deltas, o, out, to):
+    """Overwrite out[to : to + n] with the sum of n_rows rows of n, one after the other."""
     total = out[to : to + n]
     for c in range(n):
         total[c] = out.dtype.type(0)
     for r in range(n_rows):
-        row = deltas[o + r * ld : o + r * ld + n]
+        row = deltas[o + r * n : o + (r + 1) * n]
         for c in range(n):
             total[c] += row[c]
 
 
 @routine
 def run_task(
-    plan, l, i, n_rows, rule, hyperparameters, step, decay, params, state_1, state_2, transposed,
-    acts, deltas, scratch, so,
+    plan, l, i, n_i, j, n_rows, rule, hyperparameters, step, decay, params, state_1, state_2,
+    transposed, acts, deltas, scratch, so,
 ):  # fmt: skip
-    """Sum the gradient of rows [i, i + TILE_ROWS) of w over the batch, and update them.
+    """Sum the gradient of a block of w over the batch, and update the block.
 
-    With i < 0 the same for the bias. Returns the sum of the squares of the weights before the
-    update where `decay` asks for it, else 0.
+    The block has n_i rows from i on, and the columns of the panel that begins at j.
+    The first block of a panel updates its part of the bias too. Returns the sum of the squares of
+    the weights before the update where `decay` asks for it, else 0.
     """
-    lanes = lanes_of(params)
-    panel = TILE_VECTORS * lanes
-    n_out = plan[l, N_OUT]
-    squares = 0.0
-    panel_at = plan[l, W_AT]
-    for j in range(0, n_out, panel):
-        vectors = min((n_out - j + lanes - 1) // lanes, TILE_VECTORS)
-        delta_at = plan[l, OUT_AT] + j
-        if i < 0:
-            size = vectors * lanes
-            at = plan[l, B_AT] + j
-            _sum_rows(n_rows, size, deltas, delta_at, plan[l, OUT_STEP], scratch, so)
-        else:
-            size = TILE_ROWS * vectors * lanes
-            at = panel_at + i * vectors * lanes
-            backward_weight_tile(
-                n_rows, acts, plan[l, X_AT] + i, plan[l, X_STEP], deltas, delta_at,
-                plan[l, OUT_STEP], vectors, scratch, so,
-            )  # fmt: skip
-        p, g = params[at : at + size], scratch[so : so + size]
-        l2 = decay if i >= 0 else 0.0
-        if l2 != 0.0:
-            squares += sum_of_squares(p)
+    panel = panel_columns(params)
+    n_in, n_out = plan[l, N_IN], plan[l, N_OUT]
+    width = panel_width(n_out, j, params, panel)
+    delta_at = plan[l, OUT_AT] + j // panel * plan[l, OUT_PANEL]
+    if i == 0 and plan[l, HAS_BIAS]:
+        at = plan[l, B_AT] + j
+        g = scratch[so : so + width]
+        _sum_rows(n_rows, width, deltas, delta_at, scratch, so)
         update_block(
-            rule, hyperparameters, step, l2, p, state_1[at : at + size], state_2[at : at + size], g
-        )
-        if i >= 0 and plan[l, NEEDS_DX] and rule != GRADIENT:
-            _copy_transposed(plan[l, N_IN], n_out, i, j, vectors, params, at, transposed,
-                             plan[l, WT_AT])  # fmt: skip
-        panel_at += plan[l, W_PANEL_STEP]
+            rule, hyperparameters, step, 0.0, params[at : at + width], state_1[at : at + width],
+            state_2[at : at + width], g,
+        )  # fmt: skip
+    at, size = plan[l, W_AT] + j // panel * plan[l, W_PANEL] + i * width, n_i * width
+    backward_weight_block(
+        n_rows, i, n_i, n_in, acts, plan[l, X_AT], plan[l, X_PANEL], deltas, delta_at, width,
+        scratch, so, params, state_1, state_2, at,
+    )  # fmt: skip
+    p, g = params[at : at + size], scratch[so : so + size]
+    squares = sum_of_squares(p) if decay != 0.0 else 0.0
+    update_block(
+        rule, hyperparameters, step, decay, p, state_1[at : at + size], state_2[at : at + size], g
+    )
+    if plan[l, NEEDS_DX] and rule != GRADIENT:
+        _copy_transposed(n_in, n_out, i, n_i, j, width, params, at, transposed, plan[l, WT_AT])
     return squares
 
 
@@ -278,14 +308,14 @@ def training_member(dtype):
         job = vector_at(job_address, _TRAINING_RECORD)[0]
         plan = matrix_at(job.plan, job.n_operations, N_COLUMNS, np.int64)
         slopes = vector_at(job.slopes, np.float64)
-        tasks = matrix_at(job.tasks, job.n_tasks, 2, np.int64)
+        tasks = matrix_at(job.tasks, job.n_tasks, 4, np.int64)
         cost_before = vector_at(job.cost_before, np.int64)
         params, transposed = vector_at(job.params, number), vector_at(job.transposed, number)
         state_1, state_2 = vector_at(job.state_1, number), vector_at(job.state_2, number)
         acts, deltas = vector_at(job.acts, number), vector_at(job.deltas, number)
         scratch = vector_at(job.scratch, number)
         so = thread * job.scratch_size
-        x = matrix_at(job.x, job.n_samples, job.n_inputs, number)
+        x = vector_at(job.x, number)
         labels = vector_at(job.labels, np.int64)
         targets = matrix_at(job.targets, job.n_samples, job.n_outputs, number)
         order = vector_at(job.order, np.int64)
@@ -295,6 +325,8 @@ def training_member(dtype):
         last = job.n_operations - 1
         first_task = _task_at(cost_before, job.n_tasks, thread, n_threads)
         end_task = _task_at(cost_before, job.n_tasks, thread + 1, n_threads)
+        own_rows = (job.batch_size + n_threads - 1) // n_threads
+        own_tasks = max(end_task - first_task, 1)
         updates = job.updates_before
         for s in range(job.first_step, job.last_step):
             start = s * job.batch_size
@@ -305,28 +337,37 @@ def training_member(dtype):
             for row in range(_first_row(n, thread, n_threads), high, CHUNK_ROWS):
                 padded = min(CHUNK_ROWS, high - row)
                 real = min(padded, n - row)
-                _gather_rows(
-                    real, job.n_inputs, x, order, start + row, acts,
-                    plan[0, X_AT] + row * plan[0, X_STEP], plan[0, X_STEP],
-                )  # fmt: skip
-                forward_chunk(plan, slopes, padded, row, params, acts)
+                for r in range(row, row + real):
+                    _copy_to_panels(
+                        job.n_inputs, x, order[start + r] * job.n_inputs, r, acts, plan[0, X_AT],
+                        plan[0, X_PANEL],
+                    )  # fmt: skip
+                forward_chunk(plan, slopes, row, padded, params, acts)
                 loss_rows(
-                    job.loss, number(job.loss_scale), number(job.gradient_scale / n), real,
-                    plan[last, N_OUT], acts, plan[last, OUT_AT] + row * plan[last, OUT_STEP],
-                    plan[last, OUT_STEP], deltas, order, start + row, labels, targets, row_loss,
-                    row,
+                    job.loss, number(job.loss_scale), number(job.gradient_scale / n), row, real,
+                    plan[last, N_OUT], acts, deltas, plan[last, OUT_AT], plan[last, OUT_PANEL],
+                    order, start + row, labels, targets, row_loss,
                 )  # fmt: skip
-                backward_chunk(plan, slopes, padded, row, transposed, acts, deltas)
+                backward_chunk(plan, slopes, row, padded, transposed, acts, deltas)
             barrier(sync, n_threads)
 
             # Weight phase.
             updates += 1
             step = step_size(job.rule, hyperparameters, updates)
+            next_row = start + n + own_rows * thread
             for k in range(first_task, end_task):
                 penalty[k] += run_task(
-                    plan, tasks[k, 0], tasks[k, 1], n, job.rule, hyperparameters, step,
-                    job.alpha / n, params, state_1, state_2, transposed, acts, deltas, scratch, so,
+                    plan, tasks[k, 0], tasks[k, 1], tasks[k, 2], tasks[k, 3], n, job.rule,
+                    hyperparameters, step, job.alpha / n, params, state_1, state_2, transposed,
+                    acts, deltas, scratch, so,
                 )  # fmt: skip
+                low, high = (
+                    own_rows * (k - first_task) // own_tasks,
+                    own_rows * (k + 1 - first_task) // own_tasks,
+                )
+                for r in range(next_row + low, min(next_row + high, job.n_order)):
+                    for c in range(0, job.n_inputs, lanes_of(params)):
+                        prefetch(x, order[r] * job.n_inputs + c)
             barrier(sync, n_threads)
 
     return member(train_steps)
@@ -351,10 +392,12 @@ def prediction_member(dtype):
             padded = min(CHUNK_ROWS, high - row)
             real = min(padded, job.n_rows - row)
             for r in range(real):
-                _copy(n_in, x, (row + r) * n_in, acts, plan[0, X_AT] + r * plan[0, X_STEP])
-            forward_chunk(plan, slopes, padded, 0, params, acts)
+                _copy_to_panels(n_in, x, (row + r) * n_in, r, acts, plan[0, X_AT], plan[0, X_PANEL])
+            forward_chunk(plan, slopes, 0, padded, params, acts)
             for r in range(real):
-                at = plan[last, OUT_AT] + r * plan[last, OUT_STEP]
-                _copy(n_out, acts, at, out, (row + r) * n_out)
+                _copy_from_panels(
+                    n_out, acts, plan[last, OUT_AT], plan[last, OUT_PANEL], r, out,
+                    (row + r) * n_out,
+                )  # fmt: skip
 
     return member(predict_rows)

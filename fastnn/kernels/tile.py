@@ -237,6 +237,23 @@ def store_transposed(typingctx, tile, c, offset, step):
 
 
 @intrinsic
+def prefetch(typingctx, array, offset):
+    """Fetch the cache line that holds array[offset] for later. Any offset is harmless."""
+
+    def codegen(context, builder, signature, args):
+        data = context.make_array(array)(context, builder, args[0]).data
+        i8_pointer, i32 = ir.IntType(8).as_pointer(), ir.IntType(32)
+        pointer = builder.bitcast(builder.gep(data, [args[1]]), i8_pointer)
+        signature = ir.FunctionType(ir.VoidType(), [i8_pointer, i32, i32, i32])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [i8_pointer], signature)
+        # To read, to be kept in all caches, data.
+        builder.call(function, [pointer] + [ir.Constant(i32, k) for k in (0, 3, 1)])
+        return context.get_dummy_value()
+
+    return types.void(array, offset), codegen
+
+
+@intrinsic
 def relu(typingctx, tile):
     """Return the tile with negative elements replaced by zero; NaN passes through."""
 

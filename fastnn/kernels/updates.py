@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from fastnn._jit import inner, reduction
+from fastnn._jit import pasted, reduction, routine
 from fastnn.kernels.codes import (
     ADAM,
     ADAMW,
@@ -26,7 +26,7 @@ from fastnn.kernels.codes import (
 )
 
 
-@inner
+@pasted
 def step_size(rule, hyperparameters, t):
     """Learning rate of update number t (from 1): Adam's includes both bias corrections."""
     rate = hyperparameters[LEARNING_RATE]
@@ -37,7 +37,7 @@ def step_size(rule, hyperparameters, t):
     return rate
 
 
-@inner
+@pasted
 def _adam(p, m, v, g, rate, l2, shrink, beta_1, beta_2, rest_1, rest_2, epsilon):
     for i in range(p.size):
         gradient = g[i] + l2 * p[i]
@@ -46,7 +46,7 @@ def _adam(p, m, v, g, rate, l2, shrink, beta_1, beta_2, rest_1, rest_2, epsilon)
         p[i] = (p[i] - shrink * p[i]) - rate * m[i] / (math.sqrt(v[i]) + epsilon)
 
 
-@inner
+@routine
 def update_block(rule, hyperparameters, step, decay, p, s1, s2, g):
     """Overwrite p, s1 and s2 by one update with the gradient g.
 
