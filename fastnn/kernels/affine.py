@@ -23,6 +23,7 @@ on the tile it is in, the number of threads, or the rows beside it.
 from fastnn._jit import inner, routine
 from fastnn.kernels.panels import panel_columns, panel_width
 from fastnn.kernels.tile import (
+    NARROW_ROWS,
     TILE_ROWS,
     keep_where_positive,
     lanes_of,
@@ -38,9 +39,9 @@ from fastnn.kernels.tile import (
 # What `multiply_rows` does to a tile before it stores it.
 KEEP, RECTIFY, MASK = range(3)
 
-# Length of a block of a sum. Whole panels in both dtypes and for all vector widths: a panel of the
-# right operand fills half to three quarters of a first-level cache of 32 to 48 KiB.
-K_BLOCK = 240
+# Length of a block of a sum: whole panels in both dtypes and for all vector widths. A panel of the
+# right operand stays in the second-level cache, beside the rows that read it.
+K_BLOCK = 480
 
 # Rows of the batch that are summed to a block of dw at a time: the panels of x and of dout stay
 # in the first-level cache.
@@ -106,15 +107,15 @@ def multiply_rows(
     product with the panels of w.T: KEEP, or MASK where the layer's input h came out of a ReLU. h
     lies as out does; where it is not positive, out is zero.
     """
-    lanes = lanes_of(out)
-    panel = panel_columns(out)
+    lanes, panel = lanes_of(out), panel_columns(out)
     for low in range(0, n_in, K_BLOCK):  # Blocks of the sum.
         high = min(low + K_BLOCK, n_in)
-        for j in range(0, n_out, panel):  # Panels of w: in the first-level cache.
+        for j in range(0, n_out, panel):  # Panels of w, which all rows read.
             width = panel_width(n_out, j, out, panel)
             step = ldw if ldw > 0 else width
             wj, bj = wo + j // panel * w_panel, bo if bo == NO_BIAS else bo + j
-            for i in range(row, row + n_rows, TILE_ROWS):  # Tiles: in registers.
+            i, end = row, row + n_rows
+            while i < end:  # Tiles: in registers.
                 oi = oo + j // panel * out_panel + i * width
                 if width == 3 * lanes:
                     _multiply_tile(
@@ -126,11 +127,18 @@ def multiply_rows(
                         zeros(out, TILE_ROWS, 2), i, low, high, n_in, x, xo, x_panel,
                         w, wj, step, b, bj, out, oi, width, h, finish,
                     )  # fmt: skip
+                elif i + NARROW_ROWS <= end:  # a narrow tile alone would wait for each sum
+                    _multiply_tile(
+                        zeros(out, NARROW_ROWS, 1), i, low, high, n_in, x, xo, x_panel,
+                        w, wj, step, b, bj, out, oi, width, h, finish,
+                    )  # fmt: skip
+                    i += NARROW_ROWS - TILE_ROWS
                 else:
                     _multiply_tile(
                         zeros(out, TILE_ROWS, 1), i, low, high, n_in, x, xo, x_panel,
                         w, wj, step, b, bj, out, oi, width, h, finish,
                     )  # fmt: skip
+                i += TILE_ROWS
 
 
 @inner
@@ -156,7 +164,8 @@ def backward_weight_block(
     for low in range(0, n_rows, BATCH_BLOCK):
         rows = min(BATCH_BLOCK, n_rows - low)
         at = do + low * width
-        for t in range(0, n_i, TILE_ROWS):
+        t = 0
+        while t < n_i:
             p = (i + t) // panel
             x_row = panel_width(n_in, p * panel, x, panel)
             xi = xo + p * x_panel + low * x_row + i + t - p * panel
@@ -171,6 +180,11 @@ def backward_weight_block(
             elif width == 2 * lanes:
                 tile = zeros(dw, TILE_ROWS, 2)
                 _weight_tile(tile, low, rows, x, xi, x_row, dout, at, width, dw, oi)
+            elif t + NARROW_ROWS <= n_i and i + t + NARROW_ROWS <= p * panel + x_row:
+                tile = zeros(dw, NARROW_ROWS, 1)
+                _weight_tile(tile, low, rows, x, xi, x_row, dout, at, width, dw, oi)
+                t += NARROW_ROWS - TILE_ROWS
             else:
                 tile = zeros(dw, TILE_ROWS, 1)
                 _weight_tile(tile, low, rows, x, xi, x_row, dout, at, width, dw, oi)
+            t += TILE_ROWS

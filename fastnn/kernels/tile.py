@@ -38,6 +38,9 @@ VECTOR_BYTES = _vector_bytes()
 # Chosen by benchmarks/tile_shapes.py.
 TILE_ROWS = 8 if VECTOR_BYTES == 64 else 4
 TILE_VECTORS = 2 if VECTOR_BYTES == 16 else 3
+# A tile of one vector has twice the rows where it can: with fewer accumulators, each sum would wait
+# for its last multiply-add.
+NARROW_ROWS = 2 * TILE_ROWS
 
 
 class Tile(types.Type):
