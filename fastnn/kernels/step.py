@@ -141,6 +141,14 @@ def _copy_from_panels(n, acts, at, distance, r, out, o):
         _copy(min(panel, n - j), acts, start, out, o + j)
 
 
+@pasted
+def _prefetch_samples(first, last, n, x, order):
+    """Fetch the samples order[first : last], rows of x, for later."""
+    for r in range(first, last):
+        for c in range(0, n, lanes_of(x)):
+            prefetch(x, order[r] * n + c)
+
+
 @inner
 def _copy_rows(row, n_rows, n, source, so, target, to, distance):
     """Overwrite rows of a matrix in panels with those of another one."""
@@ -361,13 +369,13 @@ def training_member(dtype):
                     hyperparameters, step, job.alpha / n, params, state_1, state_2, transposed,
                     acts, deltas, scratch, so,
                 )  # fmt: skip
-                low, high = (
-                    own_rows * (k - first_task) // own_tasks,
-                    own_rows * (k + 1 - first_task) // own_tasks,
-                )
-                for r in range(next_row + low, min(next_row + high, job.n_order)):
-                    for c in range(0, job.n_inputs, lanes_of(params)):
-                        prefetch(x, order[r] * job.n_inputs + c)
+                # Rows of the next batch lie anywhere in memory: fetch a few after each task.
+                done = k - first_task
+                _prefetch_samples(
+                    next_row + own_rows * done // own_tasks,
+                    min(next_row + own_rows * (done + 1) // own_tasks, job.n_order),
+                    job.n_inputs, x, order,
+                )  # fmt: skip
             barrier(sync, n_threads)
 
     return member(train_steps)
