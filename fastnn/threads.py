@@ -4,6 +4,7 @@ Kernels give the same bits for any number of threads, so falling back to one is 
 """
 
 import contextlib
+import functools
 import math
 import os
 import threading
@@ -33,6 +34,7 @@ def _in_forked_child():
 os.register_at_fork(after_in_child=_in_forked_child)
 
 
+@functools.cache
 def _cgroup_quota():
     """CPUs that the container's quota allows, rounded up; infinity without one."""
     try:

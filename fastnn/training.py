@@ -7,7 +7,7 @@ import numpy as np
 
 from fastnn import losses, optimizers, threads
 from fastnn.kernels import codes
-from fastnn.kernels.memory import make_job
+from fastnn.kernels.memory import address_of, make_job
 from fastnn.kernels.step import BLOCK_ROWS, TRAINING_JOB, training_member
 from fastnn.kernels.team import launch
 from fastnn.plan import aligned_zeros, build, pack, panel_columns, unpack
@@ -23,9 +23,11 @@ from fastnn.validation import (
 SECONDS_PER_CALL = 0.08
 _FIRST_GUESS_FLOPS_PER_SECOND = 5e9
 
-# Now and then a short call tries the other number of threads: every so many seconds of training.
+# Now and then a short call tries the other number of threads: after so many seconds of training, and
+# after so many times as long as it is going to take.
 _SECONDS_BETWEEN_TRIALS = 0.3
 _SECONDS_PER_TRIAL = 0.004
+_REST_AFTER_TRIAL = 50
 
 _STATES = {codes.SGD: 0, codes.MOMENTUM: 1, codes.NESTEROV: 1, codes.RMSPROP: 1}
 """How many state vectors a rule has, where it is not two."""
@@ -98,7 +100,8 @@ class _Pace:
     def next_call(self):
         """Return (number of threads, number of steps)."""
         n_threads, seconds = self._best, SECONDS_PER_CALL
-        if self._since_trial >= _SECONDS_BETWEEN_TRIALS:
+        longest = self._seconds.get(self._best, self._guess) * self._best  # of a step
+        if self._since_trial >= max(_SECONDS_BETWEEN_TRIALS, _REST_AFTER_TRIAL * longest):
             k = self._choices.index(self._best)
             neighbours = [*self._choices[max(k - 1, 0) : k], *self._choices[k + 1 : k + 2]]
             possible = [n for n in neighbours if n == threads.at_most(n)]
@@ -171,6 +174,7 @@ class Trainer:
         self.use_all_threads = False
         self._capacity = 0
         self._x = None
+        self._job = None
         self._pace = None
         plan = build(net.layers, net.n_inputs, net.dtype, 1, packed=True)
         n_states = _STATES.get(self._optimizer.rule, 2)
@@ -219,11 +223,12 @@ class Trainer:
             raise ValueError("X must have at least 1 row, got 0")
         labels, targets = check_targets(y, self.loss, len(x), net.n_outputs, net.dtype)
         self._x, self._labels, self._targets = x, labels, targets
+        self._job = None
         self._make_workspace(min(self.batch_size, len(x)))
 
     def release_data(self):
         """Forget the data, but not the state of the optimizer: `set_data` comes next."""
-        self._x = self._labels = self._targets = None
+        self._x = self._labels = self._targets = self._job = None
 
     def _make_workspace(self, rows):
         if rows == self._capacity:
@@ -267,11 +272,15 @@ class Trainer:
         self._row_loss[:] = 0
         self._penalty[:] = 0
         n_steps = -(-n // self._capacity)
+        if self._job is None:
+            self._job = self._make_job(order)
+        job = self._job
+        job["order"], job["n_order"], job["alpha"] = address_of(order), n, self.alpha
         step = 0
         while step < n_steps:
             n_threads, steps = self._pace.next_call()
             end = min(step + steps, n_steps)
-            self._run_steps(order, step, end, n_threads)
+            self._run_steps(job, step, end, n_threads)
             step = end
             if on_progress is not None:
                 done = min(step * self._capacity, n)
@@ -279,10 +288,11 @@ class Trainer:
         penalty = 0.5 * self.alpha * float(self._penalty.sum()) / n
         return float(self._row_loss.sum()) / n, penalty
 
-    def _run_steps(self, order, first, last, n_threads):
+    def _make_job(self, order):
+        """Return the job of all steps of an epoch, but for which of them."""
         loss_scale, gradient_scale = self.loss.scales(self._net.n_outputs)
         plan = self._plan
-        job = make_job(
+        return make_job(
             TRAINING_JOB,
             plan=plan.operations,
             slopes=plan.slopes,
@@ -309,9 +319,9 @@ class Trainer:
             n_outputs=self._net.n_outputs,
             n_order=len(order),
             batch_size=self._capacity,
-            first_step=first,
-            last_step=last,
-            updates_before=self.step_count,
+            first_step=0,
+            last_step=0,
+            updates_before=0,
             rule=self._optimizer.rule,
             loss=self.loss.code(len(self._labels) > 0),
             scratch_size=len(self._scratch) // self.n_threads,
@@ -319,6 +329,10 @@ class Trainer:
             loss_scale=loss_scale,
             gradient_scale=gradient_scale,
         )
+
+    def _run_steps(self, job, first, last, n_threads):
+        job["first_step"], job["last_step"] = first, last
+        job["updates_before"] = self.step_count
         member = training_member(self._net.dtype)  # compiles, the first time
         began = time.perf_counter()
         launch(member, job, n_threads)

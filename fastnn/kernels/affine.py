@@ -149,7 +149,7 @@ def _weight_tile(tile, low, n_rows, x, xo, x_row, dout, do, width, dw, o):
     store(_dot(tile, n_rows, x, xo, 1, x_row, dout, do, width), dw, o, width)
 
 
-@routine
+@inner
 def backward_weight_block(
     n_rows, i, n_i, n_in, x, xo, x_panel, dout, do, width, dw, o, params, state_1, state_2, po
 ):

@@ -8,7 +8,7 @@ that say which rows are those of `fastnn.kernels.activations`, and z and dz begi
 
 import math
 
-from fastnn._jit import inner, pasted, routine
+from fastnn._jit import inner, pasted
 from fastnn.kernels.codes import (
     BINARY_CROSS_ENTROPY,
     SOFTMAX_CROSS_ENTROPY,
@@ -169,7 +169,7 @@ def _softmax_cross_entropy_dense(
                 dz[start + c] -= scale * targets[samples[r], j + c]
 
 
-@routine
+@inner
 def loss_rows(
     code, loss_scale, scale, row, n_rows, n, out, dout, o, distance, order, first, labels, targets,
     row_loss,

@@ -17,7 +17,7 @@ import functools
 import numpy as np
 from numba import from_dtype
 
-from fastnn._jit import inner, member, pasted, routine
+from fastnn._jit import inner, member, pasted
 from fastnn.kernels.activations import activate_rows, differentiate_rows
 from fastnn.kernels.affine import (
     KEEP,
@@ -241,7 +241,7 @@ def _sum_rows(n_rows, n, deltas, o, out, to):
             total[c] += row[c]
 
 
-@routine
+@pasted
 def run_task(
     plan, l, i, n_i, j, n_rows, rule, hyperparameters, step, decay, params, state_1, state_2,
     transposed, acts, deltas, scratch, so,

@@ -31,7 +31,7 @@ _UNDECIDED, _GO, _ABANDONED = 0, 1, 2
 
 # The team may start while another process holds the core: wait long, but not for ever.
 _START_PATIENCE = 20_000
-_SPINS_BEFORE_YIELD = 2_000
+_SPINS_BEFORE_SLEEP = 2_000
 
 
 def _element(builder, base, index):
@@ -90,15 +90,22 @@ def _pause(typingctx):
 
 
 @intrinsic
-def _yield_core(typingctx):
-    """Let another thread run on this core."""
+def _leave_core(typingctx):
+    """Sleep for a moment: another member may be waiting for this very core.
+
+    To yield is not enough. The scheduler likes to go on with the thread that yields, for the
+    rest of its time slice, while the other core is idle.
+    """
+    i32 = ir.IntType(32)
 
     def codegen(context, builder, signature, args):
         if sys.platform == "win32":
-            function, name = ir.FunctionType(ir.IntType(32), []), "SwitchToThread"
+            function = ir.FunctionType(i32, [])
+            name, arguments = "SwitchToThread", []
         else:
-            function, name = ir.FunctionType(ir.IntType(32), []), "sched_yield"
-        builder.call(cgutils.get_or_insert_function(builder.module, function, name), [])
+            function = ir.FunctionType(i32, [i32])
+            name, arguments = "usleep", [ir.Constant(i32, 1)]
+        builder.call(cgutils.get_or_insert_function(builder.module, function, name), arguments)
         return context.get_dummy_value()
 
     return types.void(), codegen
@@ -120,9 +127,9 @@ def team_starts(sync, n_threads):
     while _atomic_load(sync, _STATE) == _UNDECIDED:
         _pause()
         spins += 1
-        if spins % _SPINS_BEFORE_YIELD == 0:
-            _yield_core()
-            if spins == _SPINS_BEFORE_YIELD * _START_PATIENCE:
+        if spins % _SPINS_BEFORE_SLEEP == 0:
+            _leave_core()
+            if spins == _SPINS_BEFORE_SLEEP * _START_PATIENCE:
                 _atomic_decide(sync, _STATE, _ABANDONED)
     return _atomic_load(sync, _STATE) == _GO
 
@@ -137,8 +144,8 @@ def barrier(sync, n_threads):
         while _atomic_load(sync, _ARRIVED) < everybody:
             _pause()
             spins += 1
-            if spins % _SPINS_BEFORE_YIELD == 0:
-                _yield_core()
+            if spins % _SPINS_BEFORE_SLEEP == 0:
+                _leave_core()
 
 
 @intrinsic
