@@ -1,0 +1,58 @@
+"""scikit-learn's MLPClassifier and MLPRegressor."""
+
+import time
+import warnings
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+
+from contest.rivals.base import LEARNING_RATE, Rival
+
+warnings.simplefilter("ignore", ConvergenceWarning)
+
+# Longer than any fit here: it never stops by itself.
+_EVER = 1_000_000
+
+
+class ScikitLearn(Rival):
+    """Steps are measured in `fit`, without its checks and preparations.
+
+    With two classes it has one logistic output instead of two of a softmax: a little less work.
+    """
+
+    def prepare(self, cell, X, y, seed):
+        kind = MLPRegressor if cell.task == "regression" else MLPClassifier
+        self._X = X
+        self._y = y.ravel() if y.ndim == 2 and y.shape[1] == 1 else y
+        # What partial_fit wants to know beside the data, the first time.
+        self._more = {} if kind is MLPRegressor else {"classes": np.unique(self._y)}
+        self._model = kind(
+            cell.sizes[1:-1],
+            activation=cell.activation,
+            solver="adam",
+            alpha=0.0,
+            batch_size=min(cell.batch, len(X)),
+            learning_rate_init=LEARNING_RATE,
+            random_state=seed,
+            tol=0.0,
+            n_iter_no_change=_EVER,
+        )
+
+    def seconds_of_epochs(self, count):
+        # What a fit costs once is the same in both fits, and drops out.
+        return self._fit(1 + count) - self._fit(1)
+
+    def _fit(self, epochs):
+        self._model.set_params(max_iter=epochs)
+        began = time.perf_counter()
+        self._model.fit(self._X, self._y)
+        return time.perf_counter() - began
+
+    def run_epochs(self, count):
+        for _ in range(count):
+            self._model.partial_fit(self._X, self._y, **self._more)
+
+    def predict(self, X):
+        out = self._model.predict(X)
+        return out if isinstance(self._model, MLPClassifier) else out.reshape(len(X), -1)
