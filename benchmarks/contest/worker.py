@@ -14,9 +14,11 @@ import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-# After a parallel region, threads may wait for the next one by spinning, for up to some tens of
-# milliseconds: until they stop, nobody else can be measured.
-_NAP, _IDLE_SHARE, _MAX_NAPS = 0.004, 0.1, 50
+import numpy as np
+
+# After a parallel region, threads may wait for the next one by spinning, for up to some tenths of a
+# second: until they stop, nobody else can be measured.
+_NAP, _IDLE_SHARE, _MAX_NAPS = 0.004, 0.1, 100
 
 
 def settle():
@@ -72,6 +74,26 @@ class Arena:
             epochs += count
             self._epoch_seconds = seconds / epochs
         return self._epoch_seconds / self._steps
+
+    def study(self, path, cell, goal):
+        """Get ready to learn what `path`, a file of arrays, holds; compile all that it takes."""
+        with np.load(path) as arrays:
+            data = [arrays[name] for name in ("X", "y", "X_test", "y_test")]
+        self._goal, (X, y, *self._test) = goal, data
+        self.rival.prepare(cell, X, y, seed=0)
+        self.rival.run_epochs(1)
+        self.rival.predict(self._test[0])
+
+    def begin(self, seed):
+        """Forget what was learnt, and begin with other parameters."""
+        self.rival.reset(seed)
+
+    def epoch(self):
+        """Train for an epoch; return its seconds, and the score on the test set."""
+        began = time.perf_counter()
+        self.rival.run_epochs(1)
+        seconds = time.perf_counter() - began
+        return seconds, self._goal.rate(self.rival.predict(self._test[0]), self._test[1])
 
     def prepare_calls(self, cell, x, warm_seconds):
         """Get ready to predict x with a cell's weights; return the outputs."""

@@ -19,6 +19,16 @@ class Rival:
 
     def prepare(self, cell, X, y, seed):
         """Make a net with fresh parameters, to be trained on X and y with Adam."""
+        self.cell, self.X, self.y = cell, X, y
+        self.classifies = cell.task == "classification"
+        self.build()
+        self.reset(seed)
+
+    def build(self):
+        """Make what does not depend on the seed."""
+
+    def reset(self, seed):
+        """Begin again, with fresh parameters."""
         raise NotImplementedError
 
     def run_epochs(self, count):

@@ -41,8 +41,8 @@ def differentiate(name, h, dh, scratch):
 class NumPy(Rival):
     """All parameters lie in one vector, and so do their gradients and the state of Adam."""
 
-    def prepare(self, cell, X, y, seed):
-        self._cell, self._X, self._y = cell, X, y
+    def reset(self, seed):
+        cell = self.cell
         self._rng = np.random.default_rng(seed)
         size = sum(n_inputs * n_outputs + n_outputs for n_inputs, n_outputs in cell.shapes)
         vectors = [np.zeros(size, cell.dtype) for _ in range(4)]
@@ -59,30 +59,30 @@ class NumPy(Rival):
             [np.empty((cell.batch, width), cell.dtype) for width in widths]
             for widths in (cell.sizes, cell.sizes[1:], cell.sizes[1:])
         )
-        self._labels = np.empty(cell.batch, y.dtype)
+        self._labels = np.empty(cell.batch, self.y.dtype)
         self._targets = np.empty((cell.batch, cell.sizes[-1]), cell.dtype)
         self._column = np.empty((cell.batch, 1), cell.dtype)
         self._rows = np.arange(cell.batch)
 
     def _views(self, vector):
         pairs, at = [], 0
-        for n_inputs, n_outputs in self._cell.shapes:
+        for n_inputs, n_outputs in self.cell.shapes:
             w = vector[at : at + n_inputs * n_outputs].reshape(n_inputs, n_outputs)
             at += w.size + n_outputs
             pairs.append((w, vector[at - n_outputs : at]))
         return pairs
 
     def run_epochs(self, count):
-        batch = self._cell.batch
+        batch = self.cell.batch
         for _ in range(count):
-            order = self._rng.permutation(len(self._X))
+            order = self._rng.permutation(len(self.X))
             for start in range(0, len(order), batch):
                 self._step(order[start : start + batch])
 
     def _step(self, indices):
-        outs, douts, activation = self._outs, self._douts, self._cell.activation
+        outs, douts, activation = self._outs, self._douts, self.cell.activation
         # Without mode="clip", take writes to a copy of `out` first.
-        np.take(self._X, indices, axis=0, out=outs[0], mode="clip")
+        np.take(self.X, indices, axis=0, out=outs[0], mode="clip")
         last = len(self._params) - 1
         for k, (w, b) in enumerate(self._params):
             np.matmul(outs[k], w, out=outs[k + 1])
@@ -103,12 +103,12 @@ class NumPy(Rival):
     def _loss_gradient(self, indices):
         """Write the derivative of the batch's mean loss by the last layer's outputs."""
         out, dout = self._outs[-1], self._douts[-1]
-        if self._cell.task == "regression":
-            np.take(self._y, indices, axis=0, out=self._targets, mode="clip")
+        if not self.classifies:
+            np.take(self.y, indices, axis=0, out=self._targets, mode="clip")
             np.subtract(out, self._targets, out=dout)
             dout *= 2 / dout.size
             return
-        np.take(self._y, indices, out=self._labels, mode="clip")
+        np.take(self.y, indices, out=self._labels, mode="clip")
         np.max(out, axis=1, keepdims=True, out=self._column)
         np.subtract(out, self._column, out=dout)
         np.exp(dout, out=dout)

@@ -20,25 +20,24 @@ def make_net(cell, seed=0):
 class FastNN(Rival):
     """A `Trainer` for training, `Sequential.predict` for inference."""
 
-    def prepare(self, cell, X, y, seed):
+    def reset(self, seed):
+        cell = self.cell
         self._net = make_net(cell, seed)
-        loss = "mse" if cell.task == "regression" else "softmax_cross_entropy"
+        loss = "softmax_cross_entropy" if self.classifies else "mse"
         self._trainer = Trainer(
             self._net, loss, Adam(LEARNING_RATE), cell.batch, n_threads=self.n_threads
         )
-        self._trainer.set_data(X, y)
-        self._n_samples = len(X)
-        self._classifies = cell.task == "classification"
+        self._trainer.set_data(self.X, self.y)
         self._rng = np.random.default_rng(seed)
 
     def run_epochs(self, count):
         for _ in range(count):
-            self._trainer.run_epoch(self._rng.permutation(self._n_samples))
+            self._trainer.run_epoch(self._rng.permutation(len(self.X)))
 
     def predict(self, X):
         self._trainer.sync()
         out = self._net.predict(X)
-        return out.argmax(axis=1) if self._classifies else out
+        return out.argmax(axis=1) if self.classifies else out
 
     def prepare_inference(self, cell, weights):
         net = make_net(cell)

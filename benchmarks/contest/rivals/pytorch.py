@@ -26,17 +26,15 @@ class Eager(Rival):
         super().__init__(n_threads)
         torch.set_num_threads(n_threads)
 
-    def prepare(self, cell, X, y, seed):
+    def reset(self, seed):
         torch.manual_seed(seed)
-        self._batch = cell.batch
-        self._net = make_net(cell)
-        self._X, self._y = torch.from_numpy(X), torch.from_numpy(y)
-        self._classifies = cell.task == "classification"
-        self._loss = functional.cross_entropy if self._classifies else functional.mse_loss
+        self._net = make_net(self.cell)
+        self._data = torch.from_numpy(self.X), torch.from_numpy(self.y)
+        self._loss = functional.cross_entropy if self.classifies else functional.mse_loss
         self._make_step()
 
     def _make_step(self):
-        net, loss, X, y = self._net, self._loss, self._X, self._y
+        net, loss, (X, y) = self._net, self._loss, self._data
         optimizer = torch.optim.Adam(net.parameters(), lr=LEARNING_RATE, fused=True)
 
         def step(indices):
@@ -48,13 +46,13 @@ class Eager(Rival):
 
     def run_epochs(self, count):
         for _ in range(count):
-            for indices in torch.randperm(len(self._X)).split(self._batch):
+            for indices in torch.randperm(len(self.X)).split(self.cell.batch):
                 self._step(indices)
 
     def predict(self, X):
         with torch.inference_mode():
             out = self._net(torch.from_numpy(X)).numpy()
-        return out.argmax(axis=1) if self._classifies else out
+        return out.argmax(axis=1) if self.classifies else out
 
     def prepare_inference(self, cell, weights):
         net = make_net(cell)
@@ -80,7 +78,7 @@ class Compiled(Eager):
 
     def _make_step(self):
         torch._dynamo.reset()  # what was compiled for another net must not be looked through
-        net, loss, X, y = self._net, self._loss, self._X, self._y
+        net, loss, (X, y) = self._net, self._loss, self._data
         params = {name: p.detach().clone() for name, p in net.named_parameters()}
         first, second = ({name: torch.zeros_like(p) for name, p in params.items()} for _ in "12")
         count = torch.zeros((), dtype=X.dtype)

@@ -21,12 +21,12 @@ class ScikitLearn(Rival):
     With two classes it has one logistic output instead of two of a softmax: a little less work.
     """
 
-    def prepare(self, cell, X, y, seed):
-        kind = MLPRegressor if cell.task == "regression" else MLPClassifier
-        self._X = X
+    def reset(self, seed):
+        cell, X, y = self.cell, self.X, self.y
+        kind = MLPClassifier if self.classifies else MLPRegressor
         self._y = y.ravel() if y.ndim == 2 and y.shape[1] == 1 else y
         # What partial_fit wants to know beside the data, the first time.
-        self._more = {} if kind is MLPRegressor else {"classes": np.unique(self._y)}
+        self._more = {"classes": np.unique(y)} if self.classifies else {}
         self._model = kind(
             cell.sizes[1:-1],
             activation=cell.activation,
@@ -46,13 +46,13 @@ class ScikitLearn(Rival):
     def _fit(self, epochs):
         self._model.set_params(max_iter=epochs)
         began = time.perf_counter()
-        self._model.fit(self._X, self._y)
+        self._model.fit(self.X, self._y)
         return time.perf_counter() - began
 
     def run_epochs(self, count):
         for _ in range(count):
-            self._model.partial_fit(self._X, self._y, **self._more)
+            self._model.partial_fit(self.X, self._y, **self._more)
 
     def predict(self, X):
         out = self._model.predict(X)
-        return out if isinstance(self._model, MLPClassifier) else out.reshape(len(X), -1)
+        return out if self.classifies else out.reshape(len(X), -1)

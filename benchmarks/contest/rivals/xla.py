@@ -25,15 +25,16 @@ class Jax(Rival):
     takes longer than many a net's steps.
     """
 
-    def prepare(self, cell, X, y, seed):
+    def build(self):
+        cell, X, y = self.cell, self.X, self.y
         # Indices and counters are 32 bits wide where the arithmetic is.
         jax.config.update("jax_enable_x64", cell.dtype == "float64")
-        optimizer = optax.adam(LEARNING_RATE)
+        self._optimizer = optimizer = optax.adam(LEARNING_RATE)
         n_samples = len(X)
 
         def loss(params, x, y):
             out = forward(cell.activation, params, x)
-            if cell.task == "regression":
+            if not self.classifies:
                 return jnp.mean((out - y) ** 2)
             return optax.softmax_cross_entropy_with_integer_labels(out, y).mean()
 
@@ -52,24 +53,22 @@ class Jax(Rival):
 
         self._epoch = jax.jit(epoch, donate_argnums=(0, 1))
         self._predict = jax.jit(lambda params, x: forward(cell.activation, params, x))
-        self._params = [(jnp.array(w), jnp.array(b)) for w, b in cell.weights(seed)]
-        self._state = optimizer.init(self._params)
-        self._X = jnp.array(X)
-        self._y = jnp.array(y if cell.task == "regression" else y.astype(np.int32))
-        self._classifies = cell.task == "classification"
+        self._data = jnp.array(X), jnp.array(y.astype(np.int32) if self.classifies else y)
+
+    def reset(self, seed):
+        self._params = [(jnp.array(w), jnp.array(b)) for w, b in self.cell.weights(seed)]
+        self._state = self._optimizer.init(self._params)
         self._rng = np.random.default_rng(seed)
 
     def run_epochs(self, count):
         for _ in range(count):
-            order = self._rng.permutation(len(self._X)).astype(np.int32)
-            self._params, self._state = self._epoch(
-                self._params, self._state, self._X, self._y, order
-            )
+            order = self._rng.permutation(len(self.X)).astype(np.int32)
+            self._params, self._state = self._epoch(self._params, self._state, *self._data, order)
         jax.block_until_ready((self._params, self._state))
 
     def predict(self, X):
         out = np.asarray(self._predict(self._params, X))
-        return out.argmax(axis=1) if self._classifies else out
+        return out.argmax(axis=1) if self.classifies else out
 
     def prepare_inference(self, cell, weights):
         jax.config.update("jax_enable_x64", cell.dtype == "float64")

@@ -27,7 +27,7 @@ def run(context):
     section = Section(
         "Inference",
         "Microseconds a call from Python, NumPy's arrays in and out, in float32; all outputs are "
-        "checked. Columns as above.",
+        "checked. Columns as for training.",
     )
     records = []
     with Team(context.entries, "inference", context.log) as team:
