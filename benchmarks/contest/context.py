@@ -41,6 +41,15 @@ class Context:
     data: Path
     log: callable
 
+    def noting(self, section):
+        """Return a function that logs a line, and adds it to a section's notes."""
+
+        def note(line):
+            self.log(line)
+            section.notes.append(line)
+
+        return note
+
     @property
     def warm_seconds(self):
         """How long each contestant runs before it is measured.

@@ -57,7 +57,7 @@ GOALS = (
         (128, 64),
         32,
         "regression",
-        0.75,
+        0.78,
         target="median_house_value",
     ),
 )

@@ -28,7 +28,7 @@ class ScikitLearn(Rival):
         # What partial_fit wants to know beside the data, the first time.
         self._more = {"classes": np.unique(y)} if self.classifies else {}
         self._model = kind(
-            cell.sizes[1:-1],
+            hidden_layer_sizes=cell.sizes[1:-1],
             activation=cell.activation,
             solver="adam",
             alpha=0.0,

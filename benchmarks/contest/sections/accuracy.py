@@ -31,7 +31,7 @@ def _learn(context, team, workers, goal, seed):
             elif epochs[worker] == _MAX_EPOCHS:
                 running.remove(worker)
                 seconds[worker] = math.inf
-                context.log(f"{worker} has not reached it in {_MAX_EPOCHS} epochs: {score:.4f}")
+                team.log(f"{worker} did not reach it in {_MAX_EPOCHS} epochs, but {score:.4f}")
         running = [worker for worker in running if worker.alive]
     return seconds, epochs
 
@@ -56,7 +56,7 @@ def run(context):
     results = {}
     with (
         tempfile.TemporaryDirectory() as folder,
-        Team(context.entries, "accuracy", context.log) as team,
+        Team(context.entries, "accuracy", context.noting(section)) as team,
     ):
         for goal in found:
             context.log(f"{goal.title}: {goal.score_name} of {goal.score}")

@@ -30,7 +30,7 @@ def run(context):
         "checked. Columns as for training.",
     )
     records = []
-    with Team(context.entries, "inference", context.log) as team:
+    with Team(context.entries, "inference", context.noting(section)) as team:
         for name in _NETS:
             cell = Cell.parse(name)
             net = name.partition("@")[0]
@@ -65,8 +65,8 @@ def run(context):
                 )
                 if standing.ratio is not None:
                     section.judge(
-                        f"{net}, {rows} rows: {standing.ratio:.2f} times as fast as {best[0]}, "
-                        f"target {target:g}",
+                        f"inference, {net}, {rows} rows: {standing.ratio:.2f} times as fast as "
+                        f"{best[0]}, target {target:g}",
                         standing.ratio >= target,
                     )
     columns = list(dict.fromkeys(worker for *_, standing in records for worker in standing.seconds))
