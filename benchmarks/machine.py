@@ -25,6 +25,7 @@ from numba.extending import intrinsic
 from fastnn.kernels.tile import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, load, load_row, store, zeros
 
 SECONDS, TRIES = 0.05, 9
+_PATIENCE, _USUAL = 4, 0.9
 
 # Iterations between two looks at the clock: some tens of microseconds.
 _ITERATIONS = 20_000
@@ -109,6 +110,18 @@ def cpu_model():
         return platform.processor() or platform.machine()
 
 
+def peaks(dtype, cores, tries):
+    """Return the peaks of one core and of all.
+
+    Where all together reach little more than one, others may be at work, and it is tried again.
+    """
+    for _ in range(_PATIENCE):
+        found = {"one": peak(dtype, 1, tries=tries), "all": peak(dtype, cores, tries=tries)}
+        if found["all"] > _USUAL * cores * found["one"]:
+            break
+    return found
+
+
 def describe(tries=TRIES):
     """Return the machine's description and peaks."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -118,13 +131,7 @@ def describe(tries=TRIES):
         "vector_bits": VECTOR_BYTES * 8,
         "system": platform.platform(),
         "python": platform.python_version(),
-        "peak_flops": {
-            dtype: {
-                "one": peak(dtype, 1, tries=tries),
-                "all": peak(dtype, cores, tries=tries),
-            }
-            for dtype in ("float32", "float64")
-        },
+        "peak_flops": {dtype: peaks(dtype, cores, tries) for dtype in ("float32", "float64")},
     }
 
 

@@ -22,9 +22,9 @@ TARGETS = {
     "54-256-256-7@256": 1.5,
 }
 
-# Steps of an epoch: many, so that shuffling costs what it costs with real data, but the data of
-# large nets must fit into the memory of a dozen processes.
-_ROWS, _MIN_STEPS, _MAX_STEPS = 12_800, 4, 200
+# Steps of an epoch: many, so that shuffling costs what it costs with real data, but an epoch must
+# not take seconds, and its data must fit into the memory of a dozen processes.
+_ROWS, _FLOPS, _MIN_STEPS, _MAX_STEPS = 12_800, 1e10, 4, 200
 
 _MAX_WIDTH, _MAX_BATCH, _MAX_HIDDEN, _MAX_CLASSES = 2048, 4096, 6, 128
 
@@ -109,7 +109,8 @@ class Cell:
     @property
     def steps(self):
         """Steps of an epoch of the made-up data."""
-        return min(max(_ROWS // self.batch, _MIN_STEPS), _MAX_STEPS)
+        most = min(_ROWS // self.batch, int(_FLOPS / self.flops), _MAX_STEPS)
+        return max(most, _MIN_STEPS)
 
     def data(self):
         """Return made-up X (N, I) and y: (N,) labels or (N, O) targets."""

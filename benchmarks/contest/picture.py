@@ -21,7 +21,7 @@ def draw(section, path):
     """
     from matplotlib.figure import Figure
 
-    records = section.data
+    records = sorted(section.data, key=lambda record: record["flops"])
     times = {}
     for k, record in enumerate(records):
         for worker, seconds in record["seconds"].items():
@@ -36,6 +36,8 @@ def draw(section, path):
         at = [k + shift for k in times[name]]
         axes.bar(at, times[name].values(), width * 0.92, label=name, color=_COLOURS[name])
     axes.set_yscale("log")
+    axes.set_xlim(-0.6, len(records) - 0.4)
+    axes.set_ylim(bottom=min(min(by_net.values()) for by_net in times.values()) / 2)
     axes.set_ylabel("µs per training step (shorter is faster)")
     axes.set_xticks(range(len(records)), [r["cell"].replace("@", "\n@ ") for r in records])
     axes.tick_params(axis="x", length=0, labelsize=8)

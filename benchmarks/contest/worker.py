@@ -57,7 +57,7 @@ class Arena:
         self.rival.run_epochs(1)
         first = time.perf_counter() - began
         self._steps = cell.steps
-        self._epoch_seconds = self.rival.seconds_of_epochs(1)
+        self._epoch_seconds = first
         self._run(warm_seconds)
         return max(first - self._epoch_seconds, 0.0)
 
