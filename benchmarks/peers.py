@@ -27,8 +27,9 @@ import datetime
 import importlib.metadata
 import json
 import shlex
-import subprocess
+import signal
 import sys
+import time
 from pathlib import Path
 
 # What `contest` holds is imported where it is used, and has no __init__.py: asv imports whatever it
@@ -59,7 +60,7 @@ def parse(arguments=None):
     add("--rivals", metavar="NAME,...", help="rivals to compare with; default: all installed")
     add("--rounds", type=int, help="of each measurement; default: 9, or 2 with --quick")
     add("--seconds", type=float, help="least time of a round; default: 0.05, or 0.02")
-    add("--grid", type=int, metavar="N", help="nets of the random sample; default: 60, or 3")
+    add("--grid", type=int, metavar="N", help="nets of the random sample; default: 40, or 2")
     add("--seed", type=int, default=0, help="of the random sample; default: 0")
     add("--data", type=Path, help="folder of real data; default: shared/data beside the checkout")
     add("--quick", action="store_true", help="measure a little of everything")
@@ -67,7 +68,7 @@ def parse(arguments=None):
     add("--plot", type=Path, metavar="FILE", help="draw the steps there")
     add("--markdown", type=Path, metavar="FILE", help="write the tables there")
     found = parser.parse_args(arguments)
-    for name, usual, quick in (("rounds", 9, 2), ("seconds", 0.05, 0.02), ("grid", 60, 3)):
+    for name, usual, quick in (("rounds", 9, 2), ("seconds", 0.05, 0.02), ("grid", 40, 2)):
         if getattr(found, name) is None:
             setattr(found, name, quick if found.quick else usual)
         if getattr(found, name) <= 0:
@@ -99,6 +100,8 @@ def choose(parser, names):
 
 def versions():
     """Return the versions of all libraries, and what NumPy's BLAS says of itself."""
+    from contest.team import ask
+
     found = {}
     for name in PACKAGES:
         try:
@@ -108,29 +111,29 @@ def versions():
     return {"packages": found, "blas": ask(HERE / "contest" / "blas_info.py").strip()}
 
 
-def ask(script, *arguments):
-    """Run a script in the environment of the contestants; return what it printed."""
-    from contest.team import environment
-
-    command = [sys.executable, str(script), *arguments]
-    return subprocess.run(
-        command, env=environment(), stdout=subprocess.PIPE, text=True, check=True
-    ).stdout
+BEGAN = time.monotonic()
 
 
 def log(line):
     """Say how it is going."""
-    print(f"  {line}", file=sys.stderr, flush=True)
+    print(f"{time.monotonic() - BEGAN:6.0f} s  {line}", file=sys.stderr, flush=True)
+
+
+def stop(*_):
+    """End in good order when asked to end, and so end all other processes too."""
+    raise SystemExit("stopped")
 
 
 def main():
     """Run the sections, and tell the results."""
     parser, settings = parse()
+    signal.signal(signal.SIGTERM, stop)
     from contest import cells, report
     from contest.context import Context
     from contest.noise import Noise
     from contest.sections import load
     from contest.sections.steps import TITLE as STEPS_TITLE
+    from contest.team import ask
 
     try:
         names = settings.cells.split(",") if settings.cells else cells.TARGETS

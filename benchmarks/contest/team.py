@@ -1,5 +1,6 @@
 """All processes of a contest, of which exactly one works at any moment."""
 
+import contextlib
 import os
 import statistics
 import subprocess
@@ -45,6 +46,13 @@ def environment(n_threads=None):
     return result | {"JAX_PLATFORMS": "cpu", "PYTHONWARNINGS": "ignore"}
 
 
+def ask(script, *arguments):
+    """Run a Python script in the environment of the contestants; return what it printed."""
+    command = [sys.executable, str(script), *arguments]
+    done = subprocess.run(command, env=environment(), stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout
+
+
 class Worker:
     """A library in a process of its own.
 
@@ -82,26 +90,22 @@ class Worker:
             )
         theirs.close()
 
-    def do(self, command, *arguments):
-        """Run a method of `contest.worker.Arena`; return its result.
+    def ask(self, command, *arguments):
+        """Tell it to run a method of `contest.worker.Arena`."""
+        with contextlib.suppress(OSError):  # it has ended, as `answer` will find
+            self._connection.send((command, *arguments))
+
+    def answer(self):
+        """Wait for the result: first of all, for nothing but that it has started.
 
         Raises
         ------
         WorkerError
-            If it failed.
+            If it failed, or the process has ended.
         """
         try:
-            self._connection.send((command, *arguments))
-        except OSError:
-            self.alive = False
-            raise WorkerError("the process has ended") from None
-        return self.answer()
-
-    def answer(self):
-        """Wait for what the process says next: first of all, that it has started."""
-        try:
             kind, result = self._connection.recv()
-        except (EOFError, ConnectionError):
+        except (EOFError, OSError):
             self.alive = False
             lines = self._log_path.read_text(errors="replace").split("\n")
             last = next((line for line in reversed(lines) if line.strip()), "it said nothing")
@@ -110,9 +114,11 @@ class Worker:
             raise WorkerError(result)
         return result
 
-    def close(self):
-        """End the process."""
+    def close(self, at_once=False):
+        """End the process, whatever it is doing if it has to be at once."""
         self._connection.close()
+        if at_once:
+            self._process.kill()
         try:
             self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:
@@ -158,9 +164,9 @@ class Team:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, *_):
         for worker in self._started:
-            worker.close()
+            worker.close(at_once=kind is not None)
         self._folder.cleanup()
 
     def each(self, workers, command, *arguments):
@@ -170,10 +176,18 @@ class Team:
         """
         results = {}
         for worker in workers:
-            if not worker.alive:
-                continue
+            results |= self.all_at_once([worker], command, *arguments)
+        return results
+
+    def all_at_once(self, workers, command, *arguments):
+        """Let workers do the same together: what is not measured. Otherwise as `each`."""
+        results = {}
+        asked = [worker for worker in workers if worker.alive]
+        for worker in asked:
+            worker.ask(command, *arguments)
+        for worker in asked:
             try:
-                results[worker] = worker.do(command, *arguments)
+                results[worker] = worker.answer()
             except WorkerError as error:
                 self.log(f"{worker}: {command} failed: {error}")
         self.workers = [worker for worker in self.workers if worker.alive]

@@ -2,8 +2,6 @@
 
 import json
 import statistics
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +9,7 @@ from contest import cells
 from contest.cells import Cell
 from contest.report import Section, Table, number
 from contest.rivals import ENTRIES, OURS
-from contest.team import Team, environment
+from contest.team import Team, ask
 
 _WIDTHS, _BATCH = range(1, 131), 128
 _FIRST_JUDGED, _NEIGHBOURS, _CLIFF = 33, 5, 1.6
@@ -67,6 +65,8 @@ def _widths(context, team):
             section.table.rows.append([str(width), number(cost[width] * 1e12), f"{factor:.2f}"])
         if judged and factor > _CLIFF:
             cliffs.append(f"{width} ({factor:.2f})")
+    if context.quick:  # there are no neighbours to compare with
+        return section
     section.judge(
         f"widths from {_FIRST_JUDGED}: none takes more than {_CLIFF} times as long an operation as "
         f"its neighbours" + (f", but {', '.join(cliffs)}" if cliffs else ""),
@@ -111,13 +111,7 @@ def _memory(context):
     )
     script = Path(__file__).parents[1] / "memory.py"
     for _ in range(2):  # the first may have to compile
-        answer = subprocess.run(
-            [sys.executable, str(script)],
-            env=environment(),
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-        ).stdout
+        answer = ask(script)
     found = json.loads(answer)
     section.data.append(found)
     for name, key in (
