@@ -23,9 +23,10 @@ from fastnn import (
 )
 from fastnn.errors import MissingExtraError
 from fastnn.kernels import codes
+from fastnn.kernels.affine import K_BLOCK
 from fastnn.losses import BinaryCrossEntropy
 from fastnn.optimizers import Optimizer
-from fastnn.plan import unpack
+from fastnn.plan import pack, unpack
 from fastnn.training import Trainer
 
 LAYERS = {
@@ -121,6 +122,7 @@ def test_every_optimizer_makes_the_textbook_update(optimizer, alpha):
 @pytest.mark.parametrize("activation", LAYERS)
 def test_every_activation_is_differentiated(activation):
     assert_same_training([5, 9, 7, 3], [activation, activation, "identity"])
+    assert_same_training([5, 53, 25, 3], [activation, activation, "identity"])
 
 
 @pytest.mark.parametrize(
@@ -134,7 +136,7 @@ def test_every_activation_is_differentiated(activation):
         "softmax_dense",
     ],
 )
-@pytest.mark.parametrize("n_outputs", [1, 2, 10, 17])
+@pytest.mark.parametrize("n_outputs", [1, 2, 10, 17, 53])
 def test_every_loss_has_the_textbook_gradient(loss, n_outputs):
     assert_same_training([4, 6, n_outputs], ["tanh", "identity"], loss=loss, alpha=0.1)
 
@@ -156,7 +158,20 @@ def test_widths_around_the_edges_of_tiles(width, dtype):
     )
 
 
-@pytest.mark.parametrize("n, batch_size", [(1, 1), (7, 8), (8, 8), (9, 8), (65, 64), (131, 129)])
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_sums_longer_than_a_block(activation):
+    assert_same_training(
+        [K_BLOCK + 1, 2 * K_BLOCK + 5, K_BLOCK - 1, 3],
+        [activation, activation, "identity"],
+        optimizer=(SGD(1e-3), {"name": "sgd", "learning_rate": 1e-3}),
+        alpha=0.1,
+        n_threads=2,
+    )
+
+
+@pytest.mark.parametrize(
+    "n, batch_size", [(1, 1), (7, 8), (8, 8), (9, 8), (65, 64), (131, 129), (300, 261)]
+)
 @pytest.mark.parametrize("n_threads", [1, 2])
 def test_batches_around_the_edges_of_tiles_and_chunks(n, batch_size, n_threads):
     assert_same_training(
@@ -251,6 +266,21 @@ def test_the_gradient_alone_is_that_of_the_layers():
     for layer, (dw, db) in zip(net.layers[::2], gradients, strict=True):
         np.testing.assert_allclose(dw, layer.grads["w"], rtol=1e-12, atol=1e-14)
         np.testing.assert_allclose(db, layer.grads["b"], rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("optimizer", [optimizer for optimizer, _ in OPTIMIZERS])
+def test_transposed_weights_follow_the_weights_and_padding_stays_zero(dtype, optimizer):
+    X, y = make_data(50, 30, 3, "softmax_cross_entropy")
+    net = make_net([30, 25, 53, 3], ["logistic", "relu", "identity"], dtype)
+    trainer = Trainer(net, "softmax_cross_entropy", optimizer, 16, 0.1)
+    trainer.set_data(X, y)
+    trainer.run_epoch(np.arange(50))
+    trainer.sync()
+    params, transposed = np.zeros_like(trainer._params), np.zeros_like(trainer._transposed)
+    pack(trainer._packed_plan, net.weights(), params, transposed)
+    np.testing.assert_array_equal(trainer._params, params)
+    np.testing.assert_array_equal(trainer._transposed, transposed)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -1,4 +1,4 @@
-"""The three products of an affine layer on packed panels, against the plain loops."""
+"""The three products of an affine layer on panels, against the plain loops."""
 
 import numba
 import numpy as np
@@ -8,12 +8,14 @@ from numba.core.codegen import get_host_cpu_features
 from fastnn import Affine, ReLU
 from fastnn._jit import kernel
 from fastnn.kernels import affine, codes, reference
+from fastnn.kernels.affine import BATCH_BLOCK, K_BLOCK, KEEP, MASK, NO_BIAS, RECTIFY
 from fastnn.kernels.tile import TILE_ROWS, TILE_VECTORS
-from fastnn.plan import build, lanes, pack, round_up, unpack
+from fastnn.plan import build, pack
+from tests.panel_layout import Panels, lanes
 
-WIDE = TILE_VECTORS * lanes("float32")  # columns of a tile; half as many are one of float64
+WIDE = TILE_VECTORS * lanes("float32")  # columns of a panel; half as many are one of float64
 HALF = WIDE // 2
-# Columns of a matrix that is read by vectors: around one vector, one tile, two tiles.
+# Columns of a matrix that is read by vectors: around one vector, one panel, two panels.
 COLUMNS = [
     1,
     7,
@@ -26,8 +28,10 @@ COLUMNS = [
     WIDE + 1,
     97,
 ]
-# Length of the sums.
-LENGTHS = [1, 2, 13]
+# Length of the sums: around panels, and around blocks of the sum.
+LENGTHS = [1, 2, 13, HALF, HALF + 1, WIDE - 1, WIDE, 2 * WIDE + 1]
+LONG = [K_BLOCK - 1, K_BLOCK, K_BLOCK + 1, 2 * K_BLOCK + 5]
+LONG_BATCHES = [BATCH_BLOCK - 1, BATCH_BLOCK, BATCH_BLOCK + 1, 2 * BATCH_BLOCK + 5]
 ROWS = [TILE_ROWS, 3 * TILE_ROWS]
 
 with_columns = pytest.mark.parametrize("n", COLUMNS)
@@ -35,23 +39,23 @@ with_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
 
 @kernel
-def forward(
-    n_rows, n_in, n_out, x, xo, x_row, x_k, w, wo, panel_step, ldw, b, bo, out, oo, ldo, with_relu
-):
-    affine.forward_rows(
-        n_rows, n_in, n_out, x, xo, x_row, x_k, w, wo, panel_step, ldw, b, bo, out, oo, ldo,
-        with_relu,
+def multiply(
+    row, n_rows, n_in, n_out, x, xo, x_panel, w, wo, w_panel, ldw, b, bo, out, oo, out_panel, h,
+    finish,
+):  # fmt: skip
+    affine.multiply_rows(
+        row, n_rows, n_in, n_out, x, xo, x_panel, w, wo, w_panel, ldw, b, bo, out, oo, out_panel,
+        h, finish,
     )  # fmt: skip
 
 
 @kernel
-def backward_input(n_rows, n_in, n_out, dout, do, ldd, wt, wo, dx, xo, ldx, h, masked):
-    affine.backward_input_rows(n_rows, n_in, n_out, dout, do, ldd, wt, wo, dx, xo, ldx, h, masked)
-
-
-@kernel
-def backward_weight(n_rows, x, xo, ldx, dout, do, ldd, vectors, dw, o):
-    affine.backward_weight_tile(n_rows, x, xo, ldx, dout, do, ldd, vectors, dw, o)
+def weigh(
+    n_rows, i, n_i, n_in, x, xo, x_panel, dout, do, width, dw, o, params, state_1, state_2, po
+):
+    affine.backward_weight_block(
+        n_rows, i, n_i, n_in, x, xo, x_panel, dout, do, width, dw, o, params, state_1, state_2, po
+    )
 
 
 def integers(rng, shape, dtype):
@@ -59,105 +63,78 @@ def integers(rng, shape, dtype):
     return rng.integers(-5, 6, shape).astype(dtype)
 
 
-def panels(w):
-    """Pack a matrix as the kernels read it, written down once more and without cleverness."""
-    vector = lanes(w.dtype)
-    wide = TILE_VECTORS * vector
-    packed = []
-    for j in range(0, w.shape[1], wide):
-        part = w[:, j : j + wide]
-        padding = round_up(part.shape[1], vector) - part.shape[1]
-        packed.append(np.pad(part, ((0, 0), (0, padding))).ravel())
-    return np.concatenate(packed)
+def normals(rng, shape, dtype):
+    return rng.normal(size=shape).astype(dtype)
 
 
-def embed(array, offset=5, step=None, tail=0):
-    """Lay rows into a flat array full of NaN: at an offset, `step` apart, and nothing behind."""
-    array = np.atleast_2d(array)
-    step = step or array.shape[1]
-    flat = np.full(offset + (len(array) - 1) * step + array.shape[1] + tail, np.nan, array.dtype)
-    for r, row in enumerate(array):
-        flat[offset + r * step : offset + r * step + len(row)] = row
-    return flat
-
-
-def take(flat, offset, step, n_rows, n, finite=True):
-    """Cut rows out of a flat array, and check that nothing but whole vectors was written.
-
-    Products of padding are zero, but not where a row is not finite: 0 * inf is NaN.
-    """
-    rows = [flat[offset + r * step : offset + r * step + n] for r in range(n_rows)]
-    width = round_up(n, lanes(flat.dtype))
-    untouched = np.ones(flat.size, bool)
-    for r in range(n_rows):
-        untouched[offset + r * step : offset + r * step + width] = False
-        padding = flat[offset + r * step + n : offset + r * step + width]
-        assert (padding == 0).all() or not finite
-    assert np.isnan(flat[untouched]).all(), "something was written beside the rows"
-    return np.array(rows)
-
-
-def run_forward(x, w, b, with_relu=False, transposed=False, finite=True):
-    """Compute a layer on packed panels. Rows, weights, biases and results lie at offsets."""
+def run(x, w, b=None, finish=KEEP, h=None, before=TILE_ROWS, finite=True):
+    """Compute x @ w + b on panels, for rows with others before and behind them."""
     (n_rows, n_in), n_out = x.shape, w.shape[1]
-    width = round_up(n_out, lanes(w.dtype))
-    x_step = (n_rows if transposed else n_in) + 3
-    x_flat = embed(x.T if transposed else x, 2, x_step)
-    strides = (1, x_step) if transposed else (x_step, 1)
-    b_flat = embed(np.pad(b, (0, width - n_out)), 1)
-    out = np.full(4 + n_rows * (width + 1), np.nan, w.dtype)
-    panel_step = TILE_VECTORS * lanes(w.dtype) * n_in
-    forward(
-        n_rows, n_in, n_out, x_flat, 2, *strides, embed(panels(w), 3), 3, panel_step, 0,
-        b_flat, 1, out, 4, width + 1, with_relu,
+    total = before + n_rows + TILE_ROWS
+    # The padding of x is not read: where parameters are as users see them, it may hold anything.
+    left = Panels((total, n_in), x.dtype, offset=2)
+    left.fill(x, before, padding=np.nan)
+    right = Panels.of(w, offset=3)
+    out = Panels((total, n_out), w.dtype, offset=4, gap=7)
+    mask = Panels((total, n_out), w.dtype, offset=4, gap=7)
+    if h is not None:
+        mask.fill(h, before)
+    inputs = [left.flat.copy(), right.flat.copy()]
+    bias = np.full(1, np.nan, w.dtype)
+    if b is not None:
+        bias = np.concatenate([bias, b, np.zeros(right.panel, w.dtype)])
+    multiply(
+        before, n_rows, n_in, n_out, left.flat, 2, left.distance, right.flat, 3, right.distance, 0,
+        bias, NO_BIAS if b is None else 1, out.flat, 4, out.distance, mask.flat, finish,
     )  # fmt: skip
-    return take(out, 4, width + 1, n_rows, n_out, finite)
+    np.testing.assert_array_equal(left.flat, inputs[0])
+    np.testing.assert_array_equal(right.flat, inputs[1])
+    return out.take(before, n_rows, finite)
 
 
-def run_backward_input(dout, w, h=None):
+def run_backward_input(dout, w, h=None, before=TILE_ROWS, finite=True):
     """Compute the gradient of the input; `h` is an input that came out of a ReLU."""
-    (n_rows, n_out), n_in = dout.shape, w.shape[0]
-    width = round_up(n_in, lanes(w.dtype))
-    dx = np.full(4 + n_rows * (width + 1), np.nan, w.dtype)
-    masked = h is not None
-    h = np.pad(
-        np.full((n_rows, n_in), np.nan, w.dtype) if h is None else h, ((0, 0), (0, width - n_in))
-    )
-    backward_input(
-        n_rows, n_in, n_out, embed(dout, 2, n_out + 3), 2, n_out + 3, embed(panels(w.T), 3), 3,
-        dx, 4, width + 1, embed(h, 4, width + 1), masked,
-    )  # fmt: skip
-    return take(dx, 4, width + 1, n_rows, n_in)
+    finish = KEEP if h is None else MASK
+    return run(dout, np.ascontiguousarray(w.T), None, finish, h, before, finite)
 
 
-def run_backward_weight(x, dout):
-    """Compute the gradient of the weights, tile by tile."""
-    vector = lanes(x.dtype)
-    wide = TILE_VECTORS * vector
+def run_backward_weight(x, dout, n_i=None, finite=True):
+    """Compute the gradient of the weights, in blocks of n_i rows of each panel of dout.
+
+    The last block is shorter. The batch is the first rows of larger matrices.
+    """
     n_rows, n_in, n_out = *x.shape, dout.shape[1]
-    in_step, out_step = round_up(n_in, TILE_ROWS), round_up(n_out, vector)
-    x_flat = embed(np.pad(x, ((0, 0), (0, in_step - n_in))), 2)
-    dout_flat = embed(np.pad(dout, ((0, 0), (0, out_step - n_out))), 3)
-    dw = np.full((in_step, out_step), np.nan, x.dtype)
-    for i in range(0, n_in, TILE_ROWS):
-        for j in range(0, n_out, wide):
-            vectors = min(wide, out_step - j) // vector
-            tile = np.full(4 + TILE_ROWS * vectors * vector + 4, np.nan, x.dtype)
-            backward_weight(
-                n_rows, x_flat, 2 + i, in_step, dout_flat, 3 + j, out_step, vectors, tile, 4
-            )
-            assert np.isnan(tile[:4]).all()
-            assert np.isnan(tile[-4:]).all()
-            dw[i : i + TILE_ROWS, j : j + vectors * vector] = tile[4:-4].reshape(TILE_ROWS, -1)
-    assert (dw[n_in:] == 0).all()
-    assert (dw[:, n_out:] == 0).all()
-    return dw[:n_in, :n_out]
+    rows = -(-n_in // TILE_ROWS) * TILE_ROWS
+    left = Panels((n_rows + 3, n_in), x.dtype, offset=2)
+    left.fill(x)
+    right = Panels((n_rows + 3, n_out), x.dtype, offset=3)
+    right.fill(dout)
+    dw = np.full((rows, n_out), np.nan, x.dtype)
+    for p, j in enumerate(range(0, n_out, right.panel)):
+        width = right.width(j)
+        columns = min(width, n_out - j)
+        for i in range(0, rows, n_i or rows):
+            size = min(n_i or rows, rows - i)
+            block = np.full(4 + size * width + 4, np.nan, x.dtype)
+            ahead = np.full(size * width, np.nan, x.dtype)
+            weigh(
+                n_rows, i, size, n_in, left.flat, 2, left.distance, right.flat,
+                3 + p * right.distance, width, block, 4, ahead, ahead[:1], ahead[:0], 0,
+            )  # fmt: skip
+            assert np.isnan(block[:4]).all()
+            assert np.isnan(block[-4:]).all()
+            assert np.isnan(ahead).all()
+            part = block[4:-4].reshape(size, width)
+            assert not finite or (part[:, columns:] == 0).all()
+            dw[i : i + size, j : j + columns] = part[:, :columns]
+    assert not finite or (dw[n_in:] == 0).all()
+    return dw[:n_in]
 
 
-def expected_forward(x, w, b, with_relu=False):
+def expected_forward(x, w, b, finish=KEEP):
     out = np.full((len(x), w.shape[1]), np.nan, w.dtype)
     reference.affine_forward(out, x, w, b)
-    if with_relu:
+    if finish == RECTIFY:
         reference.relu_forward(out, out)
     return out
 
@@ -176,177 +153,248 @@ def expected_backward_weight(x, dout):
     return dw
 
 
-@with_columns
-@with_dtypes
-def test_forward_of_small_integers_is_exact(dtype, n, rng):
-    for n_rows in ROWS:
-        for n_in in LENGTHS:
-            x, w = integers(rng, (n_rows, n_in), dtype), integers(rng, (n_in, n), dtype)
-            b = integers(rng, n, dtype)
-            for with_relu in (False, True):
-                expected = expected_forward(x, w, b, with_relu)
-                assert (run_forward(x, w, b, with_relu) == expected).all()
-                assert (run_forward(x, w, b, with_relu, transposed=True) == expected).all()
+def assert_exact(n_rows, n_in, n_out, dtype, rng):
+    """Compare both products over rows with the plain loops, for small integers."""
+    x, w = integers(rng, (n_rows, n_in), dtype), integers(rng, (n_in, n_out), dtype)
+    b = integers(rng, n_out, dtype)
+    for finish in (KEEP, RECTIFY):
+        right = expected_forward(x, w, b, finish)
+        for before in (0, 2 * TILE_ROWS):
+            assert (run(x, w, b, finish, before=before) == right).all()
+        without = expected_forward(x, w, np.zeros_like(b), finish)
+        assert (run(x, w, None, finish) == without).all()
+    w, h = integers(rng, (n_out, n_in), dtype), integers(rng, (n_rows, n_out), dtype)
+    for mask in (None, h):
+        right = expected_backward_input(x, w, mask)
+        for before in (0, 2 * TILE_ROWS):
+            assert (run_backward_input(x, w, mask, before) == right).all()
 
 
 @with_columns
 @with_dtypes
-def test_backward_to_input_of_small_integers_is_exact(dtype, n, rng):
+def test_products_over_rows_of_small_integers_are_exact(dtype, n, rng):
     for n_rows in ROWS:
-        for n_out in LENGTHS:
-            dout, w = integers(rng, (n_rows, n_out), dtype), integers(rng, (n, n_out), dtype)
-            h = integers(rng, (n_rows, n), dtype)
-            assert (run_backward_input(dout, w) == expected_backward_input(dout, w)).all()
-            assert (run_backward_input(dout, w, h) == expected_backward_input(dout, w, h)).all()
+        for length in LENGTHS:
+            assert_exact(n_rows, length, n, dtype, rng)
+
+
+@pytest.mark.parametrize("length", LONG)
+@with_dtypes
+def test_long_sums_of_small_integers_are_exact(dtype, length, rng):
+    for n in (1, HALF, 2 * WIDE + 1):
+        assert_exact(2 * TILE_ROWS, length, n, dtype, rng)
 
 
 @with_columns
 @with_dtypes
 def test_backward_to_weight_of_small_integers_is_exact(dtype, n, rng):
-    for n_rows in LENGTHS:
-        for n_in in (1, TILE_ROWS - 1, TILE_ROWS, TILE_ROWS + 1):
+    for n_rows in (1, 2, 13):
+        for n_in in (1, TILE_ROWS - 1, TILE_ROWS, TILE_ROWS + 1, HALF + 1, 2 * WIDE + 1):
             x, dout = integers(rng, (n_rows, n_in), dtype), integers(rng, (n_rows, n), dtype)
-            assert (run_backward_weight(x, dout) == expected_backward_weight(x, dout)).all()
+            right = expected_backward_weight(x, dout)
+            # Blocks of one tile, of tiles that do not fill a panel, across panels, of everything.
+            for n_i in (TILE_ROWS, 2 * TILE_ROWS, WIDE + TILE_ROWS, None):
+                assert (run_backward_weight(x, dout, n_i) == right).all()
+
+
+@pytest.mark.parametrize("n_rows", LONG_BATCHES)
+@with_dtypes
+def test_backward_to_weight_of_long_batches_is_exact(dtype, n_rows, rng):
+    for n_in, n_out in [(1, 1), (WIDE + 1, HALF), (TILE_ROWS, 2 * WIDE + 1)]:
+        x, dout = integers(rng, (n_rows, n_in), dtype), integers(rng, (n_rows, n_out), dtype)
+        right = expected_backward_weight(x, dout)
+        for n_i in (TILE_ROWS, None):
+            assert (run_backward_weight(x, dout, n_i) == right).all()
 
 
 @with_dtypes
-def test_products_round_within_their_bounds(dtype, rng):
-    n_rows, n_in, n_out = 2 * TILE_ROWS, 61, 53
-    x, w, b, dout = (
-        rng.normal(size=shape).astype(dtype)
-        for shape in [(n_rows, n_in), (n_in, n_out), (n_out,), (n_rows, n_out)]
+def test_without_rows_or_columns_nothing_is_written(dtype):
+    empty = np.empty((0, 5), dtype)
+    assert run(empty, np.ones((5, 3), dtype), np.ones(3, dtype)).shape == (0, 3)
+    assert run(np.ones((TILE_ROWS, 5), dtype), empty.T, empty[:, 0]).shape == (TILE_ROWS, 0)
+    block, nothing = np.full(TILE_ROWS * WIDE, np.nan, dtype), np.empty(0, dtype)
+    weigh(
+        3, 0, 0, 5, nothing, 0, 0, nothing, 0, lanes(dtype), block, 0, nothing, nothing, nothing, 0
     )
-    eps = np.finfo(dtype).eps
+    assert np.isnan(block).all()
 
-    def wide(*arrays):
-        return [array.astype(np.longdouble) for array in arrays]
 
+@with_dtypes
+@pytest.mark.parametrize("length", [61, 2 * K_BLOCK + 5])
+def test_products_round_within_their_bounds(dtype, length, rng):
     def assert_within(actual, exact, magnitude, length):
+        eps = np.finfo(dtype).eps
         assert (np.abs(actual - exact) <= (length + 1) * eps * magnitude).all()
 
-    X, W, B, D = wide(x, w, b, dout)
-    magnitude = np.abs(X) @ np.abs(W) + np.abs(B)
-    assert_within(run_forward(x, w, b), X @ W + B, magnitude, n_in)
-    assert_within(run_backward_input(dout, w), D @ W.T, np.abs(D) @ np.abs(W.T), n_out)
-    assert_within(run_backward_weight(x, dout), X.T @ D, np.abs(X.T) @ np.abs(D), n_rows)
+    x, w = normals(rng, (2 * TILE_ROWS, length), dtype), normals(rng, (length, 53), dtype)
+    b, dout = normals(rng, 53, dtype), normals(rng, (2 * TILE_ROWS, 53), dtype)
+    X, W, B, D = (array.astype(np.longdouble) for array in (x, w, b, dout))
+    assert_within(run(x, w, b), X @ W + B, np.abs(X) @ np.abs(W) + np.abs(B), length)
+    assert_within(run_backward_input(dout, w), D @ W.T, np.abs(D) @ np.abs(W.T), 53)
+    dw = run_backward_weight(x, dout)
+    assert_within(dw, X.T @ D, np.abs(X.T) @ np.abs(D), 2 * TILE_ROWS)
+    dw = run_backward_weight(np.ascontiguousarray(x.T), w)
+    assert_within(dw, X @ W, np.abs(X) @ np.abs(W), length)
 
 
 @with_dtypes
-@pytest.mark.parametrize("n", [WIDE, WIDE + 1, HALF - 1, 1])
-def test_forward_reads_an_ordinary_row_major_matrix_as_well(dtype, n, rng):
-    n_rows, n_in = 2 * TILE_ROWS, 13
-    x, w = integers(rng, (n_rows, n_in), dtype), integers(rng, (n_in, n), dtype)
-    b = integers(rng, n, dtype)
-    width = round_up(n, lanes(dtype))
+@pytest.mark.parametrize("n", [1, HALF - 1, WIDE, WIDE + 1, 4 * WIDE])
+@pytest.mark.parametrize("n_in", [13, 61, K_BLOCK + 1])
+def test_a_row_major_matrix_of_weights_gives_the_same_bits_as_panels(dtype, n, n_in, rng):
+    x, w, b = (normals(rng, shape, dtype) for shape in [(TILE_ROWS, n_in), (n_in, n), n])
+    left, out = Panels.of(x, padding=np.nan), Panels((TILE_ROWS, n), dtype, offset=4)
     # Whole vectors are read: what lies behind the last row and the bias must be memory, but its
     # values only reach the padding of the result.
-    tail = width - n
-    out = np.full(n_rows * width, np.nan, dtype)
-    forward(
-        n_rows, n_in, n, embed(x, 0), 0, n_in, 1, embed(w, 3, tail=tail), 3,
-        TILE_VECTORS * lanes(dtype), n, embed(b, 1, tail=tail), 1, out, 0, width, False,
+    tail = np.full(left.panel, np.nan, dtype)
+    w_flat, b_flat = np.concatenate([tail, w.ravel(), tail]), np.concatenate([b, tail])
+    multiply(
+        0, TILE_ROWS, n_in, n, left.flat, left.offset, left.distance, w_flat, tail.size,
+        left.panel, n, b_flat, 0, out.flat, 4, out.distance, out.flat, KEEP,
     )  # fmt: skip
-    assert (out.reshape(n_rows, width)[:, :n] == expected_forward(x, w, b)).all()
-
-
-@with_dtypes
-def test_a_panel_and_a_row_major_matrix_give_the_same_bits(dtype, rng):
-    n_rows, n_in, n = TILE_ROWS, 61, 4 * TILE_VECTORS * lanes(dtype)
-    x, w = rng.normal(size=(n_rows, n_in)).astype(dtype), rng.normal(size=(n_in, n)).astype(dtype)
-    b = rng.normal(size=n).astype(dtype)
-    out = np.full((n_rows, n), np.nan, dtype)
-    forward(
-        n_rows, n_in, n, x.ravel(), 0, n_in, 1, w.ravel(), 0, TILE_VECTORS * lanes(dtype), n,
-        b, 0, out.ravel(), 0, n, False,
-    )  # fmt: skip
-    np.testing.assert_array_equal(out, run_forward(x, w, b))
+    np.testing.assert_array_equal(out.take(finite=False), run(x, w, b))
 
 
 @with_dtypes
 def test_a_row_does_not_depend_on_the_rows_beside_it(dtype, rng):
-    n_in, n_out = 61, 53
-    x, w = rng.normal(size=(3 * TILE_ROWS, n_in)), rng.normal(size=(n_in, n_out))
-    x, w, b = x.astype(dtype), w.astype(dtype), rng.normal(size=n_out).astype(dtype)
-    together = run_forward(x, w, b)
+    n_in, n_out = K_BLOCK + 61, 53
+    x, w = normals(rng, (3 * TILE_ROWS, n_in), dtype), normals(rng, (n_in, n_out), dtype)
+    b = normals(rng, n_out, dtype)
+    together = run(x, w, b)
     for row in (0, TILE_ROWS - 1, TILE_ROWS, 3 * TILE_ROWS - 1):
         alone = np.full((TILE_ROWS, n_in), np.nan, dtype)
         alone[3 % TILE_ROWS] = x[row]
-        actual = run_forward(alone, w, b, finite=False)[3 % TILE_ROWS]
+        actual = run(alone, w, b, finite=False)[3 % TILE_ROWS]
         np.testing.assert_array_equal(actual, together[row])
 
 
-def test_an_element_is_one_chain_of_fused_multiply_adds_beginning_with_the_bias(rng):
+@with_dtypes
+def test_a_row_does_not_depend_on_its_chunk(dtype, rng):
+    n_in, n_out = K_BLOCK + 61, 53
+    x, w = normals(rng, (6 * TILE_ROWS, n_in), dtype), normals(rng, (n_in, n_out), dtype)
+    h = normals(rng, (6 * TILE_ROWS, n_out), dtype)
+    together = run(x, w, None, MASK, h, before=0)
+    for row, n_rows in [(0, TILE_ROWS), (TILE_ROWS, 3 * TILE_ROWS), (4 * TILE_ROWS, 2 * TILE_ROWS)]:
+        chunk = slice(row, row + n_rows)
+        actual = run(x[chunk], w, None, MASK, h[chunk], before=row)
+        np.testing.assert_array_equal(actual, together[chunk])
+
+
+@with_dtypes
+def test_a_gradient_does_not_depend_on_its_block(dtype, rng):
+    n_rows = BATCH_BLOCK + 13
+    x, dout = normals(rng, (n_rows, 61), dtype), normals(rng, (n_rows, 53), dtype)
+    together = run_backward_weight(x, dout)
+    for n_i in (TILE_ROWS, 3 * TILE_ROWS):
+        np.testing.assert_array_equal(run_backward_weight(x, dout, n_i), together)
+
+
+def skip_without_fused_multiply_add():
     features = numba.config.CPU_FEATURES
     features = get_host_cpu_features() if features is None else features
     if "+fma" not in features.split(","):
         pytest.skip("a CPU with FMA is needed")
-    # With multiples of 2^-12 below 4, products and sums are exact in float64: each addition is
-    # rounded once, to float32, as by a fused multiply-add.
-    n_in, n_out = 97, 19
-    x = (rng.integers(-(2**14), 2**14, (TILE_ROWS, n_in)) / 2**12).astype("float32")
-    w = (rng.integers(-(2**14), 2**14, (n_in, n_out)) / 2**12).astype("float32")
-    b = (rng.integers(-(2**14), 2**14, n_out) / 2**12).astype("float32")
-    expected = np.tile(b, (TILE_ROWS, 1))
-    for k in range(n_in):
-        expected = (expected + np.outer(x[:, k].astype("float64"), w[k])).astype("float32")
-    assert (expected != x.astype("float64") @ w + b).any(), "nothing was rounded"
-    np.testing.assert_array_equal(run_forward(x, w, b), expected)
+
+
+def fractions(rng, shape):
+    """Draw multiples of 2^-12 below 4.
+
+    Their products, and sums of a product and a float32, are exact in float64: each addition is
+    rounded once, to float32, as by a fused multiply-add.
+    """
+    return (rng.integers(-(2**14), 2**14, shape) / 2**12).astype("float32")
+
+
+def chain(start, x, w):
+    """Add the outer products of the columns of x and rows of w, one after the other."""
+    total = np.array(np.broadcast_to(start, (len(x), w.shape[1])))
+    for k in range(len(w)):
+        total = (total + np.outer(x[:, k].astype("float64"), w[k])).astype("float32")
+    assert (total != x.astype("float64") @ w + start).any(), "nothing was rounded"
+    return total
+
+
+@pytest.mark.parametrize("n_in", [97, 2 * K_BLOCK + 5])
+def test_an_element_is_one_chain_of_fused_multiply_adds_beginning_with_the_bias(n_in, rng):
+    skip_without_fused_multiply_add()
+    x, w, b = fractions(rng, (TILE_ROWS, n_in)), fractions(rng, (n_in, 19)), fractions(rng, 19)
+    np.testing.assert_array_equal(run(x, w, b), chain(b, x, w))
+    np.testing.assert_array_equal(run(x, w), chain(np.zeros_like(b), x, w))
+
+
+@pytest.mark.parametrize("n_rows", [97, 2 * BATCH_BLOCK + 5])
+def test_a_gradient_of_weights_is_one_chain_in_the_order_of_the_rows(n_rows, rng):
+    skip_without_fused_multiply_add()
+    x, dout = fractions(rng, (n_rows, 19)), fractions(rng, (n_rows, 2 * WIDE + 1))
+    right = chain(np.zeros(2 * WIDE + 1, "float32"), x.T, dout)
+    np.testing.assert_array_equal(run_backward_weight(x, dout, TILE_ROWS), right)
 
 
 @with_dtypes
-def test_nan_and_infinity_reach_their_row_and_no_other(dtype, rng):
-    x, w = np.ones((TILE_ROWS, 3), dtype), np.ones((3, 5), dtype)
-    b = np.zeros(5, dtype)
-    x[1, 2], x[2, 0] = np.nan, -np.inf
-    for with_relu in (False, True):
-        out = run_forward(x, w, b, with_relu, finite=False)
-        assert np.isnan(out[1]).all()
-        assert (out[2] == (0 if with_relu else -np.inf)).all()
-        assert (np.delete(out, [1, 2], axis=0) == 3).all()
+@pytest.mark.parametrize("n_in", [3, K_BLOCK + 3])
+def test_nan_and_infinity_reach_their_row_and_no_other(dtype, n_in):
+    for place in (0, n_in - 1):
+        x, w = np.ones((2 * TILE_ROWS, n_in), dtype), np.ones((n_in, WIDE + 1), dtype)
+        x[1, place], x[2, place] = np.nan, -np.inf
+        for finish in (KEEP, RECTIFY):
+            out = run(x, w, np.zeros(WIDE + 1, dtype), finish, finite=False)
+            assert np.isnan(out[1]).all()
+            assert (out[2] == (0 if finish == RECTIFY else -np.inf)).all()
+            assert (np.delete(out, [1, 2], axis=0) == n_in).all()
+
+
+@with_dtypes
+@pytest.mark.parametrize("n_rows", [3, BATCH_BLOCK + 3])
+def test_nan_and_infinity_reach_their_gradients_and_no_others(dtype, n_rows):
+    for place in (0, n_rows - 1):
+        x, dout = np.ones((n_rows, WIDE + 1), dtype), np.ones((n_rows, WIDE + 1), dtype)
+        x[place, [1, WIDE]] = np.nan, -np.inf
+        dw = run_backward_weight(x, dout, TILE_ROWS, finite=False)
+        assert np.isnan(dw[1]).all()
+        assert (dw[WIDE] == -np.inf).all()
+        assert (np.delete(dw, [1, WIDE], axis=0) == n_rows).all()
 
 
 @with_dtypes
 def test_a_gradient_passes_where_the_input_is_nan(dtype):
     dout, w = np.ones((TILE_ROWS, 2), dtype), np.ones((3, 2), dtype)
     h = np.tile(np.array([np.nan, 0, 1], dtype), (TILE_ROWS, 1))
-    expected = expected_backward_input(dout, w, h)
-    np.testing.assert_array_equal(expected[0], [2, 0, 2])
-    np.testing.assert_array_equal(run_backward_input(dout, w, h), expected)
+    right = expected_backward_input(dout, w, h)
+    np.testing.assert_array_equal(right[0], [2, 0, 2])
+    np.testing.assert_array_equal(run_backward_input(dout, w, h), right)
 
 
 @with_dtypes
 @pytest.mark.parametrize(("n_in", "n_out"), [(1, 1), (TILE_ROWS + 1, WIDE + 1), (97, HALF)])
 def test_the_plan_packs_weights_as_the_kernels_read_them(dtype, n_in, n_out, rng):
     layers = [Affine(2, n_in), ReLU(), Affine(n_in, n_out)]
-    plan = build(layers, 2, np.dtype(dtype), TILE_ROWS, packed=True)
+    n_rows = 2 * TILE_ROWS
+    plan = build(layers, 2, np.dtype(dtype), n_rows, packed=True)
     weights = [
         (integers(rng, (i, o), dtype), integers(rng, o, dtype))
         for i, o in [(2, n_in), (n_in, n_out)]
     ]
     params, transposed = np.zeros(plan.n_params, dtype), np.zeros(plan.n_transposed, dtype)
     pack(plan, weights, params, transposed)
-    operation, (w, b) = plan.operations[-1], weights[-1]
-    x, dout = integers(rng, (TILE_ROWS, n_in), dtype), integers(rng, (TILE_ROWS, n_out), dtype)
+    op, (w, b) = plan.operations[-1], weights[-1]
+    x, dout = integers(rng, (n_rows, n_in), dtype), integers(rng, (n_rows, n_out), dtype)
 
-    width = round_up(n_out, lanes(dtype))
-    out = np.full(TILE_ROWS * width, np.nan, dtype)
-    forward(
-        TILE_ROWS, n_in, n_out, x.ravel(), 0, n_in, 1, params, operation[codes.W_AT],
-        operation[codes.W_PANEL_STEP], operation[codes.W_STEP], params, operation[codes.B_AT],
-        out, 0, width, False,
+    left, out = Panels.of(x, padding=np.nan), Panels((n_rows, n_out), dtype)
+    multiply(
+        0, n_rows, n_in, n_out, left.flat, left.offset, left.distance, params, op[codes.W_AT],
+        op[codes.W_PANEL], op[codes.W_STEP], params, op[codes.B_AT], out.flat, out.offset,
+        out.distance, out.flat, KEEP,
     )  # fmt: skip
-    assert (take(out, 0, width, TILE_ROWS, n_out) == expected_forward(x, w, b)).all()
+    assert (out.take() == expected_forward(x, w, b)).all()
 
-    width = round_up(n_in, lanes(dtype))
-    dx = np.full(TILE_ROWS * width, np.nan, dtype)
-    backward_input(
-        TILE_ROWS, n_in, n_out, dout.ravel(), 0, n_out, transposed, operation[codes.WT_AT],
-        dx, 0, width, dx, False,
+    left, dx = Panels.of(dout, padding=np.nan), Panels((n_rows, n_in), dtype)
+    multiply(
+        0, n_rows, n_out, n_in, left.flat, left.offset, left.distance, transposed, op[codes.WT_AT],
+        left.panel * n_out, 0, transposed, NO_BIAS, dx.flat, dx.offset, dx.distance, dx.flat, KEEP,
     )  # fmt: skip
-    assert (take(dx, 0, width, TILE_ROWS, n_in) == expected_backward_input(dout, w)).all()
+    assert (dx.take() == expected_backward_input(dout, w)).all()
 
-    back = [(np.full_like(w, np.nan), np.full_like(b, np.nan)) for w, b in weights]
-    unpack(plan, params, back)
-    for before, after in zip(weights, back, strict=True):
-        np.testing.assert_array_equal(after[0], before[0])
-        np.testing.assert_array_equal(after[1], before[1])
+
+def test_blocks_of_a_sum_are_whole_panels():
+    for dtype in ("float32", "float64"):
+        assert K_BLOCK % (TILE_VECTORS * lanes(dtype)) == 0
+        assert TILE_VECTORS * lanes(dtype) % TILE_ROWS == 0

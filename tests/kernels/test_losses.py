@@ -1,4 +1,4 @@
-"""Losses over blocks of rows with padding, against the plain loops."""
+"""Losses over rows of matrices in panels, against the plain loops."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,8 @@ import pytest
 from fastnn import losses as evaluated
 from fastnn._jit import kernel
 from fastnn.kernels import codes, losses, reference
+from fastnn.kernels.tile import TILE_VECTORS
+from tests.panel_layout import Panels, lanes
 
 CODES = {
     "mse": codes.SQUARED_ERROR,
@@ -14,8 +16,21 @@ CODES = {
     "softmax_cross_entropy_dense": codes.SOFTMAX_CROSS_ENTROPY_DENSE,
 }
 SOFTMAX = ("softmax_cross_entropy", "softmax_cross_entropy_dense")
-# (rows, columns, distance of rows)
-BLOCKS = [(1, 1, 1), (1, 1, 16), (3, 2, 8), (8, 10, 16), (5, 17, 24), (2, 33, 33)]
+WIDE = TILE_VECTORS * lanes("float32")  # columns of a panel; half as many are one of float64
+# (rows, columns): around whole vectors and whole panels.
+BLOCKS = [
+    (1, 1),
+    (3, 2),
+    (8, 10),
+    (5, 17),
+    (4, WIDE // 2),
+    (3, WIDE // 2 + 1),
+    (2, WIDE - 1),
+    (3, WIDE),
+    (4, WIDE + 1),
+    (2, 2 * WIDE),
+    (3, 97),
+]
 LOSS_SCALE, SCALE = 0.5, 0.125  # exact in any type
 
 with_names = pytest.mark.parametrize("name", CODES)
@@ -24,25 +39,12 @@ with_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
 @kernel
 def loss_rows(
-    code,
-    loss_scale,
-    scale,
-    n_rows,
-    n,
-    out,
-    o,
-    ld,
-    dout,
-    order,
-    first,
-    labels,
-    targets,
+    code, loss_scale, scale, row, n_rows, n, out, dout, o, distance, order, first, labels, targets,
     row_loss,
-    at,
-):
+):  # fmt: skip
     losses.loss_rows(
-        code, out.dtype.type(loss_scale), out.dtype.type(scale), n_rows, n, out, o, ld, dout,
-        order, first, labels, targets, row_loss, at,
+        code, out.dtype.type(loss_scale), out.dtype.type(scale), row, n_rows, n, out, dout, o,
+        distance, order, first, labels, targets, row_loss,
     )  # fmt: skip
 
 
@@ -56,18 +58,16 @@ def make_targets(name, n_rows, n, dtype, rng):
     return rng.normal(size=(n_rows, n)).astype(dtype)
 
 
-def run(name, out, target, ld=None, row_loss_before=0.0):
-    """Compute losses and gradients of a block at an offset, of samples in another order."""
+def run(name, out, target, row=2, row_loss_before=0.0):
+    """Compute losses and gradients of rows among others, of samples in another order."""
     n_rows, n = out.shape
-    ld = ld or n
-    offset, at, first, n_samples = 3, 2, 4, n_rows + 5
-    logits = np.full(offset + n_rows * ld + 9, np.nan, out.dtype)
-    block = np.zeros((n_rows, ld), out.dtype)
-    block[:, :n] = out
-    logits[offset : offset + block.size] = block.ravel()
-    dout = np.full_like(logits, np.nan)
-    row_loss = np.full(at + n_rows + 1, np.nan)
-    row_loss[at : at + n_rows] = row_loss_before
+    first, n_samples, shape = 4, n_rows + 5, (row + n_rows + 2, n)
+    # The padding of the output may hold anything: that of the gradient is zero in any case.
+    logits, dout = Panels(shape, out.dtype), Panels(shape, out.dtype)
+    logits.fill(out, row, padding=np.nan)
+    before = logits.flat.copy()
+    row_loss = np.full(row + n_rows + 1, np.nan)
+    row_loss[row : row + n_rows] = row_loss_before
     # Row r of the block is sample order[first + r].
     order = np.random.default_rng(3).permutation(n_samples)
     order = np.concatenate([np.full(first, -1), order])
@@ -78,17 +78,13 @@ def run(name, out, target, ld=None, row_loss_before=0.0):
     else:
         targets[samples] = target
     loss_rows(
-        CODES[name], LOSS_SCALE, SCALE, n_rows, n, logits, offset, ld, dout, order, first, labels,
-        targets, row_loss, at,
+        CODES[name], LOSS_SCALE, SCALE, row, n_rows, n, logits.flat, dout.flat, dout.offset,
+        dout.distance, order, first, labels, targets, row_loss,
     )  # fmt: skip
-    assert np.isnan(row_loss[:at]).all()
-    assert np.isnan(row_loss[at + n_rows :]).all()
-    assert np.isnan(dout[:offset]).all()
-    assert np.isnan(dout[offset + block.size :]).all()
-    gradient = dout[offset : offset + block.size].reshape(n_rows, ld)
-    assert (gradient[:, n:] == 0).all(), "padding must be zero"
-    np.testing.assert_array_equal(logits[offset : offset + block.size], block.ravel())
-    return row_loss[at : at + n_rows], gradient[:, :n]
+    assert np.isnan(row_loss[:row]).all()
+    assert np.isnan(row_loss[row + n_rows :]).all()
+    np.testing.assert_array_equal(logits.flat, before)
+    return row_loss[row : row + n_rows], dout.take(row, n_rows)
 
 
 def expected(name, out, target):
@@ -102,10 +98,10 @@ def expected(name, out, target):
 @with_dtypes
 def test_losses_and_gradients_are_those_of_the_plain_loops(name, dtype, rng):
     eps = np.finfo(dtype).eps
-    for n_rows, n, ld in BLOCKS:
+    for n_rows, n in BLOCKS:
         out = rng.normal(0, 2, (n_rows, n)).astype(dtype)
         target = make_targets(name, n_rows, n, dtype, rng)
-        row_loss, dout = run(name, out, target, ld)
+        row_loss, dout = run(name, out, target)
         right_loss, right_dout = expected(name, out, target)
         scale = (n + 8) * np.abs(out).max()
         np.testing.assert_allclose(row_loss, right_loss, rtol=8 * eps, atol=scale * eps)
@@ -114,10 +110,10 @@ def test_losses_and_gradients_are_those_of_the_plain_loops(name, dtype, rng):
 
 @with_dtypes
 def test_squared_errors_of_integers_are_exact(dtype, rng):
-    for n_rows, n, ld in BLOCKS:
+    for n_rows, n in BLOCKS:
         out = rng.integers(-9, 10, (n_rows, n)).astype(dtype)
         target = rng.integers(-9, 10, (n_rows, n)).astype(dtype)
-        row_loss, dout = run("mse", out, target, ld)
+        row_loss, dout = run("mse", out, target)
         assert (row_loss == LOSS_SCALE * ((out - target) ** 2).sum(axis=1)).all()
         assert (dout == SCALE * (out - target)).all()
 
@@ -139,7 +135,7 @@ def test_large_logits_give_finite_losses(name, dtype):
     target = np.tile(np.array([1, 0], dtype), (4, 1))
     if name == "softmax_cross_entropy":
         target = np.zeros(4, np.int64)
-    row_loss, dout = run(name, out, target, 8)
+    row_loss, dout = run(name, out, target)
     assert np.isfinite(row_loss).all()
     assert np.isfinite(dout).all()
     if name in SOFTMAX:
@@ -153,12 +149,13 @@ def test_large_logits_give_finite_losses(name, dtype):
 @with_names
 @with_dtypes
 def test_nan_reaches_the_loss_of_its_row_and_no_other(name, dtype, rng):
-    for place in (0, 9, 16):
-        out = rng.normal(size=(3, 17)).astype(dtype)
-        target = make_targets(name, 3, 17, dtype, rng)
-        right_loss, right_dout = run(name, out, target, 24)
+    n = WIDE + 5
+    for place in (0, 9, WIDE // 2, WIDE - 1, n - 1):
+        out = rng.normal(size=(3, n)).astype(dtype)
+        target = make_targets(name, 3, n, dtype, rng)
+        right_loss, right_dout = run(name, out, target)
         out[1, place] = np.nan
-        row_loss, dout = run(name, out, target, 24)
+        row_loss, dout = run(name, out, target)
         assert np.isnan(row_loss[1])
         assert np.isnan(dout[1, place])
         if name in SOFTMAX:
@@ -173,37 +170,59 @@ def test_an_infinite_output_is_not_a_finite_loss(name, dtype):
     out, target = np.array([[np.inf, 0]], dtype), np.array([[0, 1]], dtype)
     if name == "softmax_cross_entropy":
         target = np.ones(1, np.int64)
-    row_loss, _ = run(name, out, target, 8)
+    row_loss, _ = run(name, out, target)
     assert not np.isfinite(row_loss).any()
 
 
 @with_dtypes
 def test_one_hot_rows_are_labels(dtype, rng):
     out, labels = rng.normal(size=(5, 7)).astype(dtype), rng.integers(0, 7, 5)
-    row_loss, dout = run("softmax_cross_entropy", out, labels, 8)
-    dense_loss, dense_dout = run(
-        "softmax_cross_entropy_dense", out, np.eye(7, dtype=dtype)[labels], 8
-    )
+    row_loss, dout = run("softmax_cross_entropy", out, labels)
+    dense_loss, dense_dout = run("softmax_cross_entropy_dense", out, np.eye(7, dtype=dtype)[labels])
     tolerance = 16 * np.finfo(dtype).eps
     np.testing.assert_allclose(dense_loss, row_loss, rtol=tolerance)
     np.testing.assert_allclose(dense_dout, dout, rtol=tolerance, atol=tolerance)
 
 
 @with_dtypes
-def test_a_row_does_not_depend_on_the_rows_beside_it(dtype, rng):
-    for name in CODES:
-        out = rng.normal(size=(6, 17)).astype(dtype)
-        target = make_targets(name, 6, 17, dtype, rng)
-        row_loss, dout = run(name, out, target, 24)
-        alone_loss, alone_dout = run(name, out[4:5], target[4:5], 24)
-        np.testing.assert_array_equal(alone_loss, row_loss[4:5])
-        np.testing.assert_array_equal(alone_dout, dout[4:5])
+def test_the_largest_output_and_the_label_may_be_in_any_panel(dtype):
+    n = 2 * WIDE + 5
+    places = np.array([0, WIDE // 2 - 1, WIDE // 2, WIDE - 1, WIDE, n - 1])
+    hot = np.eye(n, dtype=dtype)[places]
+    out = 1000 * hot
+    for label, right in [(places, 0), (np.roll(places, 1), 1000)]:
+        dense = np.eye(n, dtype=dtype)[label]
+        row_loss, dout = run("softmax_cross_entropy", out, label)
+        assert (row_loss == right).all()
+        assert (dout == SCALE * (hot - dense)).all()
+        row_loss, dout = run("softmax_cross_entropy_dense", out, dense)
+        assert (row_loss == right).all()
+        assert (dout == SCALE * (hot - dense)).all()
 
 
 @with_names
-def test_gradients_are_central_differences(name, rng):
-    out, target = rng.normal(size=(3, 4)), make_targets(name, 3, 4, "float64", rng)
-    _, dout = run(name, out, target, 8)
+@with_dtypes
+def test_a_row_does_not_depend_on_the_rows_beside_it(name, dtype, rng):
+    out = rng.normal(size=(7, 97)).astype(dtype)
+    target = make_targets(name, 7, 97, dtype, rng)
+    row_loss, dout = run(name, out, target, row=0)
+    for row, n_rows in [(0, 1), (1, 4), (5, 2)]:
+        rows = slice(row, row + n_rows)
+        some_loss, some_dout = run(name, out[rows], target[rows], row=row)
+        np.testing.assert_array_equal(some_loss, row_loss[rows])
+        np.testing.assert_array_equal(some_dout, dout[rows])
+
+
+@with_names
+def test_without_rows_nothing_is_written(name, rng):
+    run(name, np.empty((0, 29)), make_targets(name, 0, 29, "float64", rng))
+
+
+@with_names
+@pytest.mark.parametrize("n", [4, WIDE // 2 + 1])
+def test_gradients_are_central_differences(name, n, rng):
+    out, target = rng.normal(size=(3, n)), make_targets(name, 3, n, "float64", rng)
+    _, dout = run(name, out, target)
     # The gradient of the sum of the rows' losses, with the factor that belongs to it.
     factor = {"mse": SCALE / (2 * LOSS_SCALE), "binary_cross_entropy": SCALE / LOSS_SCALE}
     h = 1e-6
@@ -217,15 +236,16 @@ def test_gradients_are_central_differences(name, rng):
 
 @with_names
 @with_dtypes
-def test_evaluation_gives_the_losses_of_training(name, dtype, rng):
-    out = 5 * rng.normal(size=(5, 7)).astype(dtype)
-    target = make_targets(name, 5, 7, dtype, rng)
-    labels, targets = np.empty(0, np.int64), np.empty((0, 7), dtype)
+@pytest.mark.parametrize("n", [7, WIDE + 1])
+def test_evaluation_gives_the_losses_of_training(name, dtype, n, rng):
+    out = 5 * rng.normal(size=(5, n)).astype(dtype)
+    target = make_targets(name, 5, n, dtype, rng)
+    labels, targets = np.empty(0, np.int64), np.empty((0, n), dtype)
     if name == "softmax_cross_entropy":
         labels = target
     else:
         targets = target
     loss = evaluated.get("softmax_cross_entropy" if name in SOFTMAX else name)
     expected = run(name, out, target)[0] / (LOSS_SCALE if name not in SOFTMAX else 1)
-    rows = loss.of_rows(out, labels, targets) / loss.scales(7)[0]
+    rows = loss.of_rows(out, labels, targets) / loss.scales(n)[0]
     np.testing.assert_allclose(rows, expected, rtol=20 * np.finfo(dtype).eps)

@@ -1,16 +1,13 @@
 """The operations of the register tile, each alone, against the same thing said in NumPy."""
 
 import functools
-import re
 
-import llvmlite.binding
-import numba
 import numpy as np
 import pytest
 from numba import types
-from numba.core.codegen import get_host_cpu_features
 
-from fastnn._jit import FASTMATH, kernel
+from fastnn._jit import kernel
+from fastnn.kernels.memory import UNBOUNDED
 from fastnn.kernels.tile import (
     TILE_ROWS,
     TILE_VECTORS,
@@ -20,6 +17,7 @@ from fastnn.kernels.tile import (
     lanes_of,
     load,
     load_row,
+    prefetch,
     rank1,
     relu,
     store,
@@ -61,6 +59,11 @@ def compiled(rows, vectors):
 @kernel
 def lanes(array):
     return lanes_of(array)
+
+
+@kernel
+def fetch(array, offset):
+    prefetch(array, offset)
 
 
 class Case:
@@ -210,50 +213,19 @@ def test_keep_where_positive_is_the_derivative_of_relu(case, rng):
     np.testing.assert_array_equal(case.run(KEEP), np.where(out <= 0, 0, dout))
 
 
+@with_dtypes
+def test_any_place_may_be_prefetched(dtype):
+    for array in (np.arange(9, dtype=dtype), np.empty(0, dtype)):
+        before = array.copy()
+        for offset in (0, 8, 9, 10**6, 2**40, UNBOUNDED, 2**63 - 1):
+            fetch(array, offset)
+            fetch(array, -offset)
+        np.testing.assert_array_equal(array, before)
+
+
 def test_tiles_are_one_type_for_each_shape():
     tile = Tile(types.float32, 4, 2)
     assert tile == Tile(types.float32, 4, 2)
     assert tile != Tile(types.float32, 2, 4)
     assert tile != Tile(types.float64, 4, 2)
     assert (tile.lanes, Tile(types.float64, 4, 2).lanes) == (VECTOR_BYTES // 4, VECTOR_BYTES // 8)
-
-
-def product(n, a, b, out):
-    step = TILE_VECTORS * lanes_of(out)
-    tile = zeros(out, TILE_ROWS, TILE_VECTORS)
-    for k in range(n):
-        tile = rank1(tile, a, k * TILE_ROWS, 1, b, k * step)
-    store(tile, out, 0, step)
-
-
-def loops(assembly):
-    """Return the basic blocks that jump back to their own label: innermost loops."""
-    blocks = re.split(r"^(\.?L\w+):", assembly, flags=re.MULTILINE)
-    for label, body in zip(blocks[1::2], blocks[2::2], strict=True):
-        if re.search(rf"\s{re.escape(label)}\s*$", body, re.MULTILINE):
-            yield body
-
-
-@with_dtypes
-def test_the_innermost_loop_is_fused_multiply_adds_in_registers(dtype):
-    triple = llvmlite.binding.get_default_triple()
-    features = numba.config.CPU_FEATURES
-    features = get_host_cpu_features() if features is None else features
-    if not triple.startswith("x86_64") or "+fma" not in features.split(","):
-        pytest.skip("an x86 CPU with FMA is needed")
-    vector = types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C")
-    signature = (types.intp, vector, vector, vector)
-    # Not cached: machine code from a file cannot be read again.
-    options = {"error_model": "numpy", "nogil": True, "fastmath": set(FASTMATH)}
-    function = numba.njit(**options)(product)
-    function.compile(signature)
-    suffix = "ps" if dtype == "float32" else "pd"
-    register = {16: "xmm", 32: "ymm", 64: "zmm"}[VECTOR_BYTES]
-    fused = re.compile(rf"\bvfmadd\d+{suffix}\b.*%{register}")
-    body = max(loops(function.inspect_asm(signature)), key=lambda body: len(fused.findall(body)))
-    at_once = len(fused.findall(body))
-    assert at_once >= TILE_ROWS * TILE_VECTORS
-    assert at_once % (TILE_ROWS * TILE_VECTORS) == 0
-    assert not re.search(rf"\bv(mul|add){suffix}\b", body)
-    assert "call" not in body
-    assert not re.search(r"\bvmov\w+\s+%\wmm\d+,.*\(", body), "an accumulator goes to memory"

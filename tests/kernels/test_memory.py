@@ -1,0 +1,100 @@
+"""Arrays at addresses, and the records of jobs."""
+
+import functools
+
+import numpy as np
+import pytest
+from numba import from_dtype
+
+from fastnn._jit import kernel
+from fastnn.kernels.memory import UNBOUNDED, address_of, make_job, matrix_at, vector_at
+
+JOB = np.dtype(
+    {"names": ["a", "n", "rate"], "formats": [np.int64, np.int64, np.float64]}, align=True
+)
+_RECORD = from_dtype(JOB)
+DTYPES = ["float32", "float64", "int64"]
+
+with_dtypes = pytest.mark.parametrize("dtype", DTYPES)
+
+
+@functools.cache
+def compiled(dtype):
+    """Compile kernels that read and write a vector, and a matrix row by row."""
+    number = np.dtype(dtype).type
+
+    def reverse(address, n):
+        vector = vector_at(address, number)
+        for i in range(n // 2):
+            vector[i], vector[n - 1 - i] = vector[n - 1 - i], vector[i]
+        return vector.size
+
+    def write_places(address, n_rows, n_columns):
+        matrix = matrix_at(address, n_rows, n_columns, number)
+        for r in range(matrix.shape[0]):
+            row = matrix[r]
+            for c in range(row.size):
+                row[c] = 100 * r + c
+        return matrix.size
+
+    return kernel(reverse), kernel(write_places)
+
+
+@kernel
+def take_job(address, k):
+    job = vector_at(address, _RECORD)[k]
+    return job.a, job.n, job.rate
+
+
+@kernel
+def fill_by_job(address):
+    job = vector_at(address, _RECORD)[0]
+    a = vector_at(job.a, np.float64)
+    part = a[1 : job.n]
+    for i in range(part.size):
+        part[i] = job.rate
+
+
+@with_dtypes
+def test_a_vector_lies_at_its_address(dtype):
+    for n in (0, 1, 2, 7):
+        memory = np.arange(20).astype(dtype)
+        before = memory.copy()
+        size = compiled(dtype)[0](address_of(memory[5:]), n)
+        assert size == UNBOUNDED
+        before[5 : 5 + n] = before[5 : 5 + n][::-1]
+        np.testing.assert_array_equal(memory, before)
+
+
+@with_dtypes
+def test_the_rows_of_a_matrix_follow_one_another(dtype):
+    for n_rows, n_columns in [(0, 3), (3, 0), (1, 1), (1, 5), (5, 1), (3, 7)]:
+        memory = np.full(40, -1).astype(dtype)
+        size = compiled(dtype)[1](address_of(memory[2:]), n_rows, n_columns)
+        assert size == n_rows * n_columns
+        places = 100 * np.arange(n_rows)[:, None] + np.arange(n_columns)
+        np.testing.assert_array_equal(memory[2 : 2 + size], places.ravel())
+        np.testing.assert_array_equal(np.delete(memory, range(2, 2 + size)), -1)
+
+
+def test_a_job_has_the_addresses_of_arrays_and_the_values_of_numbers():
+    a = np.zeros(9)
+    job = make_job(JOB, a=a[3:], n=4, rate=0.1)
+    assert job.shape == (1,)
+    assert job[0].item() == (a.ctypes.data + 3 * 8, 4, 0.1)
+    assert take_job(job.ctypes.data, 0) == job[0].item()
+    fill_by_job(job.ctypes.data)
+    np.testing.assert_array_equal(a, [0, 0, 0, 0, 0.1, 0.1, 0.1, 0, 0])
+
+
+def test_records_lie_one_after_the_other():
+    jobs = np.concatenate([make_job(JOB, a=k, n=10 * k, rate=k / 8) for k in range(5)])
+    for k in range(5):
+        assert take_job(jobs.ctypes.data, k) == (k, 10 * k, k / 8)
+
+
+def test_a_job_needs_all_of_its_fields_and_no_others():
+    with pytest.raises(KeyError, match="n"):
+        make_job(JOB, a=1, rate=0.5)
+    with pytest.raises(TypeError, match="the job has no fields speed"):
+        make_job(JOB, a=1, n=2, rate=0.5, speed=3)
