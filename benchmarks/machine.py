@@ -54,13 +54,18 @@ def _multiply_add(typingctx, tile, factor, term):
 
 @njit(error_model="numpy", nogil=True)
 def _chains(memory, iterations):
-    """Run all chains of a tile; `memory` begins with the factor's and the term's vector."""
+    """Run all chains of a tile; `memory` holds the factor, the term, and a row for each of its rows.
+
+    The rows come from different places, or the compiler would see that chains are equal, and run
+    one for all.
+    """
+    row = len(memory) // (2 + TILE_ROWS)
     shape = zeros(memory, TILE_ROWS, TILE_VECTORS)
-    factor, term = load_row(shape, memory, 0), load_row(shape, memory, len(memory) // 4)
-    tile = load(shape, memory, len(memory) // 2, 0)
+    factor, term = load_row(shape, memory, 0), load_row(shape, memory, row)
+    tile = load(shape, memory, 2 * row, row)
     for _ in range(iterations):
         tile = _multiply_add(tile, factor, term)
-    store(tile, memory, len(memory) // 2, 0)
+    store(tile, memory, 2 * row, row)
 
 
 def peak(dtype, n_threads, seconds=SECONDS, tries=TRIES):
@@ -70,10 +75,9 @@ def peak(dtype, n_threads, seconds=SECONDS, tries=TRIES):
     flops = 2 * TILE_ROWS * TILE_VECTORS * lanes * _ITERATIONS
 
     def memory():
-        result = np.zeros(4 * TILE_VECTORS * lanes, dtype)
-        result[: len(result) // 4] = 0.5
-        result[len(result) // 4 :] = 1  # the chains tend to 2
-        return result
+        result = np.ones((2 + TILE_ROWS, TILE_VECTORS * lanes), dtype)
+        result[0] = 0.5  # x / 2 + 1: the chains tend to 2
+        return result.ravel()
 
     _chains(memory(), 1)  # compiles
     best = 0.0
