@@ -95,6 +95,20 @@ def kernel(function):
     return _compiled(function, nogil=True, fastmath=set(FASTMATH))
 
 
+def direct_call(compiled, *arguments):
+    """Return what a kernel's dispatcher calls after it has looked at the types of the arguments.
+
+    Parameters
+    ----------
+    compiled : numba.core.dispatcher.Dispatcher
+    *arguments
+        Examples of the only types it will be called with: nothing checks them.
+    """
+    signature = tuple(numba.typeof(argument) for argument in arguments)
+    compiled.compile(signature)
+    return compiled.overloads[signature].entry_point
+
+
 def parallel_kernel(function):
     """Compile a kernel with `numba.prange` loops: as `kernel`, on several threads."""
     return _compiled(function, nogil=True, parallel=True, fastmath=set(FASTMATH))

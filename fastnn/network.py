@@ -10,11 +10,9 @@ from fastnn import losses, threads
 from fastnn.callbacks import check_callbacks, for_verbosity
 from fastnn.errors import ModelFileError
 from fastnn.files import read_model, write_model
-from fastnn.kernels.memory import make_job
-from fastnn.kernels.step import CHUNK_ROWS, PREDICTION_JOB, prediction_member
-from fastnn.kernels.team import launch
 from fastnn.layers import Affine, Layer, Sigmoid, Softmax, from_config
-from fastnn.plan import aligned_zeros, build, pack, padded_size
+from fastnn.plan import aligned_zeros, padded_size
+from fastnn.prediction import Predictor
 from fastnn.training import Trainer, check_schedule, run_epochs
 from fastnn.validation import (
     check_dtype,
@@ -26,9 +24,6 @@ from fastnn.validation import (
 
 FORMAT = 1
 """Version of the net's description in a model file."""
-
-# With this many rows, packing the weights first costs less than it saves.
-_ROWS_WORTH_PACKING = 256
 
 
 class Sequential:
@@ -78,10 +73,6 @@ class Sequential:
         self._affine = [layer for layer in self.layers if isinstance(layer, Affine)]
         self.n_params = sum(layer.n_params for layer in self._affine)
         self._bind()
-        self._plans = {
-            packed: build(self.layers, self.n_inputs, self.dtype, CHUNK_ROWS, packed)
-            for packed in (False, True)
-        }
 
     def _check_layers(self):
         """Check that the layers fit; return the widths at both ends."""
@@ -121,11 +112,13 @@ class Sequential:
                     after = self.layers[k + 1] if k + 1 < len(self.layers) else None
                     layer.initialize(self._rng, after)
                 layer.in_net = True
+        self._predictor = Predictor(self.layers, self.n_inputs, self.n_outputs, self._memory)
 
     # A copy or a pickle holds each layer's parameters; they become views of one vector again.
 
     def __getstate__(self):
-        return {name: v for name, v in vars(self).items() if name not in ("_memory", "params")}
+        views = ("_memory", "params", "_predictor")
+        return {name: value for name, value in vars(self).items() if name not in views}
 
     def __setstate__(self, state):
         vars(self).update(state)
@@ -269,32 +262,10 @@ class Sequential:
         -------
         ndarray (N, O)
         """
+        if self._predictor.takes(X) and n_threads is None:
+            return self._predictor.predict_few(X)
         x = check_inputs(X, self.dtype, self.n_inputs, finite=False)
-        n_threads = threads.check_num_threads(n_threads)
-        out = np.empty((len(x), self.n_outputs), self.dtype)
-        packed = len(x) >= _ROWS_WORTH_PACKING
-        plan, params = self._plans[packed], self._memory
-        if packed:
-            params = aligned_zeros(plan.n_params, self.dtype)
-            pack(plan, self.weights(), params)
-        n_threads = threads.worthwhile(plan.flops_forward * len(x), n_threads)
-        acts = aligned_zeros(n_threads * plan.n_acts, self.dtype)
-        job = make_job(
-            PREDICTION_JOB,
-            plan=plan.operations,
-            slopes=plan.slopes,
-            params=params,
-            acts=acts,
-            x=x,
-            out=out,
-            n_operations=len(plan.operations),
-            n_rows=len(x),
-            n_inputs=self.n_inputs,
-            n_outputs=self.n_outputs,
-            acts_size=plan.n_acts,
-        )
-        launch(prediction_member(self.dtype), job, n_threads)
-        return out
+        return self._predictor.predict(x, threads.check_num_threads(n_threads))
 
     def forward(self, X):
         """Return the output for X (B, I), layer by layer; each layer keeps what `backward` needs.

@@ -93,8 +93,10 @@ def _panel_distance(n_rows, dtype):
     """Distance of the panels of a matrix with `n_rows` rows, in elements.
 
     An odd number of cache lines: places in the first-level cache repeat every 64 lines, so those
-    of a row in all panels would coincide.
+    of a row in all panels would coincide. A single row lies as in an ordinary array.
     """
+    if n_rows == 1:
+        return panel_columns(dtype)
     line = CACHE_LINE // np.dtype(dtype).itemsize
     lines = -(-n_rows * panel_columns(dtype) // line)
     return (lines | 1) * line
@@ -110,7 +112,7 @@ def build(layers, n_inputs, dtype, n_rows, packed):
         Columns of the net's input.
     dtype : numpy.dtype
     n_rows : int
-        Rows of the block of activations.
+        Rows of the activations, padded to whole tiles where it is not one.
     packed : bool
         Whether parameters are in packed form (training), or as users see them (prediction).
 
@@ -118,7 +120,7 @@ def build(layers, n_inputs, dtype, n_rows, packed):
     -------
     Plan
     """
-    n_rows = round_up(n_rows, TILE_ROWS)
+    n_rows = round_up(n_rows, TILE_ROWS) if n_rows > 1 else 1
     operations, slopes = _operations(layers, n_inputs)
     _place_blocks(operations, n_rows, dtype)
     _mark_derivatives(operations)

@@ -10,6 +10,7 @@ from fastnn.kernels import codes
 from fastnn.kernels.memory import address_of, make_job
 from fastnn.kernels.step import BLOCK_ROWS, TRAINING_JOB, training_member
 from fastnn.kernels.team import launch
+from fastnn.kernels.tile import TILE_ROWS
 from fastnn.plan import aligned_zeros, build, pack, panel_columns, unpack
 from fastnn.validation import (
     check_inputs,
@@ -23,8 +24,8 @@ from fastnn.validation import (
 SECONDS_PER_CALL = 0.08
 _FIRST_GUESS_FLOPS_PER_SECOND = 5e9
 
-# Now and then a short call tries the other number of threads: after so many seconds of training, and
-# after so many times as long as it is going to take.
+# Now and then a short call tries the other number of threads: after so many seconds of training,
+# and after so many times as long as it is going to take.
 _SECONDS_BETWEEN_TRIALS = 0.3
 _SECONDS_PER_TRIAL = 0.004
 _REST_AFTER_TRIAL = 50
@@ -234,7 +235,8 @@ class Trainer:
         if rows == self._capacity:
             return
         dtype = self._net.dtype
-        self._plan = build(self._net.layers, self._net.n_inputs, dtype, rows, packed=True)
+        room = max(rows, TILE_ROWS)
+        self._plan = build(self._net.layers, self._net.n_inputs, dtype, room, packed=True)
         self._capacity = rows
         self._acts = aligned_zeros(self._plan.n_acts, dtype)
         self._deltas = aligned_zeros(self._plan.n_deltas, dtype)

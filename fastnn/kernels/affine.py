@@ -47,6 +47,9 @@ K_BLOCK = 480
 # in the first-level cache.
 BATCH_BLOCK = 128
 
+# Vectors of a tile that has one row: enough sums at a time that none waits for the last.
+ROW_VECTORS = 8
+
 NO_BIAS = -1
 
 
@@ -139,6 +142,42 @@ def multiply_rows(
                         w, wj, step, b, bj, out, oi, width, h, finish,
                     )  # fmt: skip
                 i += TILE_ROWS
+
+
+@inner
+def _row_tile(tile, n_in, x, xo, w, wo, ldw, b, bo, out, oo, finish):
+    if bo != NO_BIAS:
+        tile = load_row(tile, b, bo)
+    tile = _dot(tile, n_in, x, xo, 0, 1, w, wo, ldw)
+    if finish == RECTIFY:
+        tile = relu(tile)
+    store(tile, out, oo, 0)
+
+
+@routine
+def multiply_row(n_in, n_out, x, xo, w, wo, ldw, b, bo, out, oo, finish):
+    """Overwrite one row of out with x @ w + b: KEEP it, or RECTIFY it.
+
+    All lie as ordinary row-major arrays; the rows of w are ldw apart. Reads and writes whole
+    vectors, which may reach beyond the last column. The same bits as `multiply_rows`.
+    """
+    lanes = lanes_of(out)
+    j = 0
+    while j < n_out:
+        bj = bo if bo == NO_BIAS else bo + j
+        vectors = (n_out - j + lanes - 1) // lanes
+        if vectors >= ROW_VECTORS:
+            tile = zeros(out, 1, ROW_VECTORS)
+            _row_tile(tile, n_in, x, xo, w, wo + j, ldw, b, bj, out, oo + j, finish)
+            j += ROW_VECTORS * lanes
+        elif vectors > 1:
+            tile = zeros(out, 1, 2)
+            _row_tile(tile, n_in, x, xo, w, wo + j, ldw, b, bj, out, oo + j, finish)
+            j += 2 * lanes
+        else:
+            tile = zeros(out, 1, 1)
+            _row_tile(tile, n_in, x, xo, w, wo + j, ldw, b, bj, out, oo + j, finish)
+            j += lanes
 
 
 @inner

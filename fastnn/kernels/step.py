@@ -1,4 +1,4 @@
-"""Training steps and predictions: everything between two updates in two phases.
+"""Training steps: everything between two updates in two phases.
 
 **Row phase.** Each thread owns some rows of the batch. It gathers them from X, takes them forward
 through all layers, computes their loss and its gradient, and comes back through all layers with
@@ -100,45 +100,25 @@ TRAINING_JOB = np.dtype(
 """What a team needs to run steps [first_step, last_step) of an epoch."""
 _TRAINING_RECORD = from_dtype(TRAINING_JOB)
 
-PREDICTION_JOB = np.dtype(
-    {
-        "names": [
-            "plan", "slopes", "params", "acts", "x", "out",
-            "n_operations", "n_rows", "n_inputs", "n_outputs", "acts_size",
-        ],
-        "formats": [np.int64] * 11,
-    }
-)  # fmt: skip
-"""What a team needs to predict: acts has room for CHUNK_ROWS rows for each member."""
-_PREDICTION_RECORD = from_dtype(PREDICTION_JOB)
-
 
 @inner
-def _copy(n, source, so, target, to):
+def copy(n, source, so, target, to):
+    """Overwrite n elements of target from `to` on with those of source from `so` on."""
     a, b = source[so : so + n], target[to : to + n]
     for i in range(n):
         b[i] = a[i]
 
 
 @pasted
-def _copy_to_panels(n, x, xo, r, acts, at, distance):
+def copy_to_panels(n, x, xo, r, acts, at, distance):
     """Overwrite row r of a matrix in panels with the n numbers at x[xo]."""
     panel = panel_columns(acts)
     for j in range(0, n, panel):
         start = at + j // panel * distance + r * panel_width(n, j, acts, panel)
         if n - j >= panel:
-            _copy(panel, x, xo + j, acts, start)
+            copy(panel, x, xo + j, acts, start)
         else:
-            _copy(n - j, x, xo + j, acts, start)
-
-
-@pasted
-def _copy_from_panels(n, acts, at, distance, r, out, o):
-    """Overwrite the n numbers at out[o] with row r of a matrix in panels."""
-    panel = panel_columns(acts)
-    for j in range(0, n, panel):
-        start = at + j // panel * distance + r * panel_width(n, j, acts, panel)
-        _copy(min(panel, n - j), acts, start, out, o + j)
+            copy(n - j, x, xo + j, acts, start)
 
 
 @pasted
@@ -156,7 +136,7 @@ def _copy_rows(row, n_rows, n, source, so, target, to, distance):
     for j in range(0, n, panel):
         width = panel_width(n, j, source, panel)
         at = j // panel * distance + row * width
-        _copy(n_rows * width, source, so + at, target, to + at)
+        copy(n_rows * width, source, so + at, target, to + at)
 
 
 @pasted
@@ -290,7 +270,7 @@ def _task_at(cost_before, n_tasks, part, parts):
 
 
 @inner
-def _first_row(n_rows, part, parts):
+def first_row(n_rows, part, parts):
     """First row of a member's share of n_rows, in whole tiles."""
     return (n_rows + TILE_ROWS - 1) // TILE_ROWS * part // parts * TILE_ROWS
 
@@ -341,12 +321,12 @@ def training_member(dtype):
             n = min(job.batch_size, job.n_order - start)
 
             # Row phase.
-            high = _first_row(n, thread + 1, n_threads)
-            for row in range(_first_row(n, thread, n_threads), high, CHUNK_ROWS):
+            high = first_row(n, thread + 1, n_threads)
+            for row in range(first_row(n, thread, n_threads), high, CHUNK_ROWS):
                 padded = min(CHUNK_ROWS, high - row)
                 real = min(padded, n - row)
                 for r in range(row, row + real):
-                    _copy_to_panels(
+                    copy_to_panels(
                         job.n_inputs, x, order[start + r] * job.n_inputs, r, acts, plan[0, X_AT],
                         plan[0, X_PANEL],
                     )  # fmt: skip
@@ -379,33 +359,3 @@ def training_member(dtype):
             barrier(sync, n_threads)
 
     return member(train_steps)
-
-
-@functools.cache
-def prediction_member(dtype):
-    """Compile the forward pass of nets of a dtype; return the address for `PREDICTION_JOB`."""
-    number, itemsize = dtype.type, dtype.itemsize
-
-    def predict_rows(thread, n_threads, sync, job_address):
-        job = vector_at(job_address, _PREDICTION_RECORD)[0]
-        plan = matrix_at(job.plan, job.n_operations, N_COLUMNS, np.int64)
-        slopes = vector_at(job.slopes, np.float64)
-        params, out = vector_at(job.params, number), vector_at(job.out, number)
-        acts = vector_at(job.acts + thread * job.acts_size * itemsize, number)
-        x = vector_at(job.x, number)
-        last = job.n_operations - 1
-        n_in, n_out = job.n_inputs, job.n_outputs
-        high = _first_row(job.n_rows, thread + 1, n_threads)
-        for row in range(_first_row(job.n_rows, thread, n_threads), high, CHUNK_ROWS):
-            padded = min(CHUNK_ROWS, high - row)
-            real = min(padded, job.n_rows - row)
-            for r in range(real):
-                _copy_to_panels(n_in, x, (row + r) * n_in, r, acts, plan[0, X_AT], plan[0, X_PANEL])
-            forward_chunk(plan, slopes, 0, padded, params, acts)
-            for r in range(real):
-                _copy_from_panels(
-                    n_out, acts, plan[last, OUT_AT], plan[last, OUT_PANEL], r, out,
-                    (row + r) * n_out,
-                )  # fmt: skip
-
-    return member(predict_rows)

@@ -149,7 +149,7 @@ def barrier(sync, n_threads):
 
 
 @intrinsic
-def _call(typingctx, address, thread, n_threads, sync, job):
+def call_member(typingctx, address, thread, n_threads, sync, job):
     """Call the compiled function at an address: (thread, n_threads, sync, job), all int64."""
 
     def codegen(context, builder, signature, args):
@@ -163,13 +163,13 @@ def _call(typingctx, address, thread, n_threads, sync, job):
 
 @kernel
 def _run_alone(address, sync, job):
-    _call(address, 0, 1, sync, job)
+    call_member(address, 0, 1, sync, job)
 
 
 @parallel_kernel
 def _run_team(address, n_threads, sync, job):
     for thread in prange(n_threads):
-        _call(address, np.int64(thread), n_threads, sync, job)
+        call_member(address, np.int64(thread), n_threads, sync, job)
 
 
 def launch(address, job, n_threads):

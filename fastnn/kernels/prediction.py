@@ -1,0 +1,162 @@
+"""Predictions: the way forward alone.
+
+Many rows go through the net in chunks, as in training, and the weights are packed into panels
+first. A few rows read the weights where the user sees them. A single row would leave most of a tile
+idle, so it has a product of its own. The results are the same bits each time.
+"""
+
+import functools
+
+import numpy as np
+from numba import from_dtype
+
+from fastnn._jit import kernel, member, pasted
+from fastnn.kernels.activations import activate_rows
+from fastnn.kernels.affine import KEEP, RECTIFY, multiply_row
+from fastnn.kernels.codes import (
+    AFFINE,
+    B_AT,
+    FUNCTION,
+    HAS_BIAS,
+    IDENTITY,
+    KIND,
+    N_COLUMNS,
+    N_IN,
+    N_OUT,
+    OUT_AT,
+    OUT_PANEL,
+    RELU,
+    W_AT,
+    W_PANEL,
+    X_AT,
+    X_PANEL,
+)
+from fastnn.kernels.memory import matrix_at, vector_at
+from fastnn.kernels.panels import panel_columns, panel_width
+from fastnn.kernels.step import CHUNK_ROWS, copy, copy_to_panels, first_row, forward_chunk
+from fastnn.kernels.team import barrier, call_member, team_starts
+from fastnn.kernels.tile import TILE_ROWS
+
+PREDICTION_JOB = np.dtype(
+    {
+        "names": [
+            # Addresses. Samples x (N, I) and results out (N, O).
+            "x", "out",
+            # Plans (L, N_COLUMNS): for chunks of rows, and for one row of ordinary arrays.
+            "plan", "row_plan", "slopes",
+            # Parameters as the user sees them; packed ones for the plan, which are overwritten
+            # first, or zero where the plan reads the user's.
+            "params", "packed", "acts",
+            # Numbers.
+            "n_operations", "n_rows", "n_inputs", "n_outputs", "acts_size",
+        ],
+        "formats": [np.int64] * 13,
+    }
+)  # fmt: skip
+"""What a team needs to predict: acts has room for CHUNK_ROWS rows for each member."""
+_PREDICTION_RECORD = from_dtype(PREDICTION_JOB)
+
+
+@pasted
+def _copy_from_panels(n, acts, at, distance, r, out, o):
+    """Overwrite the n numbers at out[o] with row r of a matrix in panels."""
+    panel = panel_columns(acts)
+    for j in range(0, n, panel):
+        start = at + j // panel * distance + r * panel_width(n, j, acts, panel)
+        copy(min(panel, n - j), acts, start, out, o + j)
+
+
+@pasted
+def _pack(thread, n_threads, plan, row_plan, params, packed):
+    """Overwrite a member's share of the panels with the user's weights and biases."""
+    panel = panel_columns(packed)
+    turn = 0
+    for l in range(plan.shape[0]):
+        n_in, n_out = plan[l, N_IN], plan[l, N_OUT]
+        if plan[l, KIND] != AFFINE:
+            continue
+        for j in range(0, n_out, panel):
+            turn += 1
+            if turn % n_threads != thread:
+                continue
+            width, columns = panel_width(n_out, j, packed, panel), min(panel, n_out - j)
+            at = plan[l, W_AT] + j // panel * plan[l, W_PANEL]
+            for k in range(n_in):
+                copy(columns, params, row_plan[l, W_AT] + k * n_out + j, packed, at + k * width)
+            if plan[l, HAS_BIAS]:
+                copy(columns, params, row_plan[l, B_AT] + j, packed, plan[l, B_AT] + j)
+
+
+@pasted
+def _forward_row(plan, slopes, params, acts):
+    """Take one row, in ordinary arrays, forward through all operations."""
+    panel = panel_columns(acts)
+    for l in range(plan.shape[0]):
+        n_out, function = plan[l, N_OUT], plan[l, FUNCTION]
+        if plan[l, KIND] == AFFINE:
+            multiply_row(
+                plan[l, N_IN], n_out, acts, plan[l, X_AT], params, plan[l, W_AT], n_out, params,
+                plan[l, B_AT], acts, plan[l, OUT_AT], RECTIFY if function == RELU else KEEP,
+            )  # fmt: skip
+        else:
+            copy(n_out, acts, plan[l, X_AT], acts, plan[l, OUT_AT])
+        if function != IDENTITY and not (function == RELU and plan[l, KIND] == AFFINE):
+            activate_rows(
+                function, slopes[l], 0, 1, n_out, acts, plan[l, OUT_AT], panel, plan[l, OUT_PANEL]
+            )
+
+
+@functools.cache
+def prediction_member(dtype):
+    """Compile the forward pass of nets of a dtype; return the address for `PREDICTION_JOB`."""
+    number, itemsize = dtype.type, dtype.itemsize
+
+    def predict_rows(thread, n_threads, sync, job_address):
+        if not team_starts(sync, n_threads):
+            return
+        job = vector_at(job_address, _PREDICTION_RECORD)[0]
+        plan = matrix_at(job.plan, job.n_operations, N_COLUMNS, np.int64)
+        row_plan = matrix_at(job.row_plan, job.n_operations, N_COLUMNS, np.int64)
+        slopes = vector_at(job.slopes, np.float64)
+        params, packed = vector_at(job.params, number), vector_at(job.packed, number)
+        acts = vector_at(job.acts + thread * job.acts_size * itemsize, number)
+        x, out = vector_at(job.x, number), vector_at(job.out, number)
+        last = job.n_operations - 1
+        n_in, n_out = job.n_inputs, job.n_outputs
+        if job.n_rows < TILE_ROWS:
+            if thread == 0:
+                for r in range(job.n_rows):
+                    copy(n_in, x, r * n_in, acts, row_plan[0, X_AT])
+                    _forward_row(row_plan, slopes, params, acts)
+                    copy(n_out, acts, row_plan[last, OUT_AT], out, r * n_out)
+            return
+        weights = params
+        if job.packed != 0:
+            _pack(thread, n_threads, plan, row_plan, params, packed)
+            barrier(sync, n_threads)
+            weights = packed
+        high = first_row(job.n_rows, thread + 1, n_threads)
+        for row in range(first_row(job.n_rows, thread, n_threads), high, CHUNK_ROWS):
+            padded = min(CHUNK_ROWS, high - row)
+            real = min(padded, job.n_rows - row)
+            for r in range(real):
+                copy_to_panels(n_in, x, (row + r) * n_in, r, acts, plan[0, X_AT], plan[0, X_PANEL])
+            forward_chunk(plan, slopes, 0, padded, weights, acts)
+            for r in range(real):
+                _copy_from_panels(
+                    n_out, acts, plan[last, OUT_AT], plan[last, OUT_PANEL], r, out,
+                    (row + r) * n_out,
+                )  # fmt: skip
+
+    return member(predict_rows)
+
+
+_X, _OUT, _N_ROWS = (PREDICTION_JOB.names.index(name) for name in ("x", "out", "n_rows"))
+
+
+@kernel
+def predict_alone(address, job_address, x, out):
+    """Run the member at an address on one thread, for x (N, I) into out (N, O)."""
+    job = vector_at(job_address, np.int64)
+    job[_X], job[_OUT], job[_N_ROWS] = x.ctypes.data, out.ctypes.data, x.shape[0]
+    call_member(address, 0, 1, 0, job_address)
