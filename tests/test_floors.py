@@ -25,6 +25,7 @@ FLOORS = {
         "losses",
         "optimizers",
         "plan",
+        "prediction",
         "validation",
     },
     3: {"callbacks", "inspection", "network", "storage", "training"},
@@ -35,6 +36,7 @@ FLOORS = {
 # another freely, as long as there is no ring.
 NEIGHBOURS = {
     "linalg": {"plan", "validation"},
+    "prediction": {"plan"},
     "layers": {"initializers", "linalg", "validation"},
     "inspection": {"network", "training"},
     "network": {"callbacks", "training"},
