@@ -262,10 +262,11 @@ class Sequential:
         -------
         ndarray (N, O)
         """
-        if self._predictor.takes(X) and n_threads is None:
-            return self._predictor.predict_few(X)
-        x = check_inputs(X, self.dtype, self.n_inputs, finite=False)
-        return self._predictor.predict(x, threads.check_num_threads(n_threads))
+        if not self._predictor.takes(X):
+            X = check_inputs(X, self.dtype, self.n_inputs, finite=False)
+        if n_threads is not None:
+            n_threads = threads.check_num_threads(n_threads)
+        return self._predictor.predict(X, n_threads)
 
     def forward(self, X):
         """Return the output for X (B, I), layer by layer; each layer keeps what `backward` needs.

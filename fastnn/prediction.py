@@ -66,25 +66,41 @@ class Predictor:
         self._few_rows = min(
             _ROWS_WORTH_PACKING, 2 * _MIN_FLOPS_PER_THREAD // self.row_plan.flops_forward
         )
-        self._idle = []  # workspaces: a call takes one away and brings it back
+        self._idle = []  # workspaces of one thread: a call takes one away and brings it back
+        self._idle_for_teams = {}  # the same, by (packed, number of threads)
         self._call = None
 
     def takes(self, x):
-        """Return whether `predict_few` can do it: an array of few rows that needs no conversion."""
+        """Return whether x is an array that needs no conversion."""
         return (
             type(x) is np.ndarray
-            and x.dtype is self.dtype
+            and x.dtype == self.dtype  # which may be another object
             and x.ndim == 2
             and x.shape[1] == self.n_inputs
-            and x.shape[0] < self._few_rows
             and x.flags.carray
         )
 
-    def predict_few(self, x):
-        """Return the output (N, O) for an array that `takes` accepts, on one thread.
+    def predict(self, x, n_threads):
+        """Return the output (N, O) for a kernel array x (N, I).
 
         As little Python as can be: a small net takes less time than many questions.
+
+        Parameters
+        ----------
+        x : ndarray (N, I)
+        n_threads : int or None
+            The most to use; None is the default.
         """
+        n = x.shape[0]
+        if n < self._few_rows or (n_threads == 1 and n < _ROWS_WORTH_PACKING):
+            return self._predict_few(x)
+        n_threads = threads.get_num_threads() if n_threads is None else n_threads
+        flops = self.row_plan.flops_forward * n
+        n_threads = max(1, min(threads.at_most(n_threads), flops // _MIN_FLOPS_PER_THREAD))
+        return self._predict_many(x, n_threads)
+
+    def _predict_few(self, x):
+        """Predict on one thread, with the weights where the user sees them."""
         if self._call is None:
             self._member = prediction_member(self.dtype)
             self._call = direct_call(predict_alone, self._member, 0, x, x)
@@ -97,13 +113,17 @@ class Predictor:
         self._idle.append(workspace)
         return out
 
-    def predict(self, x, n_threads):
-        """Return the output (N, O) for a kernel array x (N, I) on up to n_threads threads."""
+    def _predict_many(self, x, n_threads):
+        """Predict on a team of threads, or with packed weights."""
         out = np.empty((len(x), self.n_outputs), self.dtype)
-        flops = self.row_plan.flops_forward * len(x)
-        n_threads = max(1, min(threads.at_most(n_threads), flops // _MIN_FLOPS_PER_THREAD))
-        workspace = _Workspace(self, len(x) >= _ROWS_WORTH_PACKING, n_threads)
+        kind = len(x) >= _ROWS_WORTH_PACKING, n_threads
+        idle = self._idle_for_teams.setdefault(kind, [])
+        try:
+            workspace = idle.pop()
+        except IndexError:
+            workspace = _Workspace(self, *kind)
         job = workspace.job
         job["x"], job["out"], job["n_rows"] = address_of(x), address_of(out), len(x)
         launch(prediction_member(self.dtype), job, n_threads)
+        idle.append(workspace)
         return out
