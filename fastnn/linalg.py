@@ -1,5 +1,6 @@
 """The matrix product on our own loops, for users and for layers used one by one."""
 
+import numba
 import numpy as np
 from numba import from_dtype, types
 
@@ -7,6 +8,7 @@ from fastnn import threads
 from fastnn.kernels.activations import activate
 from fastnn.kernels.codes import ACTIVATION_CODES
 from fastnn.kernels.matmul import (
+    DONE,
     FOR_A_TEAM,
     JOB,
     NO_ROOM,
@@ -25,6 +27,7 @@ MIN_FLOPS_PER_THREAD = 2_000_000
 Measured by benchmarks/matmul_blocks.py.
 """
 _NEVER = 2**62
+_MOST = numba.config.NUMBA_NUM_THREADS
 
 
 class _Workspace:
@@ -83,17 +86,16 @@ class _Product:
             workspace = self.idle.pop()
         except IndexError:
             workspace = _Workspace(self.member)
-        if bias is not None:
+        has_bias = bias is not None
+        if has_bias:
             if bias.size * out.itemsize > workspace.bias.size - CACHE_LINE:
                 workspace.reserve_bias(bias.size * out.itemsize)
             workspace.bias[: bias.size * out.itemsize].view(out.dtype)[:] = bias
         alone_below = _NEVER if n_threads == 1 else 2 * MIN_FLOPS_PER_THREAD
-        answer = self.entry_point(a, b, out, workspace.job_address, bias is not None, alone_below)
+        answer = self.entry_point(a, b, out, workspace.job_address, has_bias, alone_below)
         if answer == NO_ROOM:
             workspace.reserve_bias(b.shape[1] * out.itemsize)
-            answer = self.entry_point(
-                a, b, out, workspace.job_address, bias is not None, alone_below
-            )
+            answer = self.entry_point(a, b, out, workspace.job_address, has_bias, alone_below)
         if answer == FOR_A_TEAM:
             n_threads = _worthwhile(2 * a.size * b.shape[1], n_threads)
             if n_threads > workspace.n_threads:
@@ -104,27 +106,6 @@ class _Product:
 
 
 _products = {}  # dtype: its _Product
-
-
-def _multiply_plain(a, b, out, n_threads):
-    """Return a @ b, or None where the arguments want a closer look.
-
-    This is all there is to ask about ordinary arrays: the product of small ones takes less time
-    than many questions.
-    """
-    if type(a) is not np.ndarray or type(b) is not np.ndarray:
-        return None
-    dtype = a.dtype
-    product = _products.get(dtype)
-    if product is None or b.dtype is not dtype or a.ndim != 2 or b.ndim != 2:
-        return None
-    if n_threads is not None and not (type(n_threads) is int and n_threads == 1):
-        n_threads = threads.check_num_threads(n_threads)
-    if out is None:
-        out = np.empty((a.shape[0], b.shape[1]), dtype)
-    elif type(out) is not np.ndarray or out.dtype is not dtype or out.ndim != 2 or not out.flags.carray:
-        return None
-    return out if product.run(a, b, out, None, n_threads) else None
 
 
 def matmul(a, b, out=None, bias=None, activation=None, n_threads=None):
@@ -166,10 +147,35 @@ def matmul(a, b, out=None, bias=None, activation=None, n_threads=None):
     >>> fastnn.matmul(np.array([[1.0, 2.0]]), np.array([[3.0], [4.0]]))
     array([[11.]])
     """
+    # The short way, for two ordinary matrices. It asks as little as it can, because a product of
+    # small ones takes less time than ten questions. Whatever is unusual takes the long way below;
+    # what is no array at all is refused by the entry point, or lacks an attribute.
     if bias is None and activation is None:
-        result = _multiply_plain(a, b, out, n_threads)
-        if result is not None:
-            return result
+        try:
+            dtype = a.dtype
+            product = _products[dtype]
+            if out is None:
+                result, fit = np.empty((a.shape[0], b.shape[1]), dtype), True
+            else:
+                result, fit = out, out.dtype is dtype and out.ndim == 2 and out.flags.carray
+            if (
+                fit
+                and b.dtype is dtype
+                and a.ndim == b.ndim == 2
+                and (n_threads is None or (type(n_threads) is int and 0 < n_threads <= _MOST))
+            ):
+                workspace = product.idle.pop() if product.idle else _Workspace(product.member)
+                alone_below = _NEVER if n_threads == 1 else 2 * MIN_FLOPS_PER_THREAD
+                answer = product.entry_point(a, b, result, workspace.job_address, False, alone_below)
+                product.idle.append(workspace)
+                if answer == DONE:
+                    return result
+                if answer != UNFIT:
+                    product.run(a, b, result, None, n_threads)
+                    return result
+        except (AttributeError, LookupError, TypeError):
+            pass
+
     a, b = np.asarray(a), np.asarray(b)
     for name, array in (("a", a), ("b", b)):
         if array.ndim != 2 or array.dtype.kind not in "biuf":

@@ -44,8 +44,10 @@ IN_PLACE_BYTES = 64 * 1024
 """The largest b that is read in place."""
 IN_PLACE_ROWS = 2 * TILE_ROWS
 """The most rows of a for which any b is read in place."""
-PACK_A_COLUMNS = 4
-"""Panels of b above which a is packed as well."""
+PACK_ROWS_PANELS = 32
+"""Panels of b above which rows of a are packed into strips,"""
+PACK_COLUMNS_PANELS = 16
+"""... and if they are not contiguous, because a is transposed."""
 PACKING_COST = 8
 """What packing an element costs, in multiply-adds."""
 ROW_VECTORS = 8
@@ -281,6 +283,7 @@ def _multiply_blocked(
     lanes = lanes_of(out)
     panel = TILE_VECTORS * lanes
     k_block = even_block(n_k, K_BLOCK, lanes)
+    pack_from = (PACK_ROWS_PANELS if a_k == 1 else PACK_COLUMNS_PANELS) * panel
     row_block = even_block(high - low, ROW_BLOCK, TILE_ROWS)
     packed_b = packed[ROW_BLOCK * panel :]
     packed_a = packed_b[K_BLOCK * PANEL_BLOCK * panel :]
@@ -298,9 +301,10 @@ def _multiply_blocked(
             for row in range(low, high, row_block):
                 rows = min(row_block, high - row)
                 inside = rows // TILE_ROWS * TILE_ROWS
-                ao, edge = row * a_row + k * a_k, inside * terms
+                ao, edge = row * a_row + k * a_k, _ZERO
                 source, so, strip, s_row, s_k = a, ao, TILE_ROWS * a_row, a_row, a_k
-                if columns > PACK_A_COLUMNS * panel:
+                if columns > pack_from:
+                    edge = inside * terms
                     _pack_strips(a, ao, a_row, a_k, inside, terms, packed_a, _ZERO)
                     source, so, strip, s_row, s_k = packed_a, _ZERO, _STRIP * terms, _ONE, _STRIP
                 _pack_strips(
@@ -362,10 +366,12 @@ def matmul_member(dtype):
         bias = vector_at(job.bias, number)
         packed = vector_at(job.packed + thread * PACKED_BYTES, number)
         lanes = lanes_of(out)
-        grid_rows = _grid_rows(m, n, lanes, n_threads)
-        grid_columns = n_threads // grid_rows
-        low, high = _share(m, TILE_ROWS, thread // grid_columns, grid_rows)
-        left, right = _share(n, lanes, thread % grid_columns, grid_columns)
+        low, high, left, right = np.int64(0), m, np.int64(0), n
+        if n_threads > 1:
+            grid_rows = _grid_rows(m, n, lanes, n_threads)
+            grid_columns = n_threads // grid_rows
+            low, high = _share(m, TILE_ROWS, thread // grid_columns, grid_rows)
+            left, right = _share(n, lanes, thread % grid_columns, grid_columns)
         if low >= high or left >= right:
             return
         b_bytes = n_k * (right - left) * out.itemsize

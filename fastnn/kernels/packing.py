@@ -13,13 +13,18 @@ it up, so that every tile is whole.
 import numpy as np
 
 from fastnn._jit import inner, routine
-from fastnn.kernels.tile import TILE_ROWS, lanes_of, load, store, store_transposed, zeros
+from fastnn.kernels.tile import TILE_ROWS, TILE_VECTORS, lanes_of, load, store, store_columns, zeros
 
 
 @inner
 def _pack_side_by_side(source, o, k_step, size, n_k, packed, p, width):
     """Copy the whole vectors of a strip whose elements of one k lie side by side already."""
     lanes = lanes_of(packed)
+    if size == TILE_VECTORS * lanes:
+        for k in range(n_k):
+            row = load(zeros(packed, 1, TILE_VECTORS), source, o + k * k_step, 0)
+            store(row, packed, p + k * width, 0)
+        return
     for w in range(0, size // lanes * lanes, lanes):
         for k in range(n_k):
             vector = load(zeros(packed, 1, 1), source, o + k * k_step + w, 0)
@@ -33,7 +38,7 @@ def _pack_transposed(source, o, w_step, size, n_k, packed, p, width):
     for k in range(0, n_k // lanes * lanes, lanes):
         for w in range(0, size // TILE_ROWS * TILE_ROWS, TILE_ROWS):
             block = load(zeros(packed, TILE_ROWS, 1), source, o + w * w_step + k, w_step)
-            store_transposed(block, packed, p + k * width + w, width)
+            store_columns(block, packed, p + k * width + w, width)
 
 
 @routine
@@ -44,9 +49,14 @@ def pack(source, o, w_step, k_step, size, n_k, packed, p, width):
     k_step.
     """
     lanes = lanes_of(packed)
-    # What is copied by vectors: the places below `whole`, for k below whole_k.
+    # What is copied by then: the places below `whole`, for k below whole_k.
     whole = whole_k = 0
-    if w_step == 1 and size >= lanes:
+    if w_step == 1 and size == TILE_ROWS:
+        for k in range(n_k):
+            for w in range(TILE_ROWS):
+                packed[p + k * width + w] = source[np.uint64(o + k * k_step + w)]
+        whole, whole_k = size, n_k
+    elif w_step == 1 and size >= lanes:
         _pack_side_by_side(source, o, k_step, size, n_k, packed, p, width)
         whole, whole_k = size // lanes * lanes, n_k
     elif k_step == 1 and size >= TILE_ROWS:
