@@ -1,16 +1,111 @@
 """The matrix product on our own loops, for users and for layers used one by one."""
 
+import numba
 import numpy as np
+from numba import from_dtype, types
 
 from fastnn import threads
 from fastnn.kernels.activations import activate
 from fastnn.kernels.codes import ACTIVATION_CODES
-from fastnn.kernels.matmul import MATMUL_JOB, matmul_member
-from fastnn.kernels.memory import make_job
+from fastnn.kernels.matmul import (
+    DONE,
+    FOR_A_TEAM,
+    JOB,
+    NO_ROOM,
+    PACKED_BYTES,
+    UNFIT,
+    matmul_member,
+    multiply,
+)
+from fastnn.kernels.memory import address_of
 from fastnn.kernels.team import launch
-from fastnn.kernels.tile import TILE_ROWS, TILE_VECTORS
-from fastnn.plan import aligned_zeros, lanes, round_up
-from fastnn.validation import kernel_array
+from fastnn.plan import CACHE_LINE
+
+MIN_FLOPS_PER_THREAD = 2_000_000
+"""Floating-point operations of a product below which a thread costs more than it gains.
+
+Measured by benchmarks/matmul_blocks.py.
+"""
+_NEVER = 2**62
+_MOST = numba.config.NUMBA_NUM_THREADS
+
+
+class _Workspace:
+    """Memory for one product at a time: its job, the bias, and packed blocks for each thread."""
+
+    def __init__(self, member):
+        self.job = np.zeros(1, JOB)
+        self.job["member"] = member
+        self.job_address = address_of(self.job)
+        self.reserve_bias(1024)
+        self.reserve_blocks(1)
+
+    def reserve_bias(self, n_bytes):
+        """Make room for a bias of so many bytes, and for its padding."""
+        self.bias = _aligned(n_bytes + CACHE_LINE)
+        self.job["bias"], self.job["bias_bytes"] = address_of(self.bias), self.bias.size
+
+    def reserve_blocks(self, n_threads):
+        """Make room for the packed blocks of so many threads."""
+        self.n_threads, self.blocks = n_threads, _aligned(n_threads * PACKED_BYTES)
+        self.job["packed"] = address_of(self.blocks)
+
+
+def _aligned(n_bytes):
+    """Return bytes that begin at a cache line. Where they are never used they cost nothing."""
+    memory = np.empty(n_bytes + CACHE_LINE, np.uint8)
+    start = -address_of(memory) % CACHE_LINE
+    return memory[start : start + n_bytes]
+
+
+def _worthwhile(flops, n_threads):
+    """Return how many threads pay off, at most n_threads; None is the default."""
+    n_threads = threads.get_num_threads() if n_threads is None else n_threads
+    return max(1, min(threads.at_most(n_threads), flops // MIN_FLOPS_PER_THREAD))
+
+
+class _Product:
+    """The compiled product of matrices of a dtype, and the memory it has used."""
+
+    def __init__(self, dtype):
+        matrix = types.Array(from_dtype(dtype), 2, "A")
+        signature = (matrix, matrix, matrix, *[types.int64] * 3)
+        multiply.compile(signature)
+        # What Numba's dispatcher calls after a long look at all types. It takes matrices of any
+        # strides, read-only ones as well.
+        self.entry_point = multiply.overloads[signature].entry_point
+        self.member = matmul_member(dtype)
+        self.idle = []  # workspaces: a call takes one away and brings it back, so none is shared
+
+    def run(self, a, b, out, bias, n_threads):
+        """Overwrite out with a @ b + bias; return False if these arrays are not fit for it.
+
+        They are matrices of the dtype; out is C-contiguous, aligned and writeable.
+        """
+        try:
+            workspace = self.idle.pop()
+        except IndexError:
+            workspace = _Workspace(self.member)
+        has_bias = bias is not None
+        if has_bias:
+            if bias.size * out.itemsize > workspace.bias.size - CACHE_LINE:
+                workspace.reserve_bias(bias.size * out.itemsize)
+            workspace.bias[: bias.size * out.itemsize].view(out.dtype)[:] = bias
+        alone_below = _NEVER if n_threads == 1 else 2 * MIN_FLOPS_PER_THREAD
+        answer = self.entry_point(a, b, out, workspace.job_address, has_bias, alone_below)
+        if answer == NO_ROOM:
+            workspace.reserve_bias(b.shape[1] * out.itemsize)
+            answer = self.entry_point(a, b, out, workspace.job_address, has_bias, alone_below)
+        if answer == FOR_A_TEAM:
+            n_threads = _worthwhile(2 * a.size * b.shape[1], n_threads)
+            if n_threads > workspace.n_threads:
+                workspace.reserve_blocks(n_threads)
+            launch(self.member, workspace.job, n_threads)
+        self.idle.append(workspace)
+        return answer != UNFIT
+
+
+_products = {}  # dtype: its _Product
 
 
 def matmul(a, b, out=None, bias=None, activation=None, n_threads=None):
@@ -52,6 +147,37 @@ def matmul(a, b, out=None, bias=None, activation=None, n_threads=None):
     >>> fastnn.matmul(np.array([[1.0, 2.0]]), np.array([[3.0], [4.0]]))
     array([[11.]])
     """
+    # The short way, for two ordinary matrices. It asks as little as it can, because a product of
+    # small ones takes less time than ten questions. Whatever is unusual takes the long way below;
+    # what is no array at all is refused by the entry point, or lacks an attribute.
+    if bias is None and activation is None:
+        try:
+            dtype = a.dtype
+            product = _products[dtype]
+            if out is None:
+                result, fit = np.empty((a.shape[0], b.shape[1]), dtype), True
+            else:
+                result, fit = out, out.dtype is dtype and out.ndim == 2 and out.flags.carray
+            if (
+                fit
+                and b.dtype is dtype
+                and a.ndim == b.ndim == 2
+                and (n_threads is None or (type(n_threads) is int and 0 < n_threads <= _MOST))
+            ):
+                workspace = product.idle.pop() if product.idle else _Workspace(product.member)
+                alone_below = _NEVER if n_threads == 1 else 2 * MIN_FLOPS_PER_THREAD
+                answer = product.entry_point(
+                    a, b, result, workspace.job_address, False, alone_below
+                )
+                product.idle.append(workspace)
+                if answer == DONE:
+                    return result
+                if answer != UNFIT:
+                    product.run(a, b, result, None, n_threads)
+                    return result
+        except (AttributeError, LookupError, TypeError):
+            pass
+
     a, b = np.asarray(a), np.asarray(b)
     for name, array in (("a", a), ("b", b)):
         if array.ndim != 2 or array.dtype.kind not in "biuf":
@@ -65,7 +191,7 @@ def matmul(a, b, out=None, bias=None, activation=None, n_threads=None):
         )
     dtype = np.result_type(a, b)
     dtype = dtype if dtype in (np.float32, np.float64) else np.dtype(np.float64)
-    (m, n_k), n = a.shape, b.shape[1]
+    m, n = a.shape[0], b.shape[1]
     n_threads = threads.check_num_threads(n_threads)
     if activation is not None and activation not in list(ACTIVATION_CODES):
         names = ", ".join(repr(name) for name in ACTIVATION_CODES)
@@ -84,8 +210,6 @@ def matmul(a, b, out=None, bias=None, activation=None, n_threads=None):
             f"out must be a writable C-contiguous {dtype} array of shape {(m, n)} that shares no "
             "memory with a and b"
         )
-    panel = TILE_VECTORS * lanes(dtype)
-    padded_bias = np.zeros(round_up(n, panel), dtype)
     if bias is not None:
         bias = np.asarray(bias)
         if bias.shape != (n,) or bias.dtype.kind not in "biuf":
@@ -93,43 +217,14 @@ def matmul(a, b, out=None, bias=None, activation=None, n_threads=None):
                 f"bias must be numeric and have the shape {(n,)}, got shape {bias.shape} and "
                 f"dtype {bias.dtype}"
             )
-        padded_bias[:n] = bias
     if m == 0 or n == 0:
         return out
-    a, a_transposed = _by_rows(a, dtype)
-    b, b_transposed = _by_rows(b, dtype)
-    n_threads = threads.worthwhile(2.0 * m * n * n_k, n_threads)
-    tile = TILE_ROWS * panel
-    packed = aligned_zeros(n_k * round_up(n, lanes(dtype)), dtype)
-    edge = aligned_zeros(TILE_ROWS * n_k, dtype)
-    scratch = aligned_zeros(n_threads * tile, dtype)
-    job = make_job(
-        MATMUL_JOB,
-        a=a,
-        b=b,
-        bias=padded_bias,
-        out=out,
-        m=m,
-        n=n,
-        k=n_k,
-        a_transposed=a_transposed,
-        b_transposed=b_transposed,
-        packed=packed,
-        edge=edge,
-        scratch=scratch,
-        scratch_size=tile,
-    )
-    launch(matmul_member(dtype), job, n_threads)
+    if dtype not in _products:
+        _products[dtype] = _Product(dtype)
+    run = _products[dtype].run
+    a, b = np.asarray(a, dtype), np.asarray(b, dtype)
+    if not run(a, b, out, bias, n_threads):  # for example not aligned
+        run(a.copy(), b.copy(), out, bias, n_threads)
     if activation is not None:
         activate(ACTIVATION_CODES[activation], 0.01, out)
     return out
-
-
-def _by_rows(array, dtype):
-    """Return the array or its transpose, whichever is C-contiguous, and whether it is the latter.
-
-    Anything else is copied.
-    """
-    if array.flags.f_contiguous and not array.flags.c_contiguous:
-        return kernel_array(array.T, dtype), True
-    return kernel_array(array, dtype), False

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import strategies as st
 from numba.core import event
 
-from fastnn import linalg, matmul, threads
+from fastnn import linalg, matmul
 from fastnn.kernels import codes, reference
 
 # Around the edges of tiles: 8 rows, 48 float32 or 24 float64 columns with AVX-512.
@@ -196,7 +196,7 @@ def test_nan_and_infinity_are_seen(dtype):
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="Numba may use one thread only")
 @with_dtypes
 def test_results_have_the_same_bits_for_any_number_of_threads(dtype, rng, monkeypatch):
-    monkeypatch.setattr(threads, "MIN_FLOPS_PER_THREAD", 1)
+    monkeypatch.setattr(linalg, "MIN_FLOPS_PER_THREAD", 1)
     for m, k, n in [(1, 2, 3), (8, 97, 97), (9, 31, 49), (97, 97, 97), (131, 61, 7), (3, 500, 200)]:
         a, b = rng.normal(size=(m, k)).astype(dtype), rng.normal(size=(k, n)).astype(dtype)
         for left, right in [(a, b), (np.asfortranarray(a), np.asfortranarray(b))]:
