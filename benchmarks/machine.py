@@ -54,7 +54,7 @@ def _multiply_add(typingctx, tile, factor, term):
 
 @njit(error_model="numpy", nogil=True)
 def _chains(memory, iterations):
-    """Run all chains of a tile; `memory` holds the factor, the term, and a row for each of its rows.
+    """Run all chains of a tile; `memory` holds the factor, the term, and each of its rows.
 
     The rows come from different places, or the compiler would see that chains are equal, and run
     one for all.

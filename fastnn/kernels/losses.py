@@ -8,6 +8,8 @@ that say which rows are those of `fastnn.kernels.activations`, and z and dz begi
 
 import math
 
+import numpy as np
+
 from fastnn._jit import inner, pasted
 from fastnn.kernels.codes import (
     BINARY_CROSS_ENTROPY,
@@ -15,6 +17,16 @@ from fastnn.kernels.codes import (
     SQUARED_ERROR,
 )
 from fastnn.kernels.panels import panel_columns, panel_width
+from fastnn.kernels.tile import (
+    fill_after,
+    lanes_of,
+    load,
+    row_max,
+    row_sum,
+    scale_and_shift,
+    store,
+    zeros,
+)
 from fastnn.kernels.vectormath import exp, logistic
 
 
@@ -38,8 +50,13 @@ def _clear_padding(r, n, dz, o, distance):
 @inner
 def _shift_row(r, n, z, dz, o, distance):
     """Overwrite a row of dz with z - max(z); return the maximum."""
-    panel = panel_columns(z)
-    largest = z[_place(r, 0, n, z, o, distance)]
+    panel, lanes = panel_columns(z), lanes_of(z)
+    width, start = panel_width(n, 0, z, panel), _place(r, 0, n, z, o, distance)
+    if n <= width and width == lanes:
+        return _shift_tile(zeros(z, 1, 1), n, z, dz, start)
+    if n <= width and width == 2 * lanes:
+        return _shift_tile(zeros(z, 1, 2), n, z, dz, start)
+    largest = z[start]
     for j in range(0, n, panel):
         start = _place(r, j, n, z, o, distance)
         for c in range(start, start + min(panel, n - j)):
@@ -49,6 +66,26 @@ def _shift_row(r, n, z, dz, o, distance):
         for c in range(start, start + panel_width(n, j, z, panel)):
             dz[c] = z[c] - largest
     return largest
+
+
+@inner
+def _shift_tile(tile, n, z, dz, start):
+    """Do what `_shift_row` does for a row of few outputs, and give its padding the weight zero."""
+    tile = fill_after(load(tile, z, start, 0), n, z.dtype.type(-np.inf))
+    largest = row_max(tile)
+    store(scale_and_shift(tile, z.dtype.type(1), -largest), dz, start, 0)
+    return largest
+
+
+@inner
+def _normalise_tile(tile, n, dz, start, scale):
+    """Do what `_normalise_row` does for a row of few outputs, whose padding is zero."""
+    tile = load(tile, dz, start, 0)
+    total = row_sum(tile)
+    zero = dz.dtype.type(0)
+    # Zero times NaN is NaN, but padding stays zero whatever the row holds.
+    store(fill_after(scale_and_shift(tile, scale / total, zero), n, zero), dz, start, 0)
+    return total
 
 
 @inner
@@ -65,7 +102,12 @@ def _exponentiate_rows(row, n_rows, n, dz, o, distance):
 @inner
 def _normalise_row(r, n, dz, o, distance, scale):
     """Multiply a row of dz by scale / its sum, clear its padding; return the sum."""
-    panel = panel_columns(dz)
+    panel, lanes = panel_columns(dz), lanes_of(dz)
+    width, start = panel_width(n, 0, dz, panel), _place(r, 0, n, dz, o, distance)
+    if n <= width and width == lanes:
+        return _normalise_tile(zeros(dz, 1, 1), n, dz, start, scale)
+    if n <= width and width == 2 * lanes:
+        return _normalise_tile(zeros(dz, 1, 2), n, dz, start, scale)
     total = dz.dtype.type(0)
     for j in range(0, n, panel):
         start = _place(r, j, n, dz, o, distance)

@@ -227,7 +227,8 @@ def _copy(rows, columns, source, s, s_row, target, t, t_row):
 
 @routine
 def _add_packed(
-    rows, columns, width, a, ao, strip, a_row, a_k, b, bo, n_k, is_first, bias, j, out, oo, n, scratch
+    rows, columns, width, a, ao, strip, a_row, a_k, b, bo, n_k, is_first, bias, j, out, oo, n,
+    scratch,
 ):  # fmt: skip
     """Add a block of a times a packed panel of b to out; begin with the bias.
 
@@ -311,12 +312,14 @@ def _multiply_blocked(
                     width, oo = round_up(size, lanes), row * n + column + j
                     _add_packed(
                         inside, size, width, source, so, strip, s_row, s_k,
-                        packed_b, j * terms, terms, k == 0, bias, column + j, out, oo, n, packed,
+                        packed_b, j * terms, terms, k == 0, bias,
+                            column + j, out, oo, n, packed,
                     )  # fmt: skip
                     if inside < rows:
                         _add_packed(
-                            rows - inside, size, width, packed_a, edge, _ZERO, _ONE, _STRIP, packed_b,
-                            j * terms, terms, k == 0, bias, column + j, out, oo + inside * n, n,
+                            rows - inside, size, width, packed_a, edge, _ZERO, _ONE, _STRIP,
+                            packed_b, j * terms, terms, k == 0, bias,
+                            column + j, out, oo + inside * n, n,
                             packed,
                         )  # fmt: skip
 

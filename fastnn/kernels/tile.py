@@ -13,6 +13,8 @@ This is the only file that knows LLVM. Everything else is plain Numba code over 
 Arrays are flat, C-contiguous and addressed by element offsets; nothing is bounds-checked.
 """
 
+import functools
+
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils, config
@@ -106,10 +108,7 @@ class _Memory:
 
     def load_element_everywhere(self, step, i):
         value = self.builder.load(self._element(step, i, 0))
-        undefined = ir.Constant(self.tile.vector, ir.Undefined)
-        lane = self.builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), self.tile.lanes), [0] * self.tile.lanes)
-        return self.builder.shuffle_vector(lane, undefined, mask)
+        return _everywhere(self.builder, value, self.tile)
 
 
 _ZERO = ir.Constant(ir.IntType(64), 0)
@@ -331,3 +330,90 @@ def keep_where_positive(typingctx, tile, c, offset, step):
         return value
 
     return tile(tile, c, offset, step), codegen
+
+
+# Operations on a tile of one row, for what a loss does with the outputs of a sample.
+
+
+@intrinsic
+def fill_after(typingctx, tile, n, value):
+    """Return the tile with `value` in all columns from n on."""
+
+    def codegen(context, builder, signature, args):
+        result, n, value = args
+        i64 = ir.VectorType(ir.IntType(64), tile.lanes)
+        limit, filling = _everywhere(builder, n, tile), _everywhere(builder, value, tile)
+        for _, j, at in tile.cells():
+            columns = ir.Constant(i64, list(range(j * tile.lanes, (j + 1) * tile.lanes)))
+            inside = builder.icmp_signed("<", columns, limit)
+            kept = builder.select(inside, builder.extract_value(result, at), filling)
+            result = builder.insert_value(result, kept, at)
+        return result
+
+    return tile(tile, n, value), codegen
+
+
+def _everywhere(builder, scalar, tile):
+    """A vector with a scalar in each lane."""
+    undefined = ir.Constant(ir.VectorType(scalar.type, tile.lanes), ir.Undefined)
+    first = builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), tile.lanes), [0] * tile.lanes)
+    return builder.shuffle_vector(first, undefined, mask)
+
+
+def _halves(builder, vector, tile, operation):
+    """Join a vector's lanes to one number: the upper half with the lower, again and again."""
+    i32 = ir.IntType(32)
+    length = tile.lanes
+    while length > 1:
+        length //= 2
+        masks = [range(length), range(length, 2 * length)]
+        vector = operation(
+            *(
+                builder.shuffle_vector(
+                    vector, vector, ir.Constant(ir.VectorType(i32, length), list(mask))
+                )
+                for mask in masks
+            )
+        )
+    return builder.extract_element(vector, ir.Constant(i32, 0))
+
+
+@intrinsic
+def row_max(typingctx, tile):
+    """Return the largest element of a tile of one row; NaN may be passed over."""
+
+    def codegen(context, builder, signature, args):
+        def larger(one, other):
+            return builder.select(builder.fcmp_ordered(">", one, other), one, other)
+
+        vectors = [builder.extract_value(args[0], at) for _, _, at in tile.cells()]
+        return _halves(builder, functools.reduce(larger, vectors), tile, larger)
+
+    return tile.dtype(tile), codegen
+
+
+@intrinsic
+def row_sum(typingctx, tile):
+    """Return the sum of a tile of one row, added up by halves."""
+
+    def codegen(context, builder, signature, args):
+        vectors = [builder.extract_value(args[0], at) for _, _, at in tile.cells()]
+        return _halves(builder, functools.reduce(builder.fadd, vectors), tile, builder.fadd)
+
+    return tile.dtype(tile), codegen
+
+
+@intrinsic
+def scale_and_shift(typingctx, tile, factor, term):
+    """Return tile * factor + term, for each element."""
+
+    def codegen(context, builder, signature, args):
+        result, factor, term = args
+        factor, term = (_everywhere(builder, number, tile) for number in (factor, term))
+        for _, _, at in tile.cells():
+            product = builder.fmul(builder.extract_value(result, at), factor)
+            result = builder.insert_value(result, builder.fadd(product, term), at)
+        return result
+
+    return tile(tile, factor, term), codegen
