@@ -94,11 +94,12 @@ def test_changes_in_other_files_take_effect(package, tmp_path):
     before = run(package, NUMBA_CACHE_DIR=str(tmp_path / "cache"))
     assert (before["tanh"], before["product"]) == (TANH_OF_2, 12)
     changes = {
-        # A function that the member calls: now it sums nothing.
-        "kernels/affine.py": """
-@inner
-def _dot_tile(tile, a, ao, a_row, a_k, w, wo, ldw, n_k):
-    return tile
+        # A function that the member calls: now it packs zeros.
+        "kernels/packing.py": """
+@routine
+def pack(source, o, w_step, k_step, size, n_k, packed, p, width):
+    for i in range(n_k * width):
+        packed[p + i] = packed.dtype.type(0)
 """,
         # A constant that the kernel uses: now tanh is the same everywhere above 0.
         "kernels/vectormath.py": "\n_CONSTANTS[types.float32].tanh_limit = np.float32(0.0)\n",
