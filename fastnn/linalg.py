@@ -18,11 +18,11 @@ from fastnn.kernels.matmul import (
     multiply,
 )
 from fastnn.kernels.memory import address_of
-from fastnn.kernels.team import launch
+from fastnn.kernels.team import _run_alone, _run_team
 from fastnn.plan import CACHE_LINE
 
-MIN_FLOPS_PER_THREAD = 2_000_000
-"""Floating-point operations of a product below which a thread costs more than it gains.
+MIN_WORK_PER_THREAD = 2_000_000
+"""Below this much work a thread costs more than it gains: multiply-adds times bytes of an element.
 
 Measured by benchmarks/matmul_blocks.py.
 """
@@ -58,12 +58,6 @@ def _aligned(n_bytes):
     return memory[start : start + n_bytes]
 
 
-def _worthwhile(flops, n_threads):
-    """Return how many threads pay off, at most n_threads; None is the default."""
-    n_threads = threads.get_num_threads() if n_threads is None else n_threads
-    return max(1, min(threads.at_most(n_threads), flops // MIN_FLOPS_PER_THREAD))
-
-
 class _Product:
     """The compiled product of matrices of a dtype, and the memory it has used."""
 
@@ -91,18 +85,27 @@ class _Product:
             if bias.size * out.itemsize > workspace.bias.size - CACHE_LINE:
                 workspace.reserve_bias(bias.size * out.itemsize)
             workspace.bias[: bias.size * out.itemsize].view(out.dtype)[:] = bias
-        alone_below = _NEVER if n_threads == 1 else 2 * MIN_FLOPS_PER_THREAD
+        alone_below = _NEVER if n_threads == 1 else 2 * MIN_WORK_PER_THREAD
         answer = self.entry_point(a, b, out, workspace.job_address, has_bias, alone_below)
         if answer == NO_ROOM:
             workspace.reserve_bias(b.shape[1] * out.itemsize)
             answer = self.entry_point(a, b, out, workspace.job_address, has_bias, alone_below)
         if answer == FOR_A_TEAM:
-            n_threads = _worthwhile(2 * a.size * b.shape[1], n_threads)
-            if n_threads > workspace.n_threads:
-                workspace.reserve_blocks(n_threads)
-            launch(self.member, workspace.job, n_threads)
+            work = a.size * b.shape[1] * out.itemsize
+            n_threads = threads.get_num_threads() if n_threads is None else n_threads
+            self._share_out(workspace, max(1, min(n_threads, work // MIN_WORK_PER_THREAD)))
         self.idle.append(workspace)
         return answer != UNFIT
+
+    def _share_out(self, workspace, n_threads):
+        """Do a job on threads. They never wait for each other, so any number of them may come."""
+        if n_threads > workspace.n_threads:
+            workspace.reserve_blocks(n_threads)
+        with threads.parallel_region(n_threads) as granted:
+            if granted > 1:
+                _run_team(self.member, granted, 0, workspace.job_address)
+                return
+        _run_alone(self.member, 0, workspace.job_address)
 
 
 _products = {}  # dtype: its _Product
@@ -157,18 +160,16 @@ def matmul(a, b, out=None, bias=None, activation=None, n_threads=None):
             if out is None:
                 result, fit = np.empty((a.shape[0], b.shape[1]), dtype), True
             else:
-                result, fit = out, out.dtype is dtype and out.ndim == 2 and out.flags.carray
+                result, fit = out, out.dtype == dtype and out.ndim == 2 and out.flags.carray
             if (
                 fit
-                and b.dtype is dtype
+                and b.dtype == dtype
                 and a.ndim == b.ndim == 2
                 and (n_threads is None or (type(n_threads) is int and 0 < n_threads <= _MOST))
             ):
                 workspace = product.idle.pop() if product.idle else _Workspace(product.member)
-                alone_below = _NEVER if n_threads == 1 else 2 * MIN_FLOPS_PER_THREAD
-                answer = product.entry_point(
-                    a, b, result, workspace.job_address, False, alone_below
-                )
+                alone_below = _NEVER if n_threads == 1 else 2 * MIN_WORK_PER_THREAD
+                answer = product.entry_point(a, b, result, workspace.job_address, 0, alone_below)
                 product.idle.append(workspace)
                 if answer == DONE:
                     return result

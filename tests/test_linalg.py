@@ -1,6 +1,7 @@
 """`fastnn.matmul` against exact integer products and NumPy, for all it takes and all it refuses."""
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 
 import hypothesis
 import numba
@@ -11,6 +12,7 @@ from numba.core import event
 
 from fastnn import linalg, matmul
 from fastnn.kernels import codes, reference
+from fastnn.kernels import matmul as blocks
 
 # Around the edges of tiles: 8 rows, 48 float32 or 24 float64 columns with AVX-512.
 SIZES = [0, 1, 7, 8, 9, 47, 48, 49, 97]
@@ -80,6 +82,103 @@ def test_products_of_integers_are_exact_for_all_shapes(dtype, a_transposed, b_tr
         assert (out == a @ b).all(), (m, k, n)
         assert np.isnan(memory[:64]).all()
         assert np.isnan(memory[-64:]).all(), (m, k, n)
+
+
+def shapes_at_the_edges_of_blocks():
+    """Sizes one below, at and one above each place where the kernels take another way."""
+    k, rows = blocks.K_BLOCK, blocks.ROW_BLOCK
+    panel = blocks.PANEL_BYTES // 4
+    for around in (k - 1, k, k + 1, 2 * k + 3):
+        yield 13, around, 101
+        yield 61, around, 67
+        yield 2, around, 131
+    for around in (rows - 1, rows, rows + 1, 2 * rows + 5):
+        yield around, 113, 211
+        yield around, 3, 29
+    for around in (blocks.IN_PLACE_ROWS, blocks.IN_PLACE_ROWS + 1):
+        yield around, 311, 103
+    for panels in (blocks.PACK_COLUMNS_PANELS, blocks.PACK_ROWS_PANELS, blocks.PANEL_BLOCK):
+        for around in (-1, 0, 1):
+            yield 17, 19, panels * panel + around
+            yield 17, 19, panels * panel // 2 + around  # for float64
+    yield 1, 1009, 1
+    yield 1009, 7, 1
+    yield 1, 7, 1009
+
+
+@with_dtypes
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_products_of_integers_are_exact_at_the_edges_of_blocks(dtype, n_threads, rng, monkeypatch):
+    if n_threads > numba.config.NUMBA_NUM_THREADS:
+        pytest.skip("Numba may use one thread only")
+    monkeypatch.setattr(linalg, "MIN_WORK_PER_THREAD", 1)
+    for m, k, n in shapes_at_the_edges_of_blocks():
+        a, b = integers(rng, (m, k), dtype), integers(rng, (k, n), dtype)
+        expected = a @ b
+        for left, right in itertools.product((a, np.asfortranarray(a)), (b, np.asfortranarray(b))):
+            memory = poisoned(m * n + 128, dtype)
+            out = memory[64:-64].reshape(m, n)
+            matmul(left, right, out=out, n_threads=n_threads)
+            assert (out == expected).all(), (m, k, n)
+            assert np.isnan(memory[:64]).all()
+            assert np.isnan(memory[-64:]).all(), (m, k, n)
+
+
+@with_dtypes
+def test_a_sum_begins_with_the_bias_and_goes_on_in_the_order_of_k(dtype, rng):
+    for m, k, n in [(1, 700, 70), (5, 300, 31), (40, 520, 130), (150, 260, 10), (9, 30, 800)]:
+        a, b = rng.normal(size=(m, k)).astype(dtype), rng.normal(size=(k, n)).astype(dtype)
+        bias = rng.normal(size=n).astype(dtype)
+        # 0 + 1 * bias is the bias, so one more term in front must change nothing, though it moves
+        # all the others to other places in their blocks.
+        longer = matmul(np.c_[np.ones(m, dtype), a], np.r_[bias[None], b])
+        np.testing.assert_array_equal(matmul(a, b, bias=bias), longer)
+        # A sum may also be broken off anywhere, and taken up again.
+        for split in (1, k // 2, k - 1):
+            row = matmul(a[:1, :split], b[:split], bias=bias)[0]
+            row = matmul(a[:1, split:], b[split:], bias=row)[0]
+            np.testing.assert_array_equal(row, longer[0])
+
+
+@with_dtypes
+def test_parts_of_a_product_have_the_bits_of_the_whole(dtype, rng):
+    """Blocked or in place, on tiles of any shape."""
+    a, b = rng.normal(size=(150, 600)).astype(dtype), rng.normal(size=(600, 200)).astype(dtype)
+    whole = matmul(a, b, n_threads=1)
+    for left, right in itertools.product((a, np.asfortranarray(a)), (b, np.asfortranarray(b))):
+        np.testing.assert_array_equal(matmul(left, right), whole)
+        for rows in (slice(0, 1), slice(3, 6), slice(20, 29), slice(100, 150)):
+            np.testing.assert_array_equal(matmul(left[rows], right), whole[rows])
+            for columns in (slice(0, 1), slice(1, 8), slice(50, 75), slice(9, 200)):
+                part = matmul(left[rows], right[:, columns])
+                np.testing.assert_array_equal(part, whole[rows, columns])
+
+
+@with_dtypes
+def test_the_short_way_and_the_long_way_give_the_same_bits(dtype, rng):
+    for m, k, n in [(1, 1, 1), (3, 70, 9), (12, 12, 12), (50, 300, 70), (130, 200, 150)]:
+        a, b = rng.normal(size=(m, k)).astype(dtype), rng.normal(size=(k, n)).astype(dtype)
+        short = matmul(a, b)
+        np.testing.assert_array_equal(matmul(a, b, activation="identity"), short)
+        np.testing.assert_array_equal(matmul(a, b, bias=np.zeros(n, dtype)), short)
+        np.testing.assert_array_equal(matmul(unaligned(a), byte_swapped(b)), short)
+        np.testing.assert_array_equal(matmul(a.view(np.matrix), b), short)
+        assert type(matmul(a.view(np.matrix), b)) is np.ndarray
+
+
+def test_python_threads_may_multiply_at_the_same_time(rng):
+    pairs = [(integers(rng, (m, 70), "f4"), integers(rng, (70, 300), "f4")) for m in range(1, 60)]
+    biases = [integers(rng, 300, "f4") for _ in pairs]
+
+    def product(pair, bias):
+        return matmul(*pair, bias=bias), matmul(*pair)
+
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            results = pool.map(product, pairs, biases)
+            for (a, b), bias, (with_bias, without) in zip(pairs, biases, results, strict=True):
+                assert (without == a @ b).all()
+                assert (with_bias == a @ b + bias).all()
 
 
 @with_dtypes
@@ -196,7 +295,7 @@ def test_nan_and_infinity_are_seen(dtype):
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="Numba may use one thread only")
 @with_dtypes
 def test_results_have_the_same_bits_for_any_number_of_threads(dtype, rng, monkeypatch):
-    monkeypatch.setattr(linalg, "MIN_FLOPS_PER_THREAD", 1)
+    monkeypatch.setattr(linalg, "MIN_WORK_PER_THREAD", 1)
     for m, k, n in [(1, 2, 3), (8, 97, 97), (9, 31, 49), (97, 97, 97), (131, 61, 7), (3, 500, 200)]:
         a, b = rng.normal(size=(m, k)).astype(dtype), rng.normal(size=(k, n)).astype(dtype)
         for left, right in [(a, b), (np.asfortranarray(a), np.asfortranarray(b))]:
@@ -310,16 +409,13 @@ def test_an_out_that_shares_memory_with_the_inputs_is_refused():
     ],
 )
 def test_wrong_arguments_are_named(change, message):
+    matmul(np.ones((3, 4)), np.ones((4, 5)))  # from now on there is a short way
     arguments = {"a": np.ones((3, 4)), "b": np.ones((4, 5)), **change}
     with pytest.raises(ValueError, match=message):
         matmul(**arguments)
 
 
-def test_nothing_is_computed_before_the_arguments_are_checked(monkeypatch):
-    def launch(*arguments):
-        raise AssertionError("a kernel was launched")
-
-    monkeypatch.setattr(linalg, "launch", launch)
+def test_nothing_is_computed_before_the_arguments_are_checked():
     out = poisoned((3, 5))
     with pytest.raises(ValueError, match=r"^bias must"):
         matmul(np.ones((3, 4)), np.ones((4, 5)), out=out, bias=np.ones(4))

@@ -84,8 +84,10 @@ _ZERO, _ONE, _STRIP = np.int64(0), np.int64(1), np.int64(TILE_ROWS)
 @inner
 def even_block(n, most, multiple):
     """Size of a block, so that few blocks of at most `most` share n evenly."""
-    blocks = max(1, (n + most - 1) // most)
-    return max(multiple, round_up((n + blocks - 1) // blocks, multiple))
+    if n <= most:
+        return max(multiple, round_up(n, multiple))
+    blocks = (n + most - 1) // most
+    return round_up((n + blocks - 1) // blocks, multiple)
 
 
 @inner
@@ -227,8 +229,8 @@ def _copy(rows, columns, source, s, s_row, target, t, t_row):
 
 @routine
 def _add_packed(
-    rows, columns, width, a, ao, strip, a_row, a_k, b, bo, n_k, is_first, bias, j, out, oo, n,
-    scratch,
+    rows, columns, width, a, ao, strip, a_row, a_k, b, bo, n_k,
+    is_first, bias, j, out, oo, n, scratch,
 ):  # fmt: skip
     """Add a block of a times a packed panel of b to out; begin with the bias.
 
@@ -241,24 +243,9 @@ def _add_packed(
         _copy(rows, columns, out, oo, n, scratch, _ZERO, width)
     start, so, s_row = (bias, j, _ZERO) if is_first else (target, to, ld)
     _add_strips(
-        vectors,
-        tiles,
-        a,
-        ao,
-        strip,
-        a_row,
-        a_k,
-        b,
-        bo,
-        width,
-        n_k,
-        start,
-        so,
-        s_row,
-        target,
-        to,
-        ld,
-    )
+        vectors, tiles, a, ao, strip, a_row, a_k,
+        b, bo, width, n_k, start, so, s_row, target, to, ld,
+    )  # fmt: skip
     if not whole:
         _copy(rows, columns, scratch, _ZERO, width, out, oo, n)
 
@@ -312,15 +299,13 @@ def _multiply_blocked(
                     width, oo = round_up(size, lanes), row * n + column + j
                     _add_packed(
                         inside, size, width, source, so, strip, s_row, s_k,
-                        packed_b, j * terms, terms, k == 0, bias,
-                            column + j, out, oo, n, packed,
+                        packed_b, j * terms, terms, k == 0, bias, column + j, out, oo, n, packed,
                     )  # fmt: skip
                     if inside < rows:
                         _add_packed(
                             rows - inside, size, width, packed_a, edge, _ZERO, _ONE, _STRIP,
-                            packed_b, j * terms, terms, k == 0, bias,
-                            column + j, out, oo + inside * n, n,
-                            packed,
+                            packed_b, j * terms, terms, k == 0, bias, column + j,
+                            out, oo + inside * n, n, packed,
                         )  # fmt: skip
 
 
@@ -434,7 +419,7 @@ def multiply(a, b, out, job_address, has_bias, alone_below):
     has_bias : int
         Whether the bias is in its place. It is padded with zeros.
     alone_below : int
-        Number of floating-point operations from which on the work is left to a team.
+        From so much work on, multiply-adds times bytes of an element, it is left to a team.
 
     Returns
     -------
@@ -459,7 +444,7 @@ def multiply(a, b, out, job_address, has_bias, alone_below):
     job.m, job.n, job.k = m, n, n_k
     job.a_row, job.a_k = a.strides[0] // a.itemsize, a.strides[1] // a.itemsize
     job.b_k, job.b_column = b.strides[0] // b.itemsize, b.strides[1] // b.itemsize
-    if 2 * m * n * n_k >= alone_below:
+    if m * n * n_k * out.itemsize >= alone_below:
         return FOR_A_TEAM
     call_member(job.member, 0, 1, 0, job_address)
     return DONE
