@@ -154,11 +154,16 @@ def test_no_two_panels_of_the_workspace_overlap(dtype, sizes, n_rows):
         matrices.append((operation[codes.OUT_AT], operation[codes.OUT_PANEL], sizes[k + 1]))
         if k:
             assert (operation[codes.X_AT], operation[codes.X_PANEL]) == matrices[-2][:2]
-    rows, itemsize = round_up(n_rows, TILE_ROWS), np.dtype(dtype).itemsize
+    rows = round_up(n_rows, TILE_ROWS) if n_rows > 1 else 1
+    itemsize = np.dtype(dtype).itemsize
     for at, distance, n in matrices:
         # Places in the first-level cache repeat: a row's must not coincide in all panels.
-        assert at * itemsize % CACHE_LINE == distance * itemsize % CACHE_LINE == 0
-        assert distance * itemsize // CACHE_LINE % 2 == 1
+        assert at * itemsize % CACHE_LINE == 0
+        if n_rows > 1:
+            assert distance * itemsize % CACHE_LINE == 0
+            assert distance * itemsize // CACHE_LINE % 2 == 1
+        else:  # a single row lies as in an ordinary array
+            assert distance == panel_columns(dtype)
         for p, j in enumerate(range(0, n, panel_columns(dtype))):
             start = at + p * distance
             end = start + rows * panel_width(n, j, dtype)
