@@ -114,3 +114,13 @@ def test_the_products_of_a_layer_have_such_a_loop_for_each_width_of_a_panel(func
         # no time. An accumulator that is lost to memory is stored at each multiply-add.
         unrolled = at_once > 2 * TILE_ROWS * TILE_VECTORS
         assert_in_registers(at_once, body, spills=0.25 if unrolled else 0)
+
+
+def test_a_kernel_cannot_allocate():
+    @_jit.kernel
+    def make_array(n):
+        return np.zeros(n).sum()
+
+    # Kernels are compiled without Numba's memory management, so no step can allocate anything.
+    with pytest.raises(numba.core.errors.NumbaError):
+        make_array(3)
