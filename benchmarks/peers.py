@@ -173,20 +173,22 @@ def main():
             sections.append(section)
             lines += section.lines()
             print("\n".join(section.lines()), flush=True)
-    end = report.summary(sections)
+        # After each section, so that a run which is stopped loses only the one it was in.
+        end = report.summary(sections)
+        if settings.markdown:
+            text = "\n".join([*lines, *end]).rstrip() + "\n"
+            settings.markdown.write_text(text, encoding="utf-8")
+        if settings.json:
+            everything = {
+                "date": date,
+                "command": command,
+                "machine": machine,
+                "versions": about,
+                "left_out": left_out,
+                "sections": [dataclasses.asdict(section) for section in sections],
+            }
+            settings.json.write_text(json.dumps(everything, indent=1) + "\n", encoding="utf-8")
     print("\n".join(end))
-    if settings.markdown:
-        settings.markdown.write_text("\n".join([*lines, *end]).rstrip() + "\n", encoding="utf-8")
-    if settings.json:
-        everything = {
-            "date": date,
-            "command": command,
-            "machine": machine,
-            "versions": about,
-            "left_out": left_out,
-            "sections": [dataclasses.asdict(section) for section in sections],
-        }
-        settings.json.write_text(json.dumps(everything, indent=1) + "\n", encoding="utf-8")
     pictured = [section for section in sections if section.title == STEPS_TITLE]
     if settings.plot and pictured and pictured[0].data:
         from contest.picture import draw

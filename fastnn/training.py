@@ -25,8 +25,10 @@ SECONDS_PER_CALL = 0.08
 _FIRST_GUESS_FLOPS_PER_SECOND = 5e9
 
 # Now and then a short call tries the other number of threads: after so many seconds of training,
-# and after so many times as long as it is going to take.
+# soon after a change of mind, since a single slow call may have caused it, then more and more
+# rarely; and after so many times as long as the trial is going to take.
 _SECONDS_BETWEEN_TRIALS = 0.3
+_SECONDS_AFTER_CHANGE = 0.02
 _SECONDS_PER_TRIAL = 0.004
 _REST_AFTER_TRIAL = 50
 
@@ -97,12 +99,13 @@ class _Pace:
         self._best = next(n for n in self._choices if n <= limit)
         self._tries_more = False  # or fewer, in turn
         self._since_trial = 0.0
+        self._rest = _SECONDS_BETWEEN_TRIALS
 
     def next_call(self):
         """Return (number of threads, number of steps)."""
         n_threads, seconds = self._best, SECONDS_PER_CALL
         longest = self._seconds.get(self._best, self._guess) * self._best  # of a step
-        if self._since_trial >= max(_SECONDS_BETWEEN_TRIALS, _REST_AFTER_TRIAL * longest):
+        if self._since_trial >= max(self._rest, _REST_AFTER_TRIAL * longest):
             k = self._choices.index(self._best)
             neighbours = [*self._choices[max(k - 1, 0) : k], *self._choices[k + 1 : k + 2]]
             possible = [n for n in neighbours if n == threads.at_most(n)]
@@ -116,8 +119,13 @@ class _Pace:
     def record(self, n_threads, steps, seconds):
         """Take note of how long a call took."""
         self._seconds[n_threads] = max(seconds / steps, 1e-9)
-        self._since_trial = 0.0 if n_threads != self._best else self._since_trial + seconds
+        was_trial, before = n_threads != self._best, self._best
+        self._since_trial = 0.0 if was_trial else self._since_trial + seconds
         self._best = min(self._seconds, key=self._seconds.get)
+        if self._best != before:
+            self._rest = _SECONDS_AFTER_CHANGE
+        elif was_trial:
+            self._rest = min(2 * self._rest, _SECONDS_BETWEEN_TRIALS)
 
 
 class Trainer:
