@@ -125,7 +125,7 @@ class _Pace:
         if self._best != before:
             self._rest = _SECONDS_AFTER_CHANGE
         elif was_trial:
-            self._rest = min(2 * self._rest, _SECONDS_BETWEEN_TRIALS)
+            self._rest = min(4 * self._rest, _SECONDS_BETWEEN_TRIALS)
 
 
 class Trainer:
