@@ -24,7 +24,7 @@ from fastnn.plan import CACHE_LINE
 MIN_WORK_PER_THREAD = 2_000_000
 """Below this much work a thread costs more than it gains: multiply-adds times bytes of an element.
 
-Measured by benchmarks/matmul_blocks.py.
+benchmarks/matmul_blocks.py measures where that is.
 """
 _NEVER = 2**62
 _MOST = numba.config.NUMBA_NUM_THREADS

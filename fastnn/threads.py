@@ -146,10 +146,12 @@ def parallel_region(n_threads):
     try:
         before = numba.get_num_threads()
         _launched = True
-        numba.set_num_threads(n_threads)
+        if n_threads != before:
+            numba.set_num_threads(n_threads)
         try:
             yield n_threads
         finally:
-            numba.set_num_threads(before)
+            if n_threads != before:
+                numba.set_num_threads(before)
     finally:
         _region.release()

@@ -34,7 +34,7 @@ from fastnn.kernels.tile import (
     zeros,
 )
 
-# Sizes of blocks, chosen by benchmarks/matmul_blocks.py.
+# Sizes of blocks; benchmarks/matmul_blocks.py compares others.
 K_BLOCK = 256
 """Most terms of a sum in one go: a panel of b of this length stays in the first-level cache."""
 ROW_BLOCK = 128
