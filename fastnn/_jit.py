@@ -95,16 +95,16 @@ def kernel(function):
     return _compiled(function, nogil=True, fastmath=set(FASTMATH))
 
 
-def direct_call(compiled, *arguments):
+def direct_call(compiled, signature):
     """Return what a kernel's dispatcher calls after it has looked at the types of the arguments.
 
     Parameters
     ----------
     compiled : numba.core.dispatcher.Dispatcher
-    *arguments
-        Examples of the only types it will be called with: nothing checks them.
+    signature : tuple of numba.types.Type
+        The only types it will be called with. Nothing checks them, but an array of layout "A" may
+        have any strides and be read-only.
     """
-    signature = tuple(numba.typeof(argument) for argument in arguments)
     compiled.compile(signature)
     return compiled.overloads[signature].entry_point
 

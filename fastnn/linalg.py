@@ -5,6 +5,7 @@ import numpy as np
 from numba import from_dtype, types
 
 from fastnn import threads
+from fastnn._jit import direct_call
 from fastnn.kernels.activations import activate
 from fastnn.kernels.codes import ACTIVATION_CODES
 from fastnn.kernels.matmul import (
@@ -19,7 +20,7 @@ from fastnn.kernels.matmul import (
 )
 from fastnn.kernels.memory import address_of
 from fastnn.kernels.team import _run_alone, _run_team
-from fastnn.plan import CACHE_LINE
+from fastnn.plan import CACHE_LINE, aligned_zeros
 
 MIN_WORK_PER_THREAD = 2_000_000
 """Below this much work a thread costs more than it gains: multiply-adds times bytes of an element.
@@ -42,20 +43,13 @@ class _Workspace:
 
     def reserve_bias(self, n_bytes):
         """Make room for a bias of so many bytes, and for its padding."""
-        self.bias = _aligned(n_bytes + CACHE_LINE)
+        self.bias = aligned_zeros(n_bytes + CACHE_LINE, np.uint8)
         self.job["bias"], self.job["bias_bytes"] = address_of(self.bias), self.bias.size
 
     def reserve_blocks(self, n_threads):
         """Make room for the packed blocks of so many threads."""
-        self.n_threads, self.blocks = n_threads, _aligned(n_threads * PACKED_BYTES)
+        self.n_threads, self.blocks = n_threads, aligned_zeros(n_threads * PACKED_BYTES, np.uint8)
         self.job["packed"] = address_of(self.blocks)
-
-
-def _aligned(n_bytes):
-    """Return bytes that begin at a cache line. Where they are never used they cost nothing."""
-    memory = np.empty(n_bytes + CACHE_LINE, np.uint8)
-    start = -address_of(memory) % CACHE_LINE
-    return memory[start : start + n_bytes]
 
 
 class _Product:
@@ -64,10 +58,7 @@ class _Product:
     def __init__(self, dtype):
         matrix = types.Array(from_dtype(dtype), 2, "A")
         signature = (matrix, matrix, matrix, *[types.int64] * 3)
-        multiply.compile(signature)
-        # What Numba's dispatcher calls after a long look at all types. It takes matrices of any
-        # strides, read-only ones as well.
-        self.entry_point = multiply.overloads[signature].entry_point
+        self.entry_point = direct_call(multiply, signature)
         self.member = matmul_member(dtype)
         self.idle = []  # workspaces: a call takes one away and brings it back, so none is shared
 

@@ -99,7 +99,7 @@ class Sequential:
 
     def _bind(self):
         """Let all layers' parameters be views of one vector; draw those without values."""
-        size = padded_size(self.n_params, self.layers, self.dtype)
+        size = padded_size(self.n_params, self.dtype)
         self._memory = aligned_zeros(size, self.dtype)
         self.params = self._memory[: self.n_params]
         offset = 0

@@ -17,6 +17,7 @@ from fastnn.kernels.tile import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES
 
 CACHE_LINE = 64
 
+# A net with fewer blocks of weights gets smaller ones, so that threads can share them out evenly.
 _MANY_BLOCKS = 64
 
 
@@ -214,14 +215,12 @@ def _place_parameters(operations, dtype, packed):
     return offset, transposed
 
 
-def padded_size(n_params, layers, dtype):
+def padded_size(n_params, dtype):
     """Length of a zeroed vector that holds parameters as users see them.
 
-    Kernels read whole vectors, which may reach past the last one, and zeros for missing biases.
+    Kernels read whole vectors, which may reach past the last one.
     """
-    panel = TILE_VECTORS * lanes(dtype)
-    widest = max(layer.n_outputs for layer in layers if layer.kind == codes.AFFINE)
-    return n_params + panel + round_up(widest, panel)
+    return n_params + panel_columns(dtype)
 
 
 def _mark_derivatives(operations):
@@ -246,7 +245,6 @@ def _weight_tasks(operations, dtype):
     """Cut the weight phase into blocks of the weight matrices, panel by panel; and their costs."""
     affine = operations[operations[:, codes.KIND] == codes.AFFINE]
     work = sum(int(row[codes.N_IN]) * padded_width(int(row[codes.N_OUT]), dtype) for row in affine)
-    # Small nets get small blocks, so that threads can share them out evenly.
     few = work < _MANY_BLOCKS * BLOCK_ROWS * panel_columns(dtype)
     block_rows = max(BLOCK_ROWS // 3, TILE_ROWS) if few else BLOCK_ROWS
     tasks, costs = [], []
@@ -285,15 +283,15 @@ def _panels(offset, rows, n, dtype):
         offset += rows * width
 
 
-def pack(plan, weights, params, transposed=None):
-    """Overwrite packed `params` (P,) and, if given, `transposed` (T,) with pairs (w, b)."""
+def pack(plan, weights, params, transposed):
+    """Overwrite packed `params` (P,) and `transposed` (T,) with pairs (w, b)."""
     parts = affine_parts(plan, params.dtype)
     for (w, b), (panels, bias, transposed_panels) in zip(weights, parts, strict=True):
         for where, rows, width, j, columns in panels:
             params[where].reshape(rows, width)[: w.shape[0], :columns] = w[:, j : j + columns]
         if b is not None:
             params[bias] = b
-        for where, rows, width, i, columns in transposed_panels if transposed is not None else ():
+        for where, rows, width, i, columns in transposed_panels:
             transposed[where].reshape(rows, width)[:, :columns] = w[i : i + columns].T
 
 

@@ -1,6 +1,7 @@
 """What `Sequential.predict` keeps from call to call: plans, jobs and memory."""
 
 import numpy as np
+from numba import from_dtype, types
 
 from fastnn import threads
 from fastnn._jit import direct_call
@@ -96,14 +97,15 @@ class Predictor:
             return self._predict_few(x)
         n_threads = threads.get_num_threads() if n_threads is None else n_threads
         flops = self.row_plan.flops_forward * n
-        n_threads = max(1, min(threads.at_most(n_threads), flops // _MIN_FLOPS_PER_THREAD))
+        n_threads = threads.worthwhile(flops, n_threads, _MIN_FLOPS_PER_THREAD)
         return self._predict_many(x, n_threads)
 
     def _predict_few(self, x):
         """Predict on one thread, with the weights where the user sees them."""
         if self._call is None:
             self._member = prediction_member(self.dtype)
-            self._call = direct_call(predict_alone, self._member, 0, x, x)
+            matrix = types.Array(from_dtype(self.dtype), 2, "C")
+            self._call = direct_call(predict_alone, (*[types.int64] * 2, matrix, matrix))
         out = np.empty((x.shape[0], self.n_outputs), self.dtype)
         try:
             workspace = self._idle.pop()

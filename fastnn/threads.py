@@ -118,7 +118,7 @@ def at_most(n_threads):
     return min(n_threads, _team_limit)
 
 
-def worthwhile(flops, n_threads):
+def worthwhile(flops, n_threads, min_flops=MIN_FLOPS_PER_THREAD):
     """Return how many of `n_threads` threads pay off for a piece of work.
 
     Parameters
@@ -127,8 +127,10 @@ def worthwhile(flops, n_threads):
         Floating-point operations between two meetings of the threads.
     n_threads : int
         The most to use.
+    min_flops : float
+        Operations below which a thread costs more than it gains.
     """
-    return max(1, min(at_most(n_threads), int(flops / MIN_FLOPS_PER_THREAD)))
+    return max(1, min(at_most(n_threads), int(flops / min_flops)))
 
 
 @contextlib.contextmanager

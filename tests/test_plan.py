@@ -132,8 +132,8 @@ def test_without_packing_parameters_lie_as_users_see_them(dtype, sizes):
 @with_nets
 @with_dtypes
 def test_whole_panels_may_be_read_from_parameters_as_users_see_them(dtype, sizes):
-    layers, plan = make_layers(sizes), make_plan(sizes, dtype, packed=False)
-    size = padded_size(plan.n_params, layers, dtype)
+    plan = make_plan(sizes, dtype, packed=False)
+    size = padded_size(plan.n_params, dtype)
     for operation in plan.operations:
         n_in, n_out = operation[codes.N_IN], operation[codes.N_OUT]
         last = (n_out - 1) // panel_columns(dtype) * panel_columns(dtype)

@@ -14,14 +14,14 @@ whichever operand a matrix is. An activation that one product writes is the left
 next, and of two more on the way back: none of them has to rearrange it.
 
 **Blocks of k.** A long sum is cut into blocks, so that the part of the right operand that all rows
-read stays in the first-level cache; between blocks the partial sums lie in the result.
+read stays in a near cache; between blocks the partial sums lie in the result.
 
 Every element of a result is one chain of fused multiply-adds in the order of k. It does not depend
 on the tile it is in, the number of threads, or the rows beside it.
 """
 
 from fastnn._jit import inner, routine
-from fastnn.kernels.panels import panel_columns, panel_width
+from fastnn.kernels.panels import panel_columns, panel_width, prefetch_lines
 from fastnn.kernels.tile import (
     NARROW_ROWS,
     TILE_ROWS,
@@ -29,7 +29,6 @@ from fastnn.kernels.tile import (
     lanes_of,
     load,
     load_row,
-    prefetch,
     rank1,
     relu,
     store,
@@ -51,13 +50,6 @@ BATCH_BLOCK = 128
 ROW_VECTORS = 8
 
 NO_BIAS = -1
-
-
-@inner
-def _prefetch_lines(n, array, o):
-    """Fetch n elements for later."""
-    for c in range(0, n, lanes_of(array)):
-        prefetch(array, o + c)
 
 
 @inner
@@ -210,9 +202,9 @@ def backward_weight_block(
             xi = xo + p * x_panel + low * x_row + i + t - p * panel
             oi = o + t * width
             if low + rows == n_rows:
-                _prefetch_lines(TILE_ROWS * width, params, po + t * width)
-                _prefetch_lines(TILE_ROWS * width, state_1, po + t * width)
-                _prefetch_lines(TILE_ROWS * width, state_2, po + t * width)
+                prefetch_lines(TILE_ROWS * width, params, po + t * width)
+                prefetch_lines(TILE_ROWS * width, state_1, po + t * width)
+                prefetch_lines(TILE_ROWS * width, state_2, po + t * width)
             if width == 3 * lanes:
                 tile = zeros(dw, TILE_ROWS, 3)
                 _weight_tile(tile, low, rows, x, xi, x_row, dout, at, width, dw, oi)

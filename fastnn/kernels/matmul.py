@@ -200,23 +200,9 @@ def _rows_in_place(low, high, left, right, a, a_row, a_k, b, b_k, n_k, bias, out
     if left + whole < right:  # overlaps columns that are complete, and gives them the same bits
         j = right - lanes
         _add_rows(
-            _ONE,
-            rows,
-            a,
-            low * a_row,
-            a_row,
-            a_k,
-            b,
-            j,
-            b_k,
-            n_k,
-            bias,
-            j,
-            _ZERO,
-            out,
-            low * n + j,
-            n,
-        )
+            _ONE, rows, a, low * a_row, a_row, a_k, b, j, b_k, n_k,
+            bias, j, _ZERO, out, low * n + j, n,
+        )  # fmt: skip
 
 
 @routine

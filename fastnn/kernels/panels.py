@@ -11,7 +11,9 @@ array is a single panel that is n wide, without padding.
 """
 
 from fastnn._jit import inner
-from fastnn.kernels.tile import TILE_ROWS, TILE_VECTORS, lanes_of
+from fastnn.kernels.tile import TILE_ROWS, TILE_VECTORS, lanes_of, prefetch
+
+_LINE_BYTES = 64
 
 
 @inner
@@ -30,3 +32,10 @@ def panel_columns(like):
 def panel_width(n, j, like, panel):
     """Columns, with padding, of the panel that begins at column j of n."""
     return min(round_up(n - j, max(lanes_of(like), TILE_ROWS)), panel)
+
+
+@inner
+def prefetch_lines(n, array, o):
+    """Fetch n elements from o on for later, line by line of the cache."""
+    for c in range(0, n, _LINE_BYTES // array.itemsize):
+        prefetch(array, o + c)

@@ -53,13 +53,12 @@ from fastnn.kernels.codes import (
 )
 from fastnn.kernels.losses import loss_rows
 from fastnn.kernels.memory import matrix_at, vector_at
-from fastnn.kernels.panels import panel_columns, panel_width
+from fastnn.kernels.panels import panel_columns, panel_width, prefetch_lines
 from fastnn.kernels.team import barrier, team_starts
 from fastnn.kernels.tile import (
     TILE_ROWS,
     lanes_of,
     load,
-    prefetch,
     store_transposed,
     zeros,
 )
@@ -82,7 +81,7 @@ TRAINING_JOB = np.dtype(
             "plan", "slopes", "tasks", "cost_before",
             # Packed parameters (P,), two states of the update rule (P,), panels of w.T.
             "params", "state_1", "state_2", "transposed",
-            # Activations and gradients of a batch, laid out by the plan; a tile for each member.
+            # Activations and gradients of a batch, laid out by the plan; a block for each member.
             "acts", "deltas", "scratch",
             # Samples x (N, I), labels (N,) int64 or targets (N, O), and their order (M,) int64.
             "x", "labels", "targets", "order",
@@ -125,8 +124,7 @@ def copy_to_panels(n, x, xo, r, acts, at, distance):
 def _prefetch_samples(first, last, n, x, order):
     """Fetch the samples order[first : last], rows of x, for later."""
     for r in range(first, last):
-        for c in range(0, n, lanes_of(x)):
-            prefetch(x, order[r] * n + c)
+        prefetch_lines(n, x, order[r] * n)
 
 
 @inner
