@@ -18,9 +18,8 @@ from fastnn.kernels.matmul import (
     matmul_member,
     multiply,
 )
-from fastnn.kernels.memory import address_of
-from fastnn.kernels.team import _run_alone, _run_team
-from fastnn.plan import CACHE_LINE, aligned_zeros
+from fastnn.kernels.memory import CACHE_LINE, Job, aligned_zeros
+from fastnn.kernels.team import run_alone, run_team
 
 MIN_WORK_PER_THREAD = 2_000_000
 """Below this much work a thread costs more than it gains: multiply-adds times bytes of an element.
@@ -35,21 +34,19 @@ class _Workspace:
     """Memory for one product at a time: its job, the bias, and packed blocks for each thread."""
 
     def __init__(self, member):
-        self.job = np.zeros(1, JOB)
-        self.job["member"] = member
-        self.job_address = address_of(self.job)
+        self.job = Job(JOB, **dict.fromkeys(JOB.names, 0) | {"member": member})
         self.reserve_bias(1024)
         self.reserve_blocks(1)
 
     def reserve_bias(self, n_bytes):
         """Make room for a bias of so many bytes, and for its padding."""
         self.bias = aligned_zeros(n_bytes + CACHE_LINE, np.uint8)
-        self.job["bias"], self.job["bias_bytes"] = address_of(self.bias), self.bias.size
+        self.job["bias"], self.job["bias_bytes"] = self.bias, self.bias.size
 
     def reserve_blocks(self, n_threads):
         """Make room for the packed blocks of so many threads."""
         self.n_threads, self.blocks = n_threads, aligned_zeros(n_threads * PACKED_BYTES, np.uint8)
-        self.job["packed"] = address_of(self.blocks)
+        self.job["packed"] = self.blocks
 
 
 class _Product:
@@ -77,10 +74,10 @@ class _Product:
                 workspace.reserve_bias(bias.size * out.itemsize)
             workspace.bias[: bias.size * out.itemsize].view(out.dtype)[:] = bias
         alone_below = _NEVER if n_threads == 1 else 2 * MIN_WORK_PER_THREAD
-        answer = self.entry_point(a, b, out, workspace.job_address, has_bias, alone_below)
+        answer = self.entry_point(a, b, out, workspace.job.address, has_bias, alone_below)
         if answer == NO_ROOM:
             workspace.reserve_bias(b.shape[1] * out.itemsize)
-            answer = self.entry_point(a, b, out, workspace.job_address, has_bias, alone_below)
+            answer = self.entry_point(a, b, out, workspace.job.address, has_bias, alone_below)
         if answer == FOR_A_TEAM:
             work = a.size * b.shape[1] * out.itemsize
             n_threads = threads.get_num_threads() if n_threads is None else n_threads
@@ -94,9 +91,9 @@ class _Product:
             workspace.reserve_blocks(n_threads)
         with threads.parallel_region(n_threads) as granted:
             if granted > 1:
-                _run_team(self.member, granted, 0, workspace.job_address)
+                run_team(self.member, granted, 0, workspace.job.address)
                 return
-        _run_alone(self.member, 0, workspace.job_address)
+        run_alone(self.member, 0, workspace.job.address)
 
 
 _products = {}  # dtype: its _Product
@@ -160,7 +157,7 @@ def matmul(a, b, out=None, bias=None, activation=None, n_threads=None):
             ):
                 workspace = product.idle.pop() if product.idle else _Workspace(product.member)
                 alone_below = _NEVER if n_threads == 1 else 2 * MIN_WORK_PER_THREAD
-                answer = product.entry_point(a, b, result, workspace.job_address, 0, alone_below)
+                answer = product.entry_point(a, b, result, workspace.job.address, 0, alone_below)
                 product.idle.append(workspace)
                 if answer == DONE:
                     return result

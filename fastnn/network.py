@@ -10,8 +10,9 @@ from fastnn import losses, threads
 from fastnn.callbacks import check_callbacks, for_verbosity
 from fastnn.errors import ModelFileError
 from fastnn.files import read_model, write_model
+from fastnn.kernels.memory import aligned_zeros
 from fastnn.layers import Affine, Layer, Sigmoid, Softmax, from_config
-from fastnn.plan import aligned_zeros, padded_size
+from fastnn.plan import padded_size
 from fastnn.prediction import Predictor
 from fastnn.training import Trainer, check_schedule, run_epochs
 from fastnn.validation import (

@@ -12,10 +12,9 @@ import numpy as np
 
 from fastnn.kernels import codes
 from fastnn.kernels.affine import NO_BIAS
+from fastnn.kernels.memory import CACHE_LINE
 from fastnn.kernels.step import BLOCK_ROWS
 from fastnn.kernels.tile import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES
-
-CACHE_LINE = 64
 
 # A net with fewer blocks of weights gets smaller ones, so that threads can share them out evenly.
 _MANY_BLOCKS = 64
@@ -64,14 +63,6 @@ def round_up(n, multiple):
 def lanes(dtype):
     """Return how many elements of `dtype` one SIMD vector holds."""
     return VECTOR_BYTES // np.dtype(dtype).itemsize
-
-
-def aligned_zeros(n, dtype):
-    """Return n zeros that begin at a cache line."""
-    itemsize = np.dtype(dtype).itemsize
-    memory = np.zeros(n * itemsize + CACHE_LINE, np.uint8)
-    start = -memory.ctypes.data % CACHE_LINE
-    return memory[start : start + n * itemsize].view(dtype)
 
 
 def panel_columns(dtype):
@@ -200,14 +191,13 @@ def _place_parameters(operations, dtype, packed):
         operation[codes.W_AT] = offset
         if packed:
             rows = round_up(n_in, TILE_ROWS)
-            operation[codes.W_PANEL], operation[codes.W_STEP] = panel * rows, 0
+            operation[codes.W_PANEL] = panel * rows
             operation[codes.B_AT] = offset + rows * padded_width(n_out, dtype)
             offset = int(operation[codes.B_AT]) + padded_width(n_out, dtype)
             if operation[codes.NEEDS_DX]:
                 operation[codes.WT_AT] = transposed
                 transposed += n_out * padded_width(n_in, dtype)
         else:
-            operation[codes.W_PANEL], operation[codes.W_STEP] = panel, n_out
             offset += n_in * n_out
             operation[codes.B_AT] = offset
             offset += n_out if operation[codes.HAS_BIAS] else 0

@@ -5,14 +5,11 @@ from numba import from_dtype, types
 
 from fastnn import threads
 from fastnn._jit import direct_call
-from fastnn.kernels.memory import address_of, make_job
-from fastnn.kernels.prediction import PREDICTION_JOB, predict_alone, prediction_member
+from fastnn.kernels.memory import Job, aligned_zeros
+from fastnn.kernels.prediction import PREDICTION_JOB, prediction_member, start_prediction
 from fastnn.kernels.step import CHUNK_ROWS
 from fastnn.kernels.team import launch
-from fastnn.plan import aligned_zeros, build
-
-# With this many rows, packing the weights first costs less than it saves.
-_ROWS_WORTH_PACKING = 256
+from fastnn.plan import build
 
 # Below this many floating-point operations for each thread, a team costs more than it gains.
 _MIN_FLOPS_PER_THREAD = 1_500_000
@@ -21,12 +18,12 @@ _MIN_FLOPS_PER_THREAD = 1_500_000
 class _Workspace:
     """A job, and all the memory that its addresses name but for x and out."""
 
-    def __init__(self, predictor, packed, n_threads):
-        plan, row_plan, dtype = predictor.plans[packed], predictor.row_plan, predictor.dtype
+    def __init__(self, predictor, n_threads):
+        plan, row_plan, dtype = predictor.plan, predictor.row_plan, predictor.dtype
         size = max(plan.n_acts, row_plan.n_acts)
         self.acts = aligned_zeros(n_threads * size, dtype)
-        self.packed = aligned_zeros(plan.n_params, dtype) if packed else 0
-        self.job = make_job(
+        self.packed = aligned_zeros(plan.n_params, dtype)
+        self.job = Job(
             PREDICTION_JOB,
             x=0,
             out=0,
@@ -42,7 +39,6 @@ class _Workspace:
             n_outputs=predictor.n_outputs,
             acts_size=size,
         )
-        self.job_address = address_of(self.job)
 
 
 class Predictor:
@@ -59,16 +55,9 @@ class Predictor:
     def __init__(self, layers, n_inputs, n_outputs, params):
         self.n_inputs, self.n_outputs = n_inputs, n_outputs
         self.params, self.dtype = params, params.dtype
-        self.plans = {
-            packed: build(layers, n_inputs, self.dtype, CHUNK_ROWS, packed)
-            for packed in (False, True)
-        }
+        self.plan = build(layers, n_inputs, self.dtype, CHUNK_ROWS, packed=True)
         self.row_plan = build(layers, n_inputs, self.dtype, 1, packed=False)
-        self._few_rows = min(
-            _ROWS_WORTH_PACKING, 2 * _MIN_FLOPS_PER_THREAD // self.row_plan.flops_forward
-        )
-        self._idle = []  # workspaces of one thread: a call takes one away and brings it back
-        self._idle_for_teams = {}  # the same, by (packed, number of threads)
+        self._idle = {}  # workspaces by number of threads: a call takes one, and returns it
         self._call = None
 
     def takes(self, x):
@@ -92,40 +81,23 @@ class Predictor:
         n_threads : int or None
             The most to use; None is the default.
         """
-        n = x.shape[0]
-        if n < self._few_rows or (n_threads == 1 and n < _ROWS_WORTH_PACKING):
-            return self._predict_few(x)
-        n_threads = threads.get_num_threads() if n_threads is None else n_threads
-        flops = self.row_plan.flops_forward * n
-        n_threads = threads.worthwhile(flops, n_threads, _MIN_FLOPS_PER_THREAD)
-        return self._predict_many(x, n_threads)
-
-    def _predict_few(self, x):
-        """Predict on one thread, with the weights where the user sees them."""
         if self._call is None:
             self._member = prediction_member(self.dtype)
             matrix = types.Array(from_dtype(self.dtype), 2, "C")
-            self._call = direct_call(predict_alone, (*[types.int64] * 2, matrix, matrix))
+            self._call = direct_call(start_prediction, (*[types.int64] * 3, matrix, matrix))
         out = np.empty((x.shape[0], self.n_outputs), self.dtype)
+        if n_threads != 1:
+            flops = self.plan.flops_forward * x.shape[0]
+            most = flops // _MIN_FLOPS_PER_THREAD
+            if most > 1 and n_threads is None:
+                n_threads = threads.get_num_threads()
+            n_threads = max(1, min(most, n_threads or 1))
         try:
-            workspace = self._idle.pop()
+            workspace = self._idle.setdefault(n_threads, []).pop()
         except IndexError:
-            workspace = _Workspace(self, False, 1)
-        self._call(self._member, workspace.job_address, x, out)
-        self._idle.append(workspace)
-        return out
-
-    def _predict_many(self, x, n_threads):
-        """Predict on a team of threads, or with packed weights."""
-        out = np.empty((len(x), self.n_outputs), self.dtype)
-        kind = len(x) >= _ROWS_WORTH_PACKING, n_threads
-        idle = self._idle_for_teams.setdefault(kind, [])
-        try:
-            workspace = idle.pop()
-        except IndexError:
-            workspace = _Workspace(self, *kind)
-        job = workspace.job
-        job["x"], job["out"], job["n_rows"] = address_of(x), address_of(out), len(x)
-        launch(prediction_member(self.dtype), job, n_threads)
-        idle.append(workspace)
+            workspace = _Workspace(self, n_threads)
+        self._call(self._member, workspace.job.address, n_threads, x, out)
+        if n_threads > 1:
+            launch(self._member, workspace.job, n_threads)
+        self._idle[n_threads].append(workspace)
         return out

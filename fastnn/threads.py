@@ -3,11 +3,11 @@
 Kernels give the same bits for any number of threads, so falling back to one is always right.
 """
 
-import contextlib
 import functools
 import math
 import os
 import threading
+import time
 from pathlib import Path
 
 import numba
@@ -15,6 +15,8 @@ import numba
 # Below this many floating-point operations between two barriers, threads cost more than they gain.
 # Measured by benchmarks/thread_threshold.py.
 MIN_FLOPS_PER_THREAD = 150_000
+
+_SECONDS_BETWEEN_LOOKS = 0.1
 
 _chosen = None
 _team_limit = math.inf
@@ -44,13 +46,20 @@ def _cgroup_quota():
     return math.inf if quota == "max" else math.ceil(int(quota) / int(period))
 
 
-def _available():
-    """CPUs that this process may use."""
+@functools.cache
+def _available_in(period):
+    """CPUs that this process may use, in a period of time."""
+    _available_in.cache_clear()  # forgets the periods before
     try:
         affinity = len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows
         affinity = os.cpu_count() or 1
     return int(max(1, min(numba.config.NUMBA_NUM_THREADS, affinity, _cgroup_quota())))
+
+
+def _available():
+    """CPUs that this process may use. They may change, but asking takes 10 microseconds."""
+    return _available_in(int(time.monotonic() / _SECONDS_BETWEEN_LOOKS))
 
 
 def set_num_threads(n):
@@ -133,27 +142,29 @@ def worthwhile(flops, n_threads, min_flops=MIN_FLOPS_PER_THREAD):
     return max(1, min(at_most(n_threads), int(flops / min_flops)))
 
 
-@contextlib.contextmanager
-def parallel_region(n_threads):
+class parallel_region:  # noqa: N801
     """Reserve the threading layer; yield how many threads the caller may use now.
 
     One thread where the layer must not be entered: another Python thread is in it (the workqueue
     layer would abort the process, OpenMP would oversubscribe the cores), or this is a forked
-    child of a process that has used it. Numba's own setting is restored afterwards.
+    child of a process that has used it.
+
+    A class, because a generator would take longer than the rest of a launch.
     """
-    global _launched
-    if n_threads == 1 or _forked or not _region.acquire(blocking=False):
-        yield 1
-        return
-    try:
-        before = numba.get_num_threads()
-        _launched = True
-        if n_threads != before:
-            numba.set_num_threads(n_threads)
-        try:
-            yield n_threads
-        finally:
-            if n_threads != before:
-                numba.set_num_threads(before)
-    finally:
-        _region.release()
+
+    __slots__ = ("_granted",)
+
+    def __init__(self, n_threads):
+        self._granted = n_threads
+
+    def __enter__(self):
+        global _launched
+        if self._granted > 1 and (_forked or not _region.acquire(blocking=False)):
+            self._granted = 1
+        elif self._granted > 1:
+            _launched = True
+        return self._granted
+
+    def __exit__(self, *_):
+        if self._granted > 1:
+            _region.release()

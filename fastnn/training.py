@@ -7,11 +7,11 @@ import numpy as np
 
 from fastnn import losses, optimizers, threads
 from fastnn.kernels import codes
-from fastnn.kernels.memory import address_of, make_job
+from fastnn.kernels.memory import Job, aligned_zeros
 from fastnn.kernels.step import BLOCK_ROWS, TRAINING_JOB, training_member
 from fastnn.kernels.team import launch
 from fastnn.kernels.tile import TILE_ROWS
-from fastnn.plan import aligned_zeros, build, pack, panel_columns, unpack
+from fastnn.plan import build, pack, panel_columns, unpack
 from fastnn.validation import (
     check_inputs,
     check_integer,
@@ -248,8 +248,8 @@ class Trainer:
         self._capacity = rows
         self._acts = aligned_zeros(self._plan.n_acts, dtype)
         self._deltas = aligned_zeros(self._plan.n_deltas, dtype)
-        self._row_loss = np.zeros(rows)
-        self._penalty = np.zeros(len(self._plan.tasks))
+        self._row_loss = aligned_zeros(rows, np.float64)
+        self._penalty = aligned_zeros(len(self._plan.tasks), np.float64)
         self._pace = _Pace(self._plan.flops * rows, self.n_threads, self.use_all_threads)
         block = BLOCK_ROWS * panel_columns(dtype)
         self._scratch = aligned_zeros(self.n_threads * block, dtype)
@@ -285,7 +285,7 @@ class Trainer:
         if self._job is None:
             self._job = self._make_job(order)
         job = self._job
-        job["order"], job["n_order"], job["alpha"] = address_of(order), n, self.alpha
+        job["order"], job["n_order"], job["alpha"] = order, n, self.alpha
         step = 0
         while step < n_steps:
             n_threads, steps = self._pace.next_call()
@@ -302,7 +302,7 @@ class Trainer:
         """Return the job of all steps of an epoch, but for which of them."""
         loss_scale, gradient_scale = self.loss.scales(self._net.n_outputs)
         plan = self._plan
-        return make_job(
+        return Job(
             TRAINING_JOB,
             plan=plan.operations,
             slopes=plan.slopes,

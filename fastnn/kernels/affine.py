@@ -62,41 +62,39 @@ def _dot(tile, n_k, a, ao, a_row, a_k, b, bo, b_k):
 
 @inner
 def _multiply_tile(
-    tile, i, low, high, n_in, x, xo, x_panel, w, wo, ldw, b, bo, out, oo, ldo, h, finish
+    tile, i, low, high, n_in, x, xo, x_panel, w, wo, b, bo, out, oo, width, h, finish
 ):
     """One tile of `multiply_rows` over the block [low, high) of the sum."""
     panel = panel_columns(x)
     if low > 0:
-        tile = load(tile, out, oo, ldo)
+        tile = load(tile, out, oo, width)
     elif bo != NO_BIAS:
         tile = load_row(tile, b, bo)
     whole = min(high, n_in // panel * panel)
     for k in range(low, whole, panel):  # of a length that the compiler knows
         xi = xo + k // panel * x_panel + i * panel
-        tile = _dot(tile, panel, x, xi, panel, 1, w, wo + k * ldw, ldw)
+        tile = _dot(tile, panel, x, xi, panel, 1, w, wo + k * width, width)
     if whole < high:
-        width = panel_width(n_in, whole, x, panel)
-        xi = xo + whole // panel * x_panel + i * width
-        tile = _dot(tile, high - whole, x, xi, width, 1, w, wo + whole * ldw, ldw)
+        x_row = panel_width(n_in, whole, x, panel)
+        xi = xo + whole // panel * x_panel + i * x_row
+        tile = _dot(tile, high - whole, x, xi, x_row, 1, w, wo + whole * width, width)
     if high == n_in:
         if finish == RECTIFY:
             tile = relu(tile)
         elif finish == MASK:
-            tile = keep_where_positive(tile, h, oo, ldo)
-    store(tile, out, oo, ldo)
+            tile = keep_where_positive(tile, h, oo, width)
+    store(tile, out, oo, width)
 
 
 @routine
 def multiply_rows(
-    row, n_rows, n_in, n_out, x, xo, x_panel, w, wo, w_panel, ldw, b, bo, out, oo, out_panel, h,
-    finish,
+    row, n_rows, n_in, n_out, x, xo, x_panel, w, wo, w_panel, b, bo, out, oo, out_panel, h, finish
 ):  # fmt: skip
     """Overwrite rows [row, row + n_rows) of out with x @ w + b, finished in one of three ways.
 
     Panels of x (B, n_in) begin at xo, x_panel apart, those of out (B, n_out) at oo, out_panel
     apart. row and n_rows are multiples of TILE_ROWS. Panels of w (n_in, n_out) begin at wo,
-    w_panel apart; ldw is the distance of their rows, or 0 for rows without gaps. With bo NO_BIAS
-    there is no b.
+    w_panel apart. With bo NO_BIAS there is no b.
 
     The way forward ends with KEEP, or RECTIFY for relu. The way back, dx = dout @ w.T, is the same
     product with the panels of w.T: KEEP, or MASK where the layer's input h came out of a ReLU. h
@@ -107,7 +105,6 @@ def multiply_rows(
         high = min(low + K_BLOCK, n_in)
         for j in range(0, n_out, panel):  # Panels of w, which all rows read.
             width = panel_width(n_out, j, out, panel)
-            step = ldw if ldw > 0 else width
             wj, bj = wo + j // panel * w_panel, bo if bo == NO_BIAS else bo + j
             i, end = row, row + n_rows
             while i < end:  # Tiles: in registers.
@@ -115,23 +112,23 @@ def multiply_rows(
                 if width == 3 * lanes:
                     _multiply_tile(
                         zeros(out, TILE_ROWS, 3), i, low, high, n_in, x, xo, x_panel,
-                        w, wj, step, b, bj, out, oi, width, h, finish,
+                        w, wj, b, bj, out, oi, width, h, finish,
                     )  # fmt: skip
                 elif width == 2 * lanes:
                     _multiply_tile(
                         zeros(out, TILE_ROWS, 2), i, low, high, n_in, x, xo, x_panel,
-                        w, wj, step, b, bj, out, oi, width, h, finish,
+                        w, wj, b, bj, out, oi, width, h, finish,
                     )  # fmt: skip
                 elif i + NARROW_ROWS <= end:  # a narrow tile alone would wait for each sum
                     _multiply_tile(
                         zeros(out, NARROW_ROWS, 1), i, low, high, n_in, x, xo, x_panel,
-                        w, wj, step, b, bj, out, oi, width, h, finish,
+                        w, wj, b, bj, out, oi, width, h, finish,
                     )  # fmt: skip
                     i += NARROW_ROWS - TILE_ROWS
                 else:
                     _multiply_tile(
                         zeros(out, TILE_ROWS, 1), i, low, high, n_in, x, xo, x_panel,
-                        w, wj, step, b, bj, out, oi, width, h, finish,
+                        w, wj, b, bj, out, oi, width, h, finish,
                     )  # fmt: skip
                 i += TILE_ROWS
 

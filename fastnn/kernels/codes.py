@@ -41,15 +41,14 @@ AFFINE, ACTIVATION = range(2)
     X_PANEL,
     OUT_AT,
     OUT_PANEL,
-    # Weight panels in the parameters: start, distance of panels, distance of rows (0: packed).
+    # Weights in the parameters: start, and the distance of panels where they are packed.
     W_AT,
     W_PANEL,
-    W_STEP,
     B_AT,
     HAS_BIAS,
     WT_AT,  # panels of the transposed weights, for the gradient with respect to the input
     NEEDS_DX,  # whether that gradient is needed
     MASKS_DX,  # whether the input came from a ReLU whose derivative is applied in the same tile
     OWN_DERIVATIVE,  # whether the operation applies its own activation's derivative
-) = range(17)
-N_COLUMNS = 17
+) = range(16)
+N_COLUMNS = 16

@@ -1,8 +1,8 @@
-"""Predictions: the way forward alone.
+"""Predictions: the way forward alone, from weights as the user sees them.
 
-Many rows go through the net in chunks, as in training, and the weights are packed into panels
-first. A few rows read the weights where the user sees them. A single row would leave most of a tile
-idle, so it has a product of its own. The results are the same bits each time.
+The weights are packed into panels first, which takes as long as one row or two; then rows go
+through the net in chunks, as in training. Fewer rows than a tile has would leave most of it idle:
+for them there is a product that reads the user's weights. The results are the same bits each time.
 """
 
 import functools
@@ -44,8 +44,8 @@ PREDICTION_JOB = np.dtype(
             "x", "out",
             # Plans (L, N_COLUMNS): for chunks of rows, and for one row of ordinary arrays.
             "plan", "row_plan", "slopes",
-            # Parameters as the user sees them; packed ones for the plan, which are overwritten
-            # first, or zero where the plan reads the user's.
+            # Parameters as the user sees them; room for packed ones, which the plan is for, and
+            # for each member's activations.
             "params", "packed", "acts",
             # Numbers.
             "n_operations", "n_rows", "n_inputs", "n_outputs", "acts_size",
@@ -53,7 +53,7 @@ PREDICTION_JOB = np.dtype(
         "formats": [np.int64] * 13,
     }
 )  # fmt: skip
-"""What a team needs to predict: acts has room for CHUNK_ROWS rows for each member."""
+"""What a team needs to predict."""
 _PREDICTION_RECORD = from_dtype(PREDICTION_JOB)
 
 
@@ -68,23 +68,21 @@ def _copy_from_panels(n, acts, at, distance, r, out, o):
 
 @pasted
 def _pack(thread, n_threads, plan, row_plan, params, packed):
-    """Overwrite a member's share of the panels with the user's weights and biases."""
-    panel = panel_columns(packed)
-    turn = 0
+    """Overwrite a member's share of the panels with the user's weights and biases.
+
+    Members share out the rows of w, which lie one after the other: read in this order, they come
+    from far caches in time.
+    """
     for l in range(plan.shape[0]):
         n_in, n_out = plan[l, N_IN], plan[l, N_OUT]
         if plan[l, KIND] != AFFINE:
             continue
-        for j in range(0, n_out, panel):
-            turn += 1
-            if turn % n_threads != thread:
-                continue
-            width, columns = panel_width(n_out, j, packed, panel), min(panel, n_out - j)
-            at = plan[l, W_AT] + j // panel * plan[l, W_PANEL]
-            for k in range(n_in):
-                copy(columns, params, row_plan[l, W_AT] + k * n_out + j, packed, at + k * width)
-            if plan[l, HAS_BIAS]:
-                copy(columns, params, row_plan[l, B_AT] + j, packed, plan[l, B_AT] + j)
+        low, high = n_in * thread // n_threads, n_in * (thread + 1) // n_threads
+        for k in range(low, high):
+            at = row_plan[l, W_AT] + k * n_out
+            copy_to_panels(n_out, params, at, k, packed, plan[l, W_AT], plan[l, W_PANEL])
+        if plan[l, HAS_BIAS] and thread == 0:
+            copy(n_out, params, row_plan[l, B_AT], packed, plan[l, B_AT])
 
 
 @pasted
@@ -130,18 +128,15 @@ def prediction_member(dtype):
                     _forward_row(row_plan, slopes, params, acts)
                     copy(n_out, acts, row_plan[last, OUT_AT], out, r * n_out)
             return
-        weights = params
-        if job.packed != 0:
-            _pack(thread, n_threads, plan, row_plan, params, packed)
-            barrier(sync, n_threads)
-            weights = packed
+        _pack(thread, n_threads, plan, row_plan, params, packed)
+        barrier(sync, n_threads)
         high = first_row(job.n_rows, thread + 1, n_threads)
         for row in range(first_row(job.n_rows, thread, n_threads), high, CHUNK_ROWS):
             padded = min(CHUNK_ROWS, high - row)
             real = min(padded, job.n_rows - row)
             for r in range(real):
                 copy_to_panels(n_in, x, (row + r) * n_in, r, acts, plan[0, X_AT], plan[0, X_PANEL])
-            forward_chunk(plan, slopes, 0, padded, weights, acts)
+            forward_chunk(plan, slopes, 0, padded, packed, acts)
             for r in range(real):
                 _copy_from_panels(
                     n_out, acts, plan[last, OUT_AT], plan[last, OUT_PANEL], r, out,
@@ -155,8 +150,9 @@ _X, _OUT, _N_ROWS = (PREDICTION_JOB.names.index(name) for name in ("x", "out", "
 
 
 @kernel
-def predict_alone(address, job_address, x, out):
-    """Run the member at an address on one thread, for x (N, I) into out (N, O)."""
+def start_prediction(address, job_address, n_threads, x, out):
+    """Prepare a job for x (N, I) and out (N, O); do it, by the member at an address, if alone."""
     job = vector_at(job_address, np.int64)
     job[_X], job[_OUT], job[_N_ROWS] = x.ctypes.data, out.ctypes.data, x.shape[0]
-    call_member(address, 0, 1, 0, job_address)
+    if n_threads == 1:
+        call_member(address, 0, 1, 0, job_address)

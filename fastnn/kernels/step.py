@@ -46,7 +46,6 @@ from fastnn.kernels.codes import (
     RELU,
     W_AT,
     W_PANEL,
-    W_STEP,
     WT_AT,
     X_AT,
     X_PANEL,
@@ -57,8 +56,10 @@ from fastnn.kernels.panels import panel_columns, panel_width, prefetch_lines
 from fastnn.kernels.team import barrier, team_starts
 from fastnn.kernels.tile import (
     TILE_ROWS,
+    TILE_VECTORS,
     lanes_of,
     load,
+    store,
     store_transposed,
     zeros,
 )
@@ -115,7 +116,7 @@ def copy_to_panels(n, x, xo, r, acts, at, distance):
     for j in range(0, n, panel):
         start = at + j // panel * distance + r * panel_width(n, j, acts, panel)
         if n - j >= panel:
-            copy(panel, x, xo + j, acts, start)
+            store(load(zeros(x, 1, TILE_VECTORS), x, xo + j, 0), acts, start, 0)
         else:
             copy(n - j, x, xo + j, acts, start)
 
@@ -146,7 +147,7 @@ def forward_chunk(plan, slopes, row, n_rows, params, acts):
         if plan[l, KIND] == AFFINE:
             multiply_rows(
                 row, n_rows, plan[l, N_IN], n_out, acts, plan[l, X_AT], plan[l, X_PANEL],
-                params, plan[l, W_AT], plan[l, W_PANEL], plan[l, W_STEP], params, plan[l, B_AT],
+                params, plan[l, W_AT], plan[l, W_PANEL], params, plan[l, B_AT],
                 acts, plan[l, OUT_AT], plan[l, OUT_PANEL], acts,
                 RECTIFY if function == RELU else KEEP,
             )  # fmt: skip
@@ -180,7 +181,7 @@ def backward_chunk(plan, slopes, row, n_rows, transposed, acts, deltas):
             if plan[l, KIND] == AFFINE:
                 multiply_rows(
                     row, n_rows, n_out, plan[l, N_IN], deltas, oo, distance,
-                    transposed, plan[l, WT_AT], panel * n_out, 0, transposed, NO_BIAS,
+                    transposed, plan[l, WT_AT], panel * n_out, transposed, NO_BIAS,
                     deltas, plan[l, X_AT], plan[l, X_PANEL], acts,
                     MASK if plan[l, MASKS_DX] else KEEP,
                 )  # fmt: skip

@@ -22,9 +22,10 @@ from numba.extending import intrinsic
 
 from fastnn import threads
 from fastnn._jit import inner, kernel, parallel_kernel
+from fastnn.kernels.memory import address_of, aligned_zeros
 
 SYNC_SIZE = 32
-"""Length of the int64 array that a team shares. Two counters, each on cache lines of its own."""
+"""Length of the int64 array that a team shares: two counters on cache lines of their own."""
 _ARRIVED = 0
 _STATE = 16
 _UNDECIDED, _GO, _ABANDONED = 0, 1, 2
@@ -162,14 +163,32 @@ def call_member(typingctx, address, thread, n_threads, sync, job):
 
 
 @kernel
-def _run_alone(address, sync, job):
+def run_alone(address, sync, job):
+    """Run a member on the calling thread."""
     call_member(address, 0, 1, sync, job)
 
 
+_get_num_threads = types.ExternalFunction("get_num_threads", types.intp())
+_set_num_threads = types.ExternalFunction("set_num_threads", types.void(types.intc))
+
+
 @parallel_kernel
-def _run_team(address, n_threads, sync, job):
+def run_team(address, n_threads, sync, job):
+    """Run a member on threads, within `fastnn.threads.parallel_region`.
+
+    Numba's own number of threads is set and restored here, by the functions of its threading layer
+    that its Python functions call: those take longer than all the rest of a launch.
+    """
+    before = _get_num_threads()
+    _set_num_threads(n_threads)
     for thread in prange(n_threads):
         call_member(address, np.int64(thread), n_threads, sync, job)
+    _set_num_threads(before)
+
+
+# One for all teams: there is one at a time.
+_sync = aligned_zeros(SYNC_SIZE, np.int64)
+_SYNC_ADDRESS = address_of(_sync)
 
 
 def launch(address, job, n_threads):
@@ -179,20 +198,17 @@ def launch(address, job, n_threads):
     ----------
     address : int
         Of a member.
-    job : ndarray
-        Its record. The arrays whose addresses it holds must stay alive.
+    job : fastnn.kernels.memory.Job
     n_threads : int
         Fewer are used where the threading layer offers no more.
     """
-    job_address = job.ctypes.data
     while (n_threads := threads.at_most(n_threads)) > 1:
         with threads.parallel_region(n_threads) as granted:
             if granted == 1:
                 break
-            sync = np.zeros(SYNC_SIZE, np.int64)
-            _run_team(address, granted, sync.ctypes.data, job_address)
-            if sync[_STATE] != _ABANDONED:
+            _sync[:] = 0
+            run_team(address, granted, _SYNC_ADDRESS, job.address)
+            if _sync[_STATE] != _ABANDONED:
                 return
         threads.limit_teams(granted // 2)
-    sync = np.zeros(SYNC_SIZE, np.int64)
-    _run_alone(address, sync.ctypes.data, job_address)
+    run_alone(address, 0, job.address)

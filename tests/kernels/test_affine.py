@@ -40,12 +40,11 @@ with_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
 @kernel
 def multiply(
-    row, n_rows, n_in, n_out, x, xo, x_panel, w, wo, w_panel, ldw, b, bo, out, oo, out_panel, h,
-    finish,
+    row, n_rows, n_in, n_out, x, xo, x_panel, w, wo, w_panel, b, bo, out, oo, out_panel, h, finish
 ):  # fmt: skip
     affine.multiply_rows(
-        row, n_rows, n_in, n_out, x, xo, x_panel, w, wo, w_panel, ldw, b, bo, out, oo, out_panel,
-        h, finish,
+        row, n_rows, n_in, n_out, x, xo, x_panel, w, wo, w_panel, b, bo, out, oo, out_panel, h,
+        finish,
     )  # fmt: skip
 
 
@@ -71,7 +70,7 @@ def run(x, w, b=None, finish=KEEP, h=None, before=TILE_ROWS, finite=True):
     """Compute x @ w + b on panels, for rows with others before and behind them."""
     (n_rows, n_in), n_out = x.shape, w.shape[1]
     total = before + n_rows + TILE_ROWS
-    # The padding of x is not read: where parameters are as users see them, it may hold anything.
+    # The padding of x is not read: in a prediction it may hold anything.
     left = Panels((total, n_in), x.dtype, offset=2)
     left.fill(x, before, padding=np.nan)
     right = Panels.of(w, offset=3)
@@ -84,7 +83,7 @@ def run(x, w, b=None, finish=KEEP, h=None, before=TILE_ROWS, finite=True):
     if b is not None:
         bias = np.concatenate([bias, b, np.zeros(right.panel, w.dtype)])
     multiply(
-        before, n_rows, n_in, n_out, left.flat, 2, left.distance, right.flat, 3, right.distance, 0,
+        before, n_rows, n_in, n_out, left.flat, 2, left.distance, right.flat, 3, right.distance,
         bias, NO_BIAS if b is None else 1, out.flat, 4, out.distance, mask.flat, finish,
     )  # fmt: skip
     np.testing.assert_array_equal(left.flat, inputs[0])
@@ -238,23 +237,6 @@ def test_products_round_within_their_bounds(dtype, length, rng):
 
 
 @with_dtypes
-@pytest.mark.parametrize("n", [1, HALF - 1, WIDE, WIDE + 1, 4 * WIDE])
-@pytest.mark.parametrize("n_in", [13, 61, K_BLOCK + 1])
-def test_a_row_major_matrix_of_weights_gives_the_same_bits_as_panels(dtype, n, n_in, rng):
-    x, w, b = (normals(rng, shape, dtype) for shape in [(TILE_ROWS, n_in), (n_in, n), n])
-    left, out = Panels.of(x, padding=np.nan), Panels((TILE_ROWS, n), dtype, offset=4)
-    # Whole vectors are read: what lies behind the last row and the bias must be memory, but its
-    # values only reach the padding of the result.
-    tail = np.full(left.panel, np.nan, dtype)
-    w_flat, b_flat = np.concatenate([tail, w.ravel(), tail]), np.concatenate([b, tail])
-    multiply(
-        0, TILE_ROWS, n_in, n, left.flat, left.offset, left.distance, w_flat, tail.size,
-        left.panel, n, b_flat, 0, out.flat, 4, out.distance, out.flat, KEEP,
-    )  # fmt: skip
-    np.testing.assert_array_equal(out.take(finite=False), run(x, w, b))
-
-
-@with_dtypes
 def test_a_row_does_not_depend_on_the_rows_beside_it(dtype, rng):
     n_in, n_out = K_BLOCK + 61, 53
     x, w = normals(rng, (3 * TILE_ROWS, n_in), dtype), normals(rng, (n_in, n_out), dtype)
@@ -381,7 +363,7 @@ def test_the_plan_packs_weights_as_the_kernels_read_them(dtype, n_in, n_out, rng
     left, out = Panels.of(x, padding=np.nan), Panels((n_rows, n_out), dtype)
     multiply(
         0, n_rows, n_in, n_out, left.flat, left.offset, left.distance, params, op[codes.W_AT],
-        op[codes.W_PANEL], op[codes.W_STEP], params, op[codes.B_AT], out.flat, out.offset,
+        op[codes.W_PANEL], params, op[codes.B_AT], out.flat, out.offset,
         out.distance, out.flat, KEEP,
     )  # fmt: skip
     assert (out.take() == expected_forward(x, w, b)).all()
@@ -389,7 +371,7 @@ def test_the_plan_packs_weights_as_the_kernels_read_them(dtype, n_in, n_out, rng
     left, dx = Panels.of(dout, padding=np.nan), Panels((n_rows, n_in), dtype)
     multiply(
         0, n_rows, n_out, n_in, left.flat, left.offset, left.distance, transposed, op[codes.WT_AT],
-        left.panel * n_out, 0, transposed, NO_BIAS, dx.flat, dx.offset, dx.distance, dx.flat, KEEP,
+        left.panel * n_out, transposed, NO_BIAS, dx.flat, dx.offset, dx.distance, dx.flat, KEEP,
     )  # fmt: skip
     assert (dx.take() == expected_backward_input(dout, w)).all()
 

@@ -33,12 +33,11 @@ def product(n, a, b, out):
 
 
 def multiply(
-    row, n_rows, n_in, n_out, x, xo, x_panel, w, wo, w_panel, ldw, b, bo, out, oo, out_panel, h,
-    finish,
+    row, n_rows, n_in, n_out, x, xo, x_panel, w, wo, w_panel, b, bo, out, oo, out_panel, h, finish
 ):  # fmt: skip
     multiply_rows(
-        row, n_rows, n_in, n_out, x, xo, x_panel, w, wo, w_panel, ldw, b, bo, out, oo, out_panel,
-        h, finish,
+        row, n_rows, n_in, n_out, x, xo, x_panel, w, wo, w_panel, b, bo, out, oo, out_panel, h,
+        finish,
     )  # fmt: skip
 
 

@@ -7,7 +7,15 @@ import pytest
 from numba import from_dtype
 
 from fastnn._jit import kernel
-from fastnn.kernels.memory import UNBOUNDED, address_of, make_job, matrix_at, vector_at
+from fastnn.kernels.memory import (
+    CACHE_LINE,
+    UNBOUNDED,
+    Job,
+    address_of,
+    aligned_zeros,
+    matrix_at,
+    vector_at,
+)
 
 JOB = np.dtype(
     {"names": ["a", "n", "rate"], "formats": [np.int64, np.int64, np.float64]}, align=True
@@ -79,22 +87,32 @@ def test_the_rows_of_a_matrix_follow_one_another(dtype):
 
 def test_a_job_has_the_addresses_of_arrays_and_the_values_of_numbers():
     a = np.zeros(9)
-    job = make_job(JOB, a=a[3:], n=4, rate=0.1)
-    assert job.shape == (1,)
-    assert job[0].item() == (a.ctypes.data + 3 * 8, 4, 0.1)
-    assert take_job(job.ctypes.data, 0) == job[0].item()
-    fill_by_job(job.ctypes.data)
+    job = Job(JOB, a=a[3:], n=4, rate=0.1)
+    assert take_job(job.address, 0) == (a.ctypes.data + 3 * 8, 4, 0.1)
+    fill_by_job(job.address)
     np.testing.assert_array_equal(a, [0, 0, 0, 0, 0.1, 0.1, 0.1, 0, 0])
-
-
-def test_records_lie_one_after_the_other():
-    jobs = np.concatenate([make_job(JOB, a=k, n=10 * k, rate=k / 8) for k in range(5)])
-    for k in range(5):
-        assert take_job(jobs.ctypes.data, k) == (k, 10 * k, k / 8)
+    job["a"], job["rate"] = a, 0.5
+    assert take_job(job.address, 0) == (a.ctypes.data, 4, 0.5)
 
 
 def test_a_job_needs_all_of_its_fields_and_no_others():
-    with pytest.raises(KeyError, match="n"):
-        make_job(JOB, a=1, rate=0.5)
-    with pytest.raises(TypeError, match="the job has no fields speed"):
-        make_job(JOB, a=1, n=2, rate=0.5, speed=3)
+    with pytest.raises(TypeError, match=r"fields of its record, not so .'n'."):
+        Job(JOB, a=1, rate=0.5)
+    with pytest.raises(TypeError, match=r"fields of its record, not so .'speed'."):
+        Job(JOB, a=1, n=2, rate=0.5, speed=3)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_aligned_memory_has_cache_lines_of_its_own(dtype):
+    for n in (0, 1, 15, 16, 17, 1000):
+        memory = aligned_zeros(n, dtype)
+        assert memory.shape == (n,)
+        assert memory.dtype == dtype
+        assert (memory == 0).all()
+        if n:
+            whole = memory
+            while isinstance(whole.base, np.ndarray):
+                whole = whole.base
+            before = address_of(memory) - address_of(whole)
+            assert address_of(memory) % CACHE_LINE == 0
+            assert before + -(-memory.nbytes // CACHE_LINE) * CACHE_LINE <= whole.nbytes

@@ -19,7 +19,7 @@ from numba import from_dtype
 
 from fastnn import Affine, ReLU, Sequential, threads
 from fastnn._jit import kernel, member
-from fastnn.kernels.memory import make_job, vector_at
+from fastnn.kernels.memory import Job, vector_at
 from fastnn.kernels.team import SYNC_SIZE, barrier, launch, team_starts
 from fastnn.training import Trainer
 
@@ -79,9 +79,7 @@ def call_the_roll(n_threads):
     """Launch the member; return how often each thread was called, and the size of the team."""
     called, mistakes = np.zeros(9, np.int64), np.zeros(8, np.int64)
     slots = np.zeros(8 * APART, np.int64)
-    launch(
-        roll_call(), make_job(ROLL_CALL, called=called, slots=slots, mistakes=mistakes), n_threads
-    )
+    launch(roll_call(), Job(ROLL_CALL, called=called, slots=slots, mistakes=mistakes), n_threads)
     np.testing.assert_array_equal(mistakes, 0)
     return called[:8].tolist(), called[8]
 
@@ -223,8 +221,8 @@ def test_a_start_that_was_called_off_is_not_waited_for_again(python):
     script = """
 from fastnn.kernels import team
 calls = []
-run_team = team._run_team
-team._run_team = lambda *arguments: calls.append(1) or run_team(*arguments)
+run_team = team.run_team
+team.run_team = lambda *arguments: calls.append(1) or run_team(*arguments)
 for _ in range(2):
     assert call_the_roll(2) == ([1, 0, 0, 0, 0, 0, 0, 0], 1)
 assert len(calls) == 1, f"{len(calls)} launches waited for a team"

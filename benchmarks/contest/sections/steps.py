@@ -154,6 +154,7 @@ def run_grid(context):
             fraction = context.fraction_of_peak(cell.flops, standing.ours, cell.dtype)
             section.data.append(_record(cell, standing, first, fraction))
             best, seconds = standing.best_rival
+            context.log(f"    {standing.ratio:.2f} times as fast as {best}, {fraction:.0%} of peak")
             section.table.rows.append(
                 [
                     cell.name,
