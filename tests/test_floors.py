@@ -35,7 +35,6 @@ FLOORS = {
 # Imports within a floor: module -> neighbours it may use. Modules of one folder may use one
 # another freely, as long as there is no ring.
 NEIGHBOURS = {
-    "linalg": {"plan"},
     "prediction": {"plan"},
     "layers": {"initializers", "linalg", "validation"},
     "inspection": {"network", "training"},

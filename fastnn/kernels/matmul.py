@@ -43,6 +43,8 @@ PANEL_BLOCK = 64
 """Most panels of b that are packed at once, for the third-level cache."""
 IN_PLACE_BYTES = 64 * 1024
 """The largest b that is read in place."""
+RAGGED_TERMS = 32
+"""From so many terms of a sum on, a b of few columns that are not whole vectors is packed."""
 IN_PLACE_ROWS = 2 * TILE_ROWS
 """The most rows of a for which any b is read in place."""
 PACK_ROWS_PANELS = 32
@@ -345,11 +347,15 @@ def matmul_member(dtype):
             return
         b_bytes = n_k * (right - left) * out.itemsize
         by_vectors = job.b_column == 1 and right - left >= lanes
+        ragged = lanes < right - left < TILE_VECTORS * lanes and (right - left) % lanes != 0
         if by_vectors and high - low < TILE_ROWS:
             _rows_in_place(
                 low, high, left, right, a, job.a_row, job.a_k, b, job.b_k, n_k, bias, out, n
             )
-        elif by_vectors and (b_bytes <= IN_PLACE_BYTES or high - low <= IN_PLACE_ROWS):
+        elif by_vectors and (
+            high - low <= IN_PLACE_ROWS
+            or (b_bytes <= IN_PLACE_BYTES and not (ragged and n_k >= RAGGED_TERMS))
+        ):
             _strips_in_place(
                 low, high, left, right, a, job.a_row, job.a_k, b, job.b_k, n_k, bias, out, n
             )
