@@ -21,11 +21,11 @@ from sklearn import neural_network as original
 from sklearn.base import ClassifierMixin, RegressorMixin, _fit_context
 from sklearn.metrics import r2_score
 from sklearn.preprocessing import LabelBinarizer
-from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 from sklearn.utils.validation import check_is_fitted
 
-from fastnn._mlp_base import OWN_CONSTRAINTS, BaseMLP
+from fastnn._mlp_base import BaseMLP
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
 
@@ -33,8 +33,9 @@ __all__ = ["MLPClassifier", "MLPRegressor"]
 class MLPClassifier(ClassifierMixin, BaseMLP):
     """Multilayer perceptron classifier, a drop-in for scikit-learn's.
 
-    Minimises the cross-entropy with stochastic gradient descent or Adam. In float64 it follows
-    :class:`sklearn.neural_network.MLPClassifier` step by step and agrees with it to rounding.
+    Minimises the cross-entropy with stochastic gradient descent, Adam or L-BFGS. In float64 it
+    follows :class:`sklearn.neural_network.MLPClassifier` step by step and agrees with it to
+    rounding.
 
     Parameters
     ----------
@@ -42,8 +43,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Units of each hidden layer; ``()`` is a linear model.
     activation : {'identity', 'logistic', 'tanh', 'relu'}, default='relu'
         Activation of the hidden layers.
-    solver : {'sgd', 'adam'}, default='adam'
-        The optimizer. scikit-learn's ``'lbfgs'`` is not supported yet.
+    solver : {'lbfgs', 'sgd', 'adam'}, default='adam'
+        The optimizer. ``'lbfgs'`` takes all samples at once; it is SciPy's, on our gradient.
     alpha : float, default=0.0001
         Strength of the L2 penalty on the weights; divided by the rows of the batch.
     batch_size : int or 'auto', default='auto'
@@ -56,7 +57,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     power_t : float, default=0.5
         Exponent of ``'invscaling'``.
     max_iter : int, default=200
-        Most epochs to run.
+        Most epochs, or iterations of ``'lbfgs'``, to run.
     shuffle : bool, default=True
         Whether to visit the rows in a new order each epoch.
     random_state : int, RandomState instance or None, default=None
@@ -68,7 +69,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     warm_start : bool, default=False
         Whether `fit` starts from the weights of the fit before.
     momentum : float, default=0.9
-        Momentum of ``'sgd'``, in [0, 1).
+        Momentum of ``'sgd'``, in [0, 1].
     nesterovs_momentum : bool, default=True
         Whether the momentum of ``'sgd'`` is Nesterov's.
     early_stopping : bool, default=False
@@ -83,7 +84,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     n_iter_no_change : int, default=10
         Training stops after more than this many epochs in a row without improvement.
     max_fun : int, default=15000
-        Belongs to ``'lbfgs'``; has no effect.
+        Most evaluations of the loss by ``'lbfgs'``.
     n_threads : int or None, default=None
         The most threads to use; None leaves it to :func:`fastnn.set_num_threads`. The result
         does not depend on it.
@@ -128,13 +129,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     -----
     Differences from scikit-learn's class:
 
-    - No ``'lbfgs'``, and no ``sample_weight``.
     - Predictions are computed in the precision of the model, whatever that of `X`.
     - scikit-learn clips probabilities at the machine epsilon before it takes their logarithm, so
       a row's loss never exceeds 36 (float64) or 16 (float32); here it is the true one. Only
       `loss_curve_` and what is derived from it can differ, and only where a net is that
-      wrong, as in the first epochs on data that is not scaled.
-    - `partial_fit` after unpickling goes on from the weights, but with a new optimizer.
+      wrong, as in the first epochs on data that is not scaled. With ``'lbfgs'`` it also makes the
+      gradient that of the loss.
+    - A batch whose weights sum to zero changes nothing; in scikit-learn it makes all weights NaN.
+    - ``'lbfgs'`` works in float64 also for a float32 model, whose weights stay float32.
     - A warm start with early stopping never ends with weights worse than the best ones before.
 
     Examples
@@ -149,10 +151,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     True
     """
 
-    _parameter_constraints = original.MLPClassifier._parameter_constraints | OWN_CONSTRAINTS
+    _original = original.MLPClassifier
 
+    loss = "log_loss"  # as in scikit-learn an attribute, but no parameter
+
+    @available_if(lambda estimator: estimator._check_solver())
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, *, classes=None):
+    def partial_fit(self, X, y, sample_weight=None, classes=None):
         """Train for one epoch, going on from the weights and the optimizer of the last call.
 
         Parameters
@@ -161,7 +166,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             The samples.
         y : array-like of shape (n_samples,) or (n_samples, n_classes)
             Their labels, or a 0/1 indicator matrix.
-        classes : array-like of shape (n_classes,), optional
+        sample_weight : array-like of shape (n_samples,), default=None
+            Their weights.
+        classes : array-like of shape (n_classes,), default=None
             All the labels there will ever be; needed in the first call only.
 
         Returns
@@ -171,6 +178,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
         Raises
         ------
+        AttributeError
+            With ``solver="lbfgs"``, which has no epochs.
         ValueError
             If `classes` is missing in the first call, if `y` has other labels, or with
             ``early_stopping=True``.
@@ -178,7 +187,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if _check_partial_fit_first_call(self, classes):
             multilabel = type_of_target(y).startswith("multilabel")
             self._label_binarizer = LabelBinarizer().fit(y if multilabel else classes)
-        return self._fit(X, y, incremental=True)
+        return self._fit(X, y, sample_weight, incremental=True)
 
     def predict_proba(self, X):
         """Estimate the probability of each class.
@@ -224,9 +233,6 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
             self._label_binarizer = LabelBinarizer().fit(y)
             self.classes_ = self._label_binarizer.classes_
-            multilabel = self._label_binarizer.y_type_.startswith("multilabel")
-            if len(self.classes_) == 1 and not multilabel:
-                raise ValueError(f"y must have at least 2 classes, got 1 class: {self.classes_[0]}")
         else:
             classes = unique_labels(y)
             if self.warm_start:
@@ -265,37 +271,52 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         p = self._probabilities(X)
         return self._label_binarizer.inverse_transform(p.ravel() if self.n_outputs_ == 1 else p)
 
-    def _score(self, X, y):
+    def _score(self, X, y, sample_weight):
         """Accuracy with respect to an indicator matrix; without labels, and so without delay."""
         p = self._probabilities(X)
         if self.out_activation_ == "softmax":
-            return float((p.argmax(axis=1) == y.argmax(axis=1)).mean())
-        return float(((p > 0.5) == y).all(axis=1).mean())
+            right = p.argmax(axis=1) == y.argmax(axis=1)
+        else:
+            right = ((p > 0.5) == y).all(axis=1)
+        return float(np.average(right, weights=sample_weight))
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
     """Multilayer perceptron regressor, a drop-in for scikit-learn's.
 
-    Minimises half the squared error with stochastic gradient descent or Adam. In float64 it
+    Minimises a loss with stochastic gradient descent, Adam or L-BFGS. In float64 it
     follows :class:`sklearn.neural_network.MLPRegressor` step by step and agrees with it to
     rounding.
 
     Parameters
     ----------
-    loss : {'squared_error'}, default='squared_error'
-        The loss. scikit-learn's ``'poisson'`` is not supported.
+    loss : {'squared_error', 'poisson'}, default='squared_error'
+        Half the squared error, or half the deviance of a Poisson distribution: for counts, and
+        other targets >= 0 whose variance grows with their mean. The net learns the logarithm of
+        the mean then, and `predict` gives the mean.
     hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, \
 learning_rate_init, power_t, max_iter, shuffle, random_state, tol, verbose, warm_start, momentum, \
 nesterovs_momentum, early_stopping, validation_fraction, beta_1, beta_2, epsilon, \
 n_iter_no_change, max_fun, n_threads, dtype
         As for `MLPClassifier`.
 
+    Notes
+    -----
+    The differences from scikit-learn's class are those of `MLPClassifier`, and three more:
+
+    - With several outputs ``'lbfgs'`` follows the gradient of the loss that `loss_` reports, the
+      mean over the outputs; scikit-learn's gradient is that of the sum
+      (`#8349 <https://github.com/scikit-learn/scikit-learn/issues/8349>`_).
+    - There is no `partial_fit` with ``'lbfgs'``, just as for the classifier; scikit-learn's
+      regressor has one that trains with L-BFGS.
+    - The Poisson loss refuses targets below zero.
+
     Attributes
     ----------
     validation_scores_ : list of float or None
         R2 on the held-out rows after every epoch, with early stopping.
     out_activation_ : str
-        ``'identity'``.
+        ``'identity'``, or ``'exp'`` for the Poisson loss.
     loss_, best_loss_, loss_curve_, best_validation_score_, t_, coefs_, intercepts_, \
 n_features_in_, feature_names_in_, n_iter_, n_layers_, n_outputs_
         As for `MLPClassifier`.
@@ -312,10 +333,9 @@ n_features_in_, feature_names_in_, n_iter_, n_layers_, n_outputs_
     True
     """
 
+    _original = original.MLPRegressor
     _parameter_constraints = (
-        original.MLPRegressor._parameter_constraints
-        | OWN_CONSTRAINTS
-        | {"loss": [StrOptions({"squared_error"})]}
+        BaseMLP._parameter_constraints | original.MLPRegressor._parameter_constraints
     )
 
     def __init__(
@@ -377,8 +397,9 @@ n_features_in_, feature_names_in_, n_iter_, n_layers_, n_outputs_
         )
         self.loss = loss
 
+    @available_if(lambda estimator: estimator._check_solver())
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y):
+    def partial_fit(self, X, y, sample_weight=None):
         """Train for one epoch, going on from the weights and the optimizer of the last call.
 
         Parameters
@@ -387,6 +408,8 @@ n_features_in_, feature_names_in_, n_iter_, n_layers_, n_outputs_
             The samples.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Their values.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Their weights.
 
         Returns
         -------
@@ -395,10 +418,12 @@ n_features_in_, feature_names_in_, n_iter_, n_layers_, n_outputs_
 
         Raises
         ------
+        AttributeError
+            With ``solver="lbfgs"``, which has no epochs.
         ValueError
             If `y` has another number of outputs, or with ``early_stopping=True``.
         """
-        return self._fit(X, y, incremental=True)
+        return self._fit(X, y, sample_weight, incremental=True)
 
     def _encode(self, y, incremental):
         return y
@@ -407,12 +432,16 @@ n_features_in_, feature_names_in_, n_iter_, n_layers_, n_outputs_
         return y.astype(self._net.dtype, copy=False)
 
     def _out_activation(self):
-        return "identity"
+        return "exp" if self.loss == "poisson" else "identity"
 
     def _predict(self, X):
         out = self._outputs(X)
+        if self.out_activation_ == "exp":
+            np.exp(out, out=out)
         return out.ravel() if self.n_outputs_ == 1 else out
 
-    def _score(self, X, y):
+    def _score(self, X, y, sample_weight):
         predicted = self._predict(X)
-        return r2_score(y, predicted) if np.isfinite(predicted).all() else np.nan
+        if not np.isfinite(predicted).all():
+            return np.nan
+        return r2_score(y, predicted, sample_weight=sample_weight)

@@ -4,6 +4,8 @@ The arithmetic is in `fastnn.kernels.losses`; these classes know what a target m
 how the loss of a row is scaled.
 """
 
+import math
+
 import numpy as np
 
 from fastnn.kernels import codes
@@ -19,12 +21,16 @@ class Loss:
     task : {"classification", "regression"}
         What the loss is for.
     takes_logits : bool
-        Whether it applies a softmax or logistic function by itself.
+        Whether it applies a function to the net's output by itself: a softmax, a logistic
+        function, or for the Poisson loss an exponential.
+    target_range : tuple of float
+        Least and greatest value of a target.
     """
 
     name = ""
     task = "regression"
     takes_logits = False
+    target_range = (-math.inf, math.inf)
 
     def __repr__(self):
         return f"{type(self).__name__}()"
@@ -58,16 +64,40 @@ class Loss:
         raise NotImplementedError
 
 
-class SquaredError(Loss):
+class _Reduced(Loss):
+    """A loss that is a sum, or a mean, over the outputs of a row."""
+
+    def __init__(self, reduction):
+        if reduction not in ("mean", "sum"):
+            raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
+        self.reduction = reduction
+
+    def __repr__(self):
+        return f"{type(self).__name__}(reduction={self.reduction!r})"
+
+    def _factor(self, n_outputs):
+        return 1.0 / n_outputs if self.reduction == "mean" else 1.0
+
+
+class SquaredError(_Reduced):
     """Half the squared error: ``1/2 sum_o (out - y)^2``, with the gradient ``out - y``.
 
     Summed over the outputs: the form in which back-propagation is usually derived.
+
+    Parameters
+    ----------
+    reduction : {"sum", "mean"}, default "sum"
+        Over the outputs of a row.
     """
 
     name = "squared_error"
 
+    def __init__(self, reduction="sum"):
+        super().__init__(reduction)
+
     def scales(self, n_outputs):
-        return 0.5, 1.0
+        factor = self._factor(n_outputs)
+        return 0.5 * factor, factor
 
     def code(self, integer_labels):
         return codes.SQUARED_ERROR
@@ -76,7 +106,7 @@ class SquaredError(Loss):
         return ((out - targets) ** 2).sum(axis=1)
 
 
-class MeanSquaredError(SquaredError):
+class MeanSquaredError(Loss):
     """The mean over outputs of the squared error: ``1/O sum_o (out - y)^2``."""
 
     name = "mse"
@@ -84,8 +114,46 @@ class MeanSquaredError(SquaredError):
     def scales(self, n_outputs):
         return 1.0 / n_outputs, 2.0 / n_outputs
 
+    def code(self, integer_labels):
+        return codes.SQUARED_ERROR
 
-class BinaryCrossEntropy(Loss):
+    def _sums(self, out, labels, targets):
+        return ((out - targets) ** 2).sum(axis=1)
+
+
+class Poisson(_Reduced):
+    """Half the deviance of counts from a Poisson distribution, from the logarithm of its mean.
+
+    ``sum_o (exp(z) - z y + y log(y) - y)`` for outputs z and targets y >= 0, with the gradient
+    ``exp(z) - y``. `Sequential.predict` returns z; the expected count is ``exp(z)``.
+
+    Parameters
+    ----------
+    reduction : {"sum", "mean"}, default "sum"
+        Over the outputs of a row.
+    """
+
+    name = "poisson"
+    takes_logits = True
+    target_range = (0.0, math.inf)
+
+    def __init__(self, reduction="sum"):
+        super().__init__(reduction)
+
+    def scales(self, n_outputs):
+        factor = self._factor(n_outputs)
+        return factor, factor
+
+    def code(self, integer_labels):
+        return codes.POISSON
+
+    def _sums(self, out, labels, targets):
+        y = targets.astype(np.float64)
+        least = y * np.log(np.where(y > 0, y, 1)) - y
+        return (np.exp(out) - out * y + least).sum(axis=1)
+
+
+class BinaryCrossEntropy(_Reduced):
     """Cross-entropy of independent yes-or-no outputs, from logits.
 
     ``max(z, 0) - z y + log(1 + exp(-|z|))`` for each logit z and target y in [0, 1].
@@ -99,18 +167,14 @@ class BinaryCrossEntropy(Loss):
     name = "binary_cross_entropy"
     task = "classification"
     takes_logits = True
+    target_range = (0.0, 1.0)
 
     def __init__(self, reduction="mean"):
-        if reduction not in ("mean", "sum"):
-            raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
-        self.reduction = reduction
-
-    def __repr__(self):
-        return f"BinaryCrossEntropy(reduction={self.reduction!r})"
+        super().__init__(reduction)
 
     def scales(self, n_outputs):
-        scale = 1.0 / n_outputs if self.reduction == "mean" else 1.0
-        return scale, scale
+        factor = self._factor(n_outputs)
+        return factor, factor
 
     def code(self, integer_labels):
         return codes.BINARY_CROSS_ENTROPY
@@ -130,6 +194,7 @@ class SoftmaxCrossEntropy(Loss):
     name = "softmax_cross_entropy"
     task = "classification"
     takes_logits = True
+    target_range = (0.0, 1.0)
 
     def scales(self, n_outputs):
         return 1.0, 1.0
@@ -147,7 +212,13 @@ class SoftmaxCrossEntropy(Loss):
 
 _BY_NAME = {
     loss.name: loss
-    for loss in (MeanSquaredError, SquaredError, BinaryCrossEntropy, SoftmaxCrossEntropy)
+    for loss in (
+        MeanSquaredError,
+        SquaredError,
+        Poisson,
+        BinaryCrossEntropy,
+        SoftmaxCrossEntropy,
+    )
 }
 
 

@@ -14,6 +14,7 @@ from fastnn.kernels.memory import aligned_zeros
 from fastnn.layers import Affine, Layer, Sigmoid, Softmax, from_config
 from fastnn.plan import padded_size
 from fastnn.prediction import Predictor
+from fastnn.sparse import check_sparse, is_sparse
 from fastnn.training import Trainer, check_schedule, run_epochs
 from fastnn.validation import (
     check_dtype,
@@ -217,9 +218,7 @@ class Sequential:
             val_figures = ("val_loss", _score_name(trainer.loss))
         callbacks = [*callbacks, *for_verbosity(verbose)]
         rng = self._rng if shuffle else None
-        history = run_epochs(
-            trainer, self, len(X), epochs, schedule, rng, validate, val_figures, callbacks
-        )
+        history = run_epochs(trainer, self, epochs, schedule, rng, validate, val_figures, callbacks)
         if np.isnan(history["loss"][-1]):
             warnings.warn(
                 f"the loss became NaN in epoch {len(history)} and training stopped: "
@@ -235,7 +234,7 @@ class Sequential:
             X, y = validation_data
         except (TypeError, ValueError):
             raise ValueError("validation_data must be a pair (X_val, y_val)") from None
-        x = check_inputs(X, self.dtype, self.n_inputs, "validation_data[0]")
+        x = self.check_samples(X, "validation_data[0]")
         target = check_targets(y, loss, len(x), self.n_outputs, self.dtype, "validation_data[1]")
         if len(x) == 0:
             raise ValueError("validation_data must have at least 1 row, got 0")
@@ -255,7 +254,8 @@ class Sequential:
 
         Parameters
         ----------
-        X : array_like (N, I)
+        X : array_like or scipy.sparse matrix (N, I)
+            A sparse one is never made dense. The net must begin with an affine layer then.
         n_threads : int, optional
             The most to use; default `fastnn.get_num_threads()`.
 
@@ -264,10 +264,34 @@ class Sequential:
         ndarray (N, O)
         """
         if not self._predictor.takes(X):
-            X = check_inputs(X, self.dtype, self.n_inputs, finite=False)
+            X = self.check_samples(X, finite=False)
         if n_threads is not None:
             n_threads = threads.check_num_threads(n_threads)
         return self._predictor.predict(X, n_threads)
+
+    def check_samples(self, X, name="X", finite=True):
+        """Return samples as kernels take them: an array, or `fastnn.sparse.SparseRows`.
+
+        Parameters
+        ----------
+        X : array_like or scipy.sparse matrix (N, I)
+        name : str
+            What to call it in errors.
+        finite : bool
+            Whether all values must be finite.
+
+        Raises
+        ------
+        ValueError
+            If it does not suit the net.
+        """
+        if not is_sparse(X):
+            return check_inputs(X, self.dtype, self.n_inputs, name, finite)
+        if not isinstance(self.layers[0], Affine):
+            raise ValueError(
+                f"{name} must be dense for a net that does not begin with an affine layer"
+            )
+        return check_sparse(X, self.dtype, self.n_inputs, name, finite)
 
     def forward(self, X):
         """Return the output for X (B, I), layer by layer; each layer keeps what `backward` needs.
@@ -308,7 +332,7 @@ class Sequential:
         loss = losses.get(loss)
         if loss.takes_logits:
             self.check_ends_in_logits(loss)
-        x = check_inputs(X, self.dtype, self.n_inputs)
+        x = self.check_samples(X)
         target = check_targets(y, loss, len(x), self.n_outputs, self.dtype)
         if len(x) == 0:
             raise ValueError("X must have at least 1 row, got 0")

@@ -31,7 +31,9 @@ class Optimizer:
 
     def _check_number(self, name, value):
         number = as_number(value)
-        if name in ("momentum", "rho", "beta_1", "beta_2"):
+        if name == "momentum":
+            valid, allowed = 0 <= number <= 1, "a number in [0, 1]"
+        elif name in ("rho", "beta_1", "beta_2"):
             valid, allowed = 0 <= number < 1, "a number in [0, 1)"
         elif name in ("learning_rate", "epsilon"):
             valid, allowed = 0 < number < np.inf, "a finite number > 0"
@@ -65,7 +67,7 @@ class SGD(Optimizer):
     learning_rate : float, default 0.01
         Step size.
     momentum : float, default 0
-        How much of the last step is kept, in [0, 1).
+        How much of the last step is kept, in [0, 1].
     nesterov : bool, default False
         Whether to use Nesterov's momentum.
 

@@ -94,7 +94,7 @@ def _panel_distance(n_rows, dtype):
     return (lines | 1) * line
 
 
-def build(layers, n_inputs, dtype, n_rows, packed):
+def build(layers, n_inputs, dtype, n_rows, packed, dense_input=True):
     """Lay out a net in memory.
 
     Parameters
@@ -107,6 +107,8 @@ def build(layers, n_inputs, dtype, n_rows, packed):
         Rows of the activations, padded to whole tiles where it is not one.
     packed : bool
         Whether parameters are in packed form (training), or as users see them (prediction).
+    dense_input : bool
+        Whether the workspace has room for the net's input.
 
     Returns
     -------
@@ -122,12 +124,13 @@ def build(layers, n_inputs, dtype, n_rows, packed):
     products = affine[:, codes.N_IN] * affine[:, codes.N_OUT]
     first = operations[0]
     n_deltas = int(first[codes.X_AT])
+    n_input = _block_size(int(first[codes.N_IN]), n_rows, dtype) if dense_input else 0
     return Plan(
         operations=operations,
         slopes=slopes,
         n_params=n_params,
         n_transposed=n_transposed,
-        n_acts=n_deltas + _block_size(int(first[codes.N_IN]), n_rows, dtype),
+        n_acts=n_deltas + n_input,
         n_deltas=n_deltas,
         tasks=tasks,
         cost_before=np.concatenate([[0], np.cumsum(costs)]).astype(np.int64),
@@ -274,14 +277,14 @@ def _panels(offset, rows, n, dtype):
 
 
 def pack(plan, weights, params, transposed):
-    """Overwrite packed `params` (P,) and `transposed` (T,) with pairs (w, b)."""
+    """Overwrite packed `params` (P,) and, unless None, `transposed` (T,) with pairs (w, b)."""
     parts = affine_parts(plan, params.dtype)
     for (w, b), (panels, bias, transposed_panels) in zip(weights, parts, strict=True):
         for where, rows, width, j, columns in panels:
             params[where].reshape(rows, width)[: w.shape[0], :columns] = w[:, j : j + columns]
         if b is not None:
             params[bias] = b
-        for where, rows, width, i, columns in transposed_panels:
+        for where, rows, width, i, columns in transposed_panels if transposed is not None else []:
             transposed[where].reshape(rows, width)[:, :columns] = w[i : i + columns].T
 
 

@@ -26,6 +26,8 @@ class _Workspace:
         self.job = Job(
             PREDICTION_JOB,
             x=0,
+            indices=0,
+            indptr=0,
             out=0,
             plan=plan.operations,
             row_plan=row_plan.operations,
@@ -71,13 +73,13 @@ class Predictor:
         )
 
     def predict(self, x, n_threads):
-        """Return the output (N, O) for a kernel array x (N, I).
+        """Return the output (N, O) for x (N, I), a kernel array or `SparseRows`.
 
         As little Python as can be: a small net takes less time than many questions.
 
         Parameters
         ----------
-        x : ndarray (N, I)
+        x : ndarray or fastnn.sparse.SparseRows (N, I)
         n_threads : int or None
             The most to use; None is the default.
         """
@@ -96,8 +98,14 @@ class Predictor:
             workspace = self._idle.setdefault(n_threads, []).pop()
         except IndexError:
             workspace = _Workspace(self, n_threads)
-        self._call(self._member, workspace.job.address, n_threads, x, out)
-        if n_threads > 1:
-            launch(self._member, workspace.job, n_threads)
+        if type(x) is np.ndarray:
+            self._call(self._member, workspace.job.address, n_threads, x, out)
+            if n_threads > 1:
+                launch(self._member, workspace.job, n_threads)
+        else:
+            job = workspace.job
+            job["x"], job["indices"], job["indptr"] = x.data, x.indices, x.indptr
+            job["out"], job["n_rows"] = out, len(x)
+            launch(prediction_member(self.dtype, sparse=True), job, n_threads)
         self._idle[n_threads].append(workspace)
         return out

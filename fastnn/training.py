@@ -12,11 +12,12 @@ from fastnn.kernels.step import BLOCK_ROWS, TRAINING_JOB, training_member
 from fastnn.kernels.team import launch
 from fastnn.kernels.tile import TILE_ROWS
 from fastnn.plan import build, pack, panel_columns, unpack
+from fastnn.sparse import SparseRows
 from fastnn.validation import (
-    check_inputs,
     check_integer,
     check_number,
     check_targets,
+    check_weights,
     kernel_array,
 )
 
@@ -31,6 +32,9 @@ _SECONDS_BETWEEN_TRIALS = 0.3
 _SECONDS_AFTER_CHANGE = 0.02
 _SECONDS_PER_TRIAL = 0.004
 _REST_AFTER_TRIAL = 50
+
+_NO_WEIGHTS = np.empty(0)
+_ENTRIES = ("indices", "indptr", "column_end", "entry_row", "entry_value")
 
 _STATES = {codes.SGD: 0, codes.MOMENTUM: 1, codes.NESTEROV: 1, codes.RMSPROP: 1}
 """How many state vectors a rule has, where it is not two."""
@@ -181,7 +185,7 @@ class Trainer:
             net.check_ends_in_logits(self.loss)
         self.step_count = 0
         self.use_all_threads = False
-        self._capacity = 0
+        self._capacity, self._sparse = 0, False
         self._x = None
         self._job = None
         self._pace = None
@@ -204,6 +208,11 @@ class Trainer:
     def learning_rate(self, value):
         self._hyperparameters[codes.LEARNING_RATE] = check_number("learning_rate", value)
 
+    @property
+    def n_samples(self):
+        """Number of samples of the data set."""
+        return len(self._x)
+
     def pull(self):
         """Read the net's parameters again, after something else changed them."""
         pack(self._packed_plan, self._net.weights(), self._params, self._transposed)
@@ -212,14 +221,57 @@ class Trainer:
         """Write the trained parameters back to the net."""
         unpack(self._packed_plan, self._params, self._net.weights())
 
-    def set_data(self, X, y):
+    def state_vectors(self):
+        """Return the optimizer's states as lists of pairs (w, b), shaped as the net's weights."""
+        vectors = []
+        for packed in self._states:
+            if len(packed):
+                pairs = [
+                    (np.empty_like(w), None if b is None else np.empty_like(b))
+                    for w, b in self._net.weights()
+                ]
+                unpack(self._packed_plan, packed, pairs)
+                vectors.append(pairs)
+        return vectors
+
+    def state(self):
+        """Return what `restore` needs to go on with this optimizer, on any machine."""
+        return {
+            "rule": self._optimizer.rule,
+            "learning_rate": self.learning_rate,
+            "step_count": self.step_count,
+            "vectors": self.state_vectors(),
+        }
+
+    def restore(self, state):
+        """Go on with the state of another trainer's optimizer, of the same rule.
+
+        Raises
+        ------
+        ValueError
+            If it is of another rule, or of a net of other shapes.
+        """
+        shapes = [(w.shape, b is None) for w, b in self._net.weights()]
+        if state["rule"] != self._optimizer.rule or any(
+            [(w.shape, b is None) for w, b in pairs] != shapes for pairs in state["vectors"]
+        ):
+            raise ValueError("state must come from a trainer of the same rule and shapes")
+        for packed, pairs in zip(self._states, state["vectors"], strict=False):
+            pack(self._packed_plan, pairs, packed, None)
+        self.learning_rate, self.step_count = state["learning_rate"], state["step_count"]
+
+    def set_data(self, X, y, sample_weight=None):
         """Set what the next epochs train on.
 
         Parameters
         ----------
-        X : array_like (N, I)
+        X : array_like or scipy.sparse matrix (N, I)
+            A sparse one is never made dense. The net must begin with an affine layer then.
         y : array_like
             (N,) integer classes, (N, O) rows of targets, or (N,) for one output.
+        sample_weight : array_like (N,), optional
+            A batch's loss and gradient are means weighted by it. A batch whose weights sum to
+            zero changes nothing.
 
         Raises
         ------
@@ -227,27 +279,36 @@ class Trainer:
             If shapes or values do not suit the net and the loss.
         """
         net = self._net
-        x = check_inputs(X, net.dtype, net.n_inputs)
+        x = net.check_samples(X)
         if len(x) == 0:
             raise ValueError("X must have at least 1 row, got 0")
         labels, targets = check_targets(y, self.loss, len(x), net.n_outputs, net.dtype)
-        self._x, self._labels, self._targets = x, labels, targets
+        weights = _NO_WEIGHTS if sample_weight is None else check_weights(sample_weight, len(x))
+        self._x, self._labels, self._targets, self._weights = x, labels, targets, weights
         self._job = None
-        self._make_workspace(min(self.batch_size, len(x)))
+        self._make_workspace(min(self.batch_size, len(x)), isinstance(x, SparseRows))
 
     def release_data(self):
         """Forget the data, but not the state of the optimizer: `set_data` comes next."""
-        self._x = self._labels = self._targets = self._job = None
+        self._x = self._labels = self._targets = self._weights = self._job = None
 
-    def _make_workspace(self, rows):
-        if rows == self._capacity:
+    def _make_workspace(self, rows, sparse):
+        if sparse:  # room for the entries of a batch, by column
+            n_entries = self._x.most_entries(rows)
+            self._column_end = aligned_zeros(self._net.n_inputs, np.int64)
+            self._entry_row = aligned_zeros(n_entries, np.int32)
+            self._entry_value = aligned_zeros(n_entries, self._net.dtype)
+        if (rows, sparse) == (self._capacity, self._sparse):
             return
         dtype = self._net.dtype
         room = max(rows, TILE_ROWS)
-        self._plan = build(self._net.layers, self._net.n_inputs, dtype, room, packed=True)
-        self._capacity = rows
+        self._plan = build(
+            self._net.layers, self._net.n_inputs, dtype, room, packed=True, dense_input=not sparse
+        )
+        self._capacity, self._sparse = rows, sparse
         self._acts = aligned_zeros(self._plan.n_acts, dtype)
         self._deltas = aligned_zeros(self._plan.n_deltas, dtype)
+        self._batch_loss = aligned_zeros(rows, np.float64)
         self._row_loss = aligned_zeros(rows, np.float64)
         self._penalty = aligned_zeros(len(self._plan.tasks), np.float64)
         self._pace = _Pace(self._plan.flops * rows, self.n_threads, self.use_all_threads)
@@ -285,7 +346,9 @@ class Trainer:
         if self._job is None:
             self._job = self._make_job(order)
         job = self._job
+        batch_weight = self._weigh_batches(order)
         job["order"], job["n_order"], job["alpha"] = order, n, self.alpha
+        job["batch_weight"] = batch_weight
         step = 0
         while step < n_steps:
             n_threads, steps = self._pace.next_call()
@@ -298,8 +361,27 @@ class Trainer:
         penalty = 0.5 * self.alpha * float(self._penalty.sum()) / n
         return float(self._row_loss.sum()) / n, penalty
 
+    def _weigh_batches(self, order):
+        """Return the sum of the weights of each batch, which is its size without weights."""
+        starts = np.arange(0, len(order), self._capacity)
+        if len(self._weights):
+            return np.add.reduceat(self._weights[order], starts)
+        return np.minimum(len(order) - starts, self._capacity).astype(np.float64)
+
     def _make_job(self, order):
         """Return the job of all steps of an epoch, but for which of them."""
+        x = self._x
+        if self._sparse:
+            x = self._x.data
+            entries = {
+                "indices": self._x.indices,
+                "indptr": self._x.indptr,
+                "column_end": self._column_end,
+                "entry_row": self._entry_row,
+                "entry_value": self._entry_value,
+            }
+        else:
+            entries = dict.fromkeys(_ENTRIES, 0)
         loss_scale, gradient_scale = self.loss.scales(self._net.n_outputs)
         plan = self._plan
         return Job(
@@ -315,10 +397,14 @@ class Trainer:
             acts=self._acts,
             deltas=self._deltas,
             scratch=self._scratch,
-            x=self._x,
+            x=x,
+            **entries,
             labels=self._labels,
             targets=self._targets,
+            sample_weight=self._weights,
             order=order,
+            batch_weight=0,
+            batch_loss=self._batch_loss,
             row_loss=self._row_loss,
             penalty=self._penalty,
             hyperparameters=self._hyperparameters,
@@ -334,6 +420,7 @@ class Trainer:
             updates_before=0,
             rule=self._optimizer.rule,
             loss=self.loss.code(len(self._labels) > 0),
+            is_weighted=len(self._weights) > 0,
             scratch_size=len(self._scratch) // self.n_threads,
             alpha=self.alpha,
             loss_scale=loss_scale,
@@ -343,7 +430,7 @@ class Trainer:
     def _run_steps(self, job, first, last, n_threads):
         job["first_step"], job["last_step"] = first, last
         job["updates_before"] = self.step_count
-        member = training_member(self._net.dtype)  # compiles, the first time
+        member = training_member(self._net.dtype, self._sparse)  # compiles, the first time
         began = time.perf_counter()
         launch(member, job, n_threads)
         self._pace.record(n_threads, last - first, time.perf_counter() - began)
@@ -370,9 +457,7 @@ def check_schedule(schedule):
     return schedule
 
 
-def run_epochs(
-    trainer, net, n_samples, epochs, schedule, shuffle_rng, validate, val_figures, callbacks
-):
+def run_epochs(trainer, net, epochs, schedule, shuffle_rng, validate, val_figures, callbacks):
     """Train for some epochs; return the history.
 
     Parameters
@@ -380,7 +465,7 @@ def run_epochs(
     trainer : Trainer
         With its data set.
     net : Sequential
-    n_samples, epochs : int
+    epochs : int
     schedule : str
         A name of `SCHEDULES`.
     shuffle_rng : numpy.random.Generator or None
@@ -392,6 +477,7 @@ def run_epochs(
     callbacks : sequence of Callback
     """
     history = History()
+    n_samples = trainer.n_samples
     batch_size = min(trainer.batch_size, n_samples)
     info = {
         "epochs": epochs,

@@ -96,13 +96,32 @@ def check_targets(y, loss, n_rows, n_outputs, dtype, name="y"):
         raise ValueError(f"{name} must have {n_outputs} columns, got {targets.shape[1]}")
     targets = kernel_array(targets, dtype)
     check_finite(name, targets)
-    if loss.takes_logits and len(targets):
-        low, high = targets.min(), targets.max()
-        if low < 0 or high > 1:
-            raise ValueError(
-                f"{name} must lie in [0, 1] for {loss.name}, got values from {low:g} to {high:g}"
-            )
+    least, most = loss.target_range
+    if len(targets) and not least <= targets.min() <= targets.max() <= most:
+        span = f"lie in [{least:g}, {most:g}]" if most < np.inf else f"be >= {least:g}"
+        raise ValueError(
+            f"{name} must {span} for {loss.name}, got values from {targets.min():g} to "
+            f"{targets.max():g}"
+        )
     return no_labels, targets
+
+
+def check_weights(weights, n_rows, name="sample_weight"):
+    """Return weights of samples (N,) as kernels take them.
+
+    Raises
+    ------
+    ValueError
+        If they are not `n_rows` finite numbers.
+    """
+    weights = as_array(name, weights)
+    if weights.dtype.kind not in "biuf" or weights.shape != (n_rows,):
+        raise ValueError(
+            f"{name} must be {n_rows} numbers, got shape {weights.shape} and dtype {weights.dtype}"
+        )
+    weights = kernel_array(weights, np.float64)
+    check_finite(name, weights)
+    return weights
 
 
 def _class_labels(y, n_classes, name):

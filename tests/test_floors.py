@@ -26,16 +26,29 @@ FLOORS = {
         "optimizers",
         "plan",
         "prediction",
+        "sparse",
         "validation",
     },
-    3: {"callbacks", "inspection", "network", "storage", "training"},
-    4: {"_mlp_base", "cli.*", "datasets", "estimators", "plots", "tables"},
+    3: {"callbacks", "inspection", "network", "objective", "storage", "training"},
+    4: {
+        "_mlp_base",
+        "_mlp_callbacks",
+        "_mlp_lbfgs",
+        "_mlp_private_names",
+        "_mlp_stochastic",
+        "cli.*",
+        "datasets",
+        "estimators",
+        "plots",
+        "tables",
+    },
 }
 
 # Imports within a floor: module -> neighbours it may use. Modules of one folder may use one
 # another freely, as long as there is no ring.
 NEIGHBOURS = {
     "prediction": {"plan"},
+    "sparse": {"validation"},
     "layers": {"initializers", "linalg", "validation"},
     "inspection": {"network", "training"},
     "network": {"callbacks", "training"},
@@ -43,6 +56,9 @@ NEIGHBOURS = {
     "storage": {"network"},
     "datasets": {"tables"},
     "estimators": {"_mlp_base"},
+    "_mlp_base": {"_mlp_callbacks", "_mlp_lbfgs", "_mlp_private_names", "_mlp_stochastic"},
+    "_mlp_lbfgs": {"_mlp_stochastic"},
+    "objective": {"training"},
     "cli.*": {"datasets", "plots", "tables"},
 }
 

@@ -18,7 +18,13 @@ ACTIVATION_CODES = {
 """Activations by their name."""
 
 # Losses. The softmax cross-entropy takes integer labels or rows of target probabilities.
-SQUARED_ERROR, BINARY_CROSS_ENTROPY, SOFTMAX_CROSS_ENTROPY, SOFTMAX_CROSS_ENTROPY_DENSE = range(4)
+(
+    SQUARED_ERROR,
+    BINARY_CROSS_ENTROPY,
+    SOFTMAX_CROSS_ENTROPY,
+    SOFTMAX_CROSS_ENTROPY_DENSE,
+    POISSON,
+) = range(5)
 
 # Update rules. GRADIENT writes the gradient to a vector and leaves the parameters alone.
 SGD, MOMENTUM, NESTEROV, RMSPROP, ADAM, ADAMW, GRADIENT = range(7)

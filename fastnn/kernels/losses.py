@@ -1,9 +1,10 @@
 """Losses over some rows of a batch: the loss of each and the gradient with respect to the output.
 
 Each function overwrites rows of dz, the gradient with respect to the net's output z (the padding
-with zeros), and adds each row's loss to `row_loss`. z and dz lie in panels, alike; the arguments
-that say which rows are those of `fastnn.kernels.activations`, and z and dz begin at o both.
-`scale` is the factor of the gradient: 1 / B for a loss that is a mean over the batch.
+with zeros), and adds each row's loss to `row_loss`, which holds zeros. z and dz lie in panels,
+alike; the arguments that say which rows are those of `fastnn.kernels.activations`, and z and dz
+begin at o both. `scale` is the factor of the gradient: 1 / B for a loss that is a mean over the
+batch.
 """
 
 import math
@@ -13,6 +14,7 @@ import numpy as np
 from fastnn._jit import inner, pasted
 from fastnn.kernels.codes import (
     BINARY_CROSS_ENTROPY,
+    POISSON,
     SOFTMAX_CROSS_ENTROPY,
     SQUARED_ERROR,
 )
@@ -211,17 +213,55 @@ def _softmax_cross_entropy_dense(
                 dz[start + c] -= scale * targets[samples[r], j + c]
 
 
+@pasted
+def _poisson(loss_scale, scale, row, n_rows, n, z, dz, o, distance, samples, targets, row_loss):
+    """loss = loss_scale * sum (e^z - t z + t log(t) - t),  dz = scale * (e^z - t).
+
+    Half the deviance of a Poisson distribution whose mean is e^z; the last terms make it zero
+    where that mean is t.
+    """
+    number, panel = z.dtype.type, panel_columns(z)
+    for j in range(0, n, panel):
+        start = _place(row, j, n, z, o, distance)
+        for i in range(start, start + n_rows * panel_width(n, j, z, panel)):
+            dz[i] = exp(z[i])
+    for r in range(n_rows):
+        total = number(0)
+        for j in range(0, n, panel):
+            start = _place(row + r, j, n, z, o, distance)
+            for c in range(min(panel, n - j)):
+                log_mean, target = z[start + c], targets[samples[r], j + c]
+                total += dz[start + c] - target * log_mean - target
+                if target > number(0):
+                    total += target * math.log(target)
+                dz[start + c] = scale * (dz[start + c] - target)
+        _clear_padding(row + r, n, dz, o, distance)
+        row_loss[r] += loss_scale * total
+
+
+@inner
+def weigh_row(weight, r, n, dz, o, distance):
+    """Multiply row r of the gradient by the weight of its sample."""
+    panel = panel_columns(dz)
+    for j in range(0, n, panel):
+        start = _place(r, j, n, dz, o, distance)
+        for c in range(start, start + min(panel, n - j)):
+            dz[c] *= weight
+
+
 @inner
 def loss_rows(
     code, loss_scale, scale, row, n_rows, n, out, dout, o, distance, order, first, labels, targets,
     row_loss,
 ):  # fmt: skip
-    """Overwrite rows of dout with d(loss)/d(out) and add to row_loss[row : row + n_rows].
+    """Overwrite rows of dout with d(loss)/d(out), and row_loss[row : row + n_rows].
 
     Row `row` + r belongs to sample order[first + r]: its target is an integer class in `labels`,
     or a row of `targets`.
     """
     samples, sums = order[first : first + n_rows], row_loss[row : row + n_rows]
+    for r in range(n_rows):
+        sums[r] = 0.0
     if code == SQUARED_ERROR:
         _squared_error(
             loss_scale, scale, row, n_rows, n, out, dout, o, distance, samples, targets, sums
@@ -232,6 +272,8 @@ def loss_rows(
         )
     elif code == SOFTMAX_CROSS_ENTROPY:
         _softmax_cross_entropy(scale, row, n_rows, n, out, dout, o, distance, samples, labels, sums)
+    elif code == POISSON:
+        _poisson(loss_scale, scale, row, n_rows, n, out, dout, o, distance, samples, targets, sums)
     else:
         _softmax_cross_entropy_dense(
             scale, row, n_rows, n, out, dout, o, distance, samples, targets, sums

@@ -33,15 +33,24 @@ from fastnn.kernels.codes import (
 )
 from fastnn.kernels.memory import matrix_at, vector_at
 from fastnn.kernels.panels import panel_columns, panel_width
-from fastnn.kernels.step import CHUNK_ROWS, copy, copy_to_panels, first_row, forward_chunk
+from fastnn.kernels.step import (
+    CHUNK_ROWS,
+    apply_activation,
+    copy,
+    copy_to_panels,
+    first_row,
+    forward_chunk,
+    forward_sparse_row,
+)
 from fastnn.kernels.team import barrier, call_member, team_starts
 from fastnn.kernels.tile import TILE_ROWS
 
 PREDICTION_JOB = np.dtype(
     {
         "names": [
-            # Addresses. Samples x (N, I) and results out (N, O).
-            "x", "out",
+            # Addresses. Samples x (N, I), or their nonzero entries with indices and indptr
+            # (`fastnn.kernels.sparse`), and results out (N, O).
+            "x", "indices", "indptr", "out",
             # Plans (L, N_COLUMNS): for chunks of rows, and for one row of ordinary arrays.
             "plan", "row_plan", "slopes",
             # Parameters as the user sees them; room for packed ones, which the plan is for, and
@@ -50,7 +59,7 @@ PREDICTION_JOB = np.dtype(
             # Numbers.
             "n_operations", "n_rows", "n_inputs", "n_outputs", "acts_size",
         ],
-        "formats": [np.int64] * 13,
+        "formats": [np.int64] * 15,
     }
 )  # fmt: skip
 """What a team needs to predict."""
@@ -105,8 +114,15 @@ def _forward_row(plan, slopes, params, acts):
 
 
 @functools.cache
-def prediction_member(dtype):
-    """Compile the forward pass of nets of a dtype; return the address for `PREDICTION_JOB`."""
+def prediction_member(dtype, sparse=False):
+    """Compile the forward pass of nets of a dtype; return the address for `PREDICTION_JOB`.
+
+    Parameters
+    ----------
+    dtype : numpy.dtype
+    sparse : bool
+        Whether samples are sparse. The first operation is affine then.
+    """
     number, itemsize = dtype.type, dtype.itemsize
 
     def predict_rows(thread, n_threads, sync, job_address):
@@ -119,9 +135,10 @@ def prediction_member(dtype):
         params, packed = vector_at(job.params, number), vector_at(job.packed, number)
         acts = vector_at(job.acts + thread * job.acts_size * itemsize, number)
         x, out = vector_at(job.x, number), vector_at(job.out, number)
+        indices, indptr = vector_at(job.indices, np.int32), vector_at(job.indptr, np.int64)
         last = job.n_operations - 1
         n_in, n_out = job.n_inputs, job.n_outputs
-        if job.n_rows < TILE_ROWS:
+        if not sparse and job.n_rows < TILE_ROWS:
             if thread == 0:
                 for r in range(job.n_rows):
                     copy(n_in, x, r * n_in, acts, row_plan[0, X_AT])
@@ -134,9 +151,16 @@ def prediction_member(dtype):
         for row in range(first_row(job.n_rows, thread, n_threads), high, CHUNK_ROWS):
             padded = min(CHUNK_ROWS, high - row)
             real = min(padded, job.n_rows - row)
-            for r in range(real):
-                copy_to_panels(n_in, x, (row + r) * n_in, r, acts, plan[0, X_AT], plan[0, X_PANEL])
-            forward_chunk(plan, slopes, 0, padded, packed, acts)
+            if sparse:
+                for r in range(real):
+                    low, end = indptr[row + r], indptr[row + r + 1]
+                    forward_sparse_row(plan, r, low, end, x, indices, packed, acts)
+                apply_activation(plan, slopes, 0, 0, padded, acts)
+            else:
+                for r in range(real):
+                    at = (row + r) * n_in
+                    copy_to_panels(n_in, x, at, r, acts, plan[0, X_AT], plan[0, X_PANEL])
+            forward_chunk(plan, slopes, 1 if sparse else 0, 0, padded, packed, acts)
             for r in range(real):
                 _copy_from_panels(
                     n_out, acts, plan[last, OUT_AT], plan[last, OUT_PANEL], r, out,

@@ -50,9 +50,14 @@ from fastnn.kernels.codes import (
     X_AT,
     X_PANEL,
 )
-from fastnn.kernels.losses import loss_rows
+from fastnn.kernels.losses import loss_rows, weigh_row
 from fastnn.kernels.memory import matrix_at, vector_at
 from fastnn.kernels.panels import panel_columns, panel_width, prefetch_lines
+from fastnn.kernels.sparse import (
+    backward_weight_block_sparse,
+    multiply_sparse_row,
+    sort_by_column,
+)
 from fastnn.kernels.team import barrier, team_starts
 from fastnn.kernels.tile import (
     TILE_ROWS,
@@ -84,17 +89,21 @@ TRAINING_JOB = np.dtype(
             "params", "state_1", "state_2", "transposed",
             # Activations and gradients of a batch, laid out by the plan; a block for each member.
             "acts", "deltas", "scratch",
-            # Samples x (N, I), labels (N,) int64 or targets (N, O), and their order (M,) int64.
-            "x", "labels", "targets", "order",
-            # Loss by position in the batch (batch_size,) float64, sums of squared weights by task
-            # (T,) float64: both accumulate.
-            "row_loss", "penalty", "hyperparameters",
+            # Samples x (N, I), or their nonzero entries with indices and indptr
+            # (`fastnn.kernels.sparse`); those of a batch, sorted by column.
+            "x", "indices", "indptr", "column_end", "entry_row", "entry_value",
+            # Labels (N,) int64 or targets (N, O), weights of samples (N,) float64 or nothing; the
+            # order of the samples (M,) int64; the sum of the weights of each batch, float64.
+            "labels", "targets", "sample_weight", "order", "batch_weight",
+            # By position in the batch (batch_size,) float64: the loss, and its sum over all
+            # batches; by task (T,) float64, also over all batches: sums of squared weights.
+            "batch_loss", "row_loss", "penalty", "hyperparameters",
             # Numbers.
             "n_operations", "n_tasks", "n_samples", "n_inputs", "n_outputs", "n_order",
             "batch_size", "first_step", "last_step", "updates_before", "rule", "loss",
-            "scratch_size", "alpha", "loss_scale", "gradient_scale",
+            "is_weighted", "scratch_size", "alpha", "loss_scale", "gradient_scale",
         ],
-        "formats": [np.int64] * 31 + [np.float64] * 3,
+        "formats": [np.int64] * 40 + [np.float64] * 3,
     }
 )  # fmt: skip
 """What a team needs to run steps [first_step, last_step) of an epoch."""
@@ -138,28 +147,47 @@ def _copy_rows(row, n_rows, n, source, so, target, to, distance):
         copy(n_rows * width, source, so + at, target, to + at)
 
 
+@inner
+def apply_activation(plan, slopes, l, row, n_rows, acts):
+    """Apply the activation of an operation to rows of its result; a ReLU is part of its tiles."""
+    function = plan[l, FUNCTION]
+    if function != IDENTITY and not (function == RELU and plan[l, KIND] == AFFINE):
+        activate_rows(
+            function, slopes[l], row, n_rows, plan[l, N_OUT], acts, plan[l, OUT_AT],
+            panel_columns(acts), plan[l, OUT_PANEL],
+        )  # fmt: skip
+
+
 @pasted
-def forward_chunk(plan, slopes, row, n_rows, params, acts):
-    """Take rows [row, row + n_rows) of the workspace forward through all operations."""
-    panel = panel_columns(acts)
-    for l in range(plan.shape[0]):
-        n_out, function = plan[l, N_OUT], plan[l, FUNCTION]
+def forward_chunk(plan, slopes, first, row, n_rows, params, acts):
+    """Take rows [row, row + n_rows) of the workspace through the operations from `first` on."""
+    for l in range(first, plan.shape[0]):
+        n_out = plan[l, N_OUT]
         if plan[l, KIND] == AFFINE:
             multiply_rows(
                 row, n_rows, plan[l, N_IN], n_out, acts, plan[l, X_AT], plan[l, X_PANEL],
                 params, plan[l, W_AT], plan[l, W_PANEL], params, plan[l, B_AT],
                 acts, plan[l, OUT_AT], plan[l, OUT_PANEL], acts,
-                RECTIFY if function == RELU else KEEP,
+                RECTIFY if plan[l, FUNCTION] == RELU else KEEP,
             )  # fmt: skip
         else:
             _copy_rows(
                 row, n_rows, n_out, acts, plan[l, X_AT], acts, plan[l, OUT_AT], plan[l, OUT_PANEL]
             )
-        if function != IDENTITY and not (function == RELU and plan[l, KIND] == AFFINE):
-            activate_rows(
-                function, slopes[l], row, n_rows, n_out, acts, plan[l, OUT_AT], panel,
-                plan[l, OUT_PANEL],
-            )  # fmt: skip
+        apply_activation(plan, slopes, l, row, n_rows, acts)
+
+
+@inner
+def forward_sparse_row(plan, r, low, high, data, indices, params, acts):
+    """Take a sparse sample with entries [low, high) through the first operation, but for its end.
+
+    Its result is row r of the workspace.
+    """
+    multiply_sparse_row(
+        r, low, high, data, indices, plan[0, N_OUT], params, plan[0, W_AT], plan[0, W_PANEL],
+        params, plan[0, B_AT], acts, plan[0, OUT_AT], plan[0, OUT_PANEL],
+        RECTIFY if plan[0, FUNCTION] == RELU else KEEP,
+    )  # fmt: skip
 
 
 @pasted
@@ -222,13 +250,14 @@ def _sum_rows(n_rows, n, deltas, o, out, to):
 
 @pasted
 def run_task(
-    plan, l, i, n_i, j, n_rows, rule, hyperparameters, step, decay, params, state_1, state_2,
-    transposed, acts, deltas, scratch, so,
+    sparse, plan, l, i, n_i, j, n_rows, rule, hyperparameters, step, decay, params, state_1,
+    state_2, transposed, acts, deltas, column_end, entry_row, entry_value, scratch, so,
 ):  # fmt: skip
     """Sum the gradient of a block of w over the batch, and update the block.
 
     The block has n_i rows from i on, and the columns of the panel that begins at j.
-    The first block of a panel updates its part of the bias too. Returns the sum of the squares of
+    The first block of a panel updates its part of the bias too. With `sparse`, the first operation
+    takes the sorted entries of a batch. Returns the sum of the squares of
     the weights before the update where `decay` asks for it, else 0.
     """
     panel = panel_columns(params)
@@ -244,10 +273,15 @@ def run_task(
             state_2[at : at + width], g,
         )  # fmt: skip
     at, size = plan[l, W_AT] + j // panel * plan[l, W_PANEL] + i * width, n_i * width
-    backward_weight_block(
-        n_rows, i, n_i, n_in, acts, plan[l, X_AT], plan[l, X_PANEL], deltas, delta_at, width,
-        scratch, so, params, state_1, state_2, at,
-    )  # fmt: skip
+    if sparse and l == 0:
+        backward_weight_block_sparse(
+            i, n_i, n_in, column_end, entry_row, entry_value, deltas, delta_at, width, scratch, so
+        )
+    else:
+        backward_weight_block(
+            n_rows, i, n_i, n_in, acts, plan[l, X_AT], plan[l, X_PANEL], deltas, delta_at, width,
+            scratch, so, params, state_1, state_2, at,
+        )  # fmt: skip
     p, g = params[at : at + size], scratch[so : so + size]
     squares = sum_of_squares(p) if decay != 0.0 else 0.0
     update_block(
@@ -275,12 +309,14 @@ def first_row(n_rows, part, parts):
 
 
 @functools.cache
-def training_member(dtype):
+def training_member(dtype, sparse=False):
     """Compile the training of nets of a dtype; return the member's address.
 
     Parameters
     ----------
     dtype : numpy.dtype
+    sparse : bool
+        Whether samples are sparse (`fastnn.kernels.sparse`). The first operation is affine then.
 
     Returns
     -------
@@ -303,9 +339,16 @@ def training_member(dtype):
         scratch = vector_at(job.scratch, number)
         so = thread * job.scratch_size
         x = vector_at(job.x, number)
+        indices, indptr = vector_at(job.indices, np.int32), vector_at(job.indptr, np.int64)
+        column_end = vector_at(job.column_end, np.int64)
+        entry_row = vector_at(job.entry_row, np.int32)
+        entry_value = vector_at(job.entry_value, number)
         labels = vector_at(job.labels, np.int64)
         targets = matrix_at(job.targets, job.n_samples, job.n_outputs, number)
         order = vector_at(job.order, np.int64)
+        sample_weight = vector_at(job.sample_weight, np.float64)
+        batch_weight = vector_at(job.batch_weight, np.float64)
+        batch_loss = vector_at(job.batch_loss, np.float64)
         row_loss, penalty = vector_at(job.row_loss, np.float64), vector_at(job.penalty, np.float64)
         hyperparameters = vector_at(job.hyperparameters, np.float64)
 
@@ -319,23 +362,48 @@ def training_member(dtype):
             start = s * job.batch_size
             n = min(job.batch_size, job.n_order - start)
 
+            total = batch_weight[s]  # n, where samples have no weights
+            if total == 0.0:
+                continue  # a batch without any weight says nothing
+            share = n / total
+
             # Row phase.
             high = first_row(n, thread + 1, n_threads)
             for row in range(first_row(n, thread, n_threads), high, CHUNK_ROWS):
                 padded = min(CHUNK_ROWS, high - row)
                 real = min(padded, n - row)
-                for r in range(row, row + real):
-                    copy_to_panels(
-                        job.n_inputs, x, order[start + r] * job.n_inputs, r, acts, plan[0, X_AT],
-                        plan[0, X_PANEL],
-                    )  # fmt: skip
-                forward_chunk(plan, slopes, row, padded, params, acts)
+                if sparse:
+                    for r in range(row, row + real):
+                        low, end = indptr[order[start + r]], indptr[order[start + r] + 1]
+                        forward_sparse_row(plan, r, low, end, x, indices, params, acts)
+                    apply_activation(plan, slopes, 0, row, padded, acts)
+                else:
+                    for r in range(row, row + real):
+                        copy_to_panels(
+                            job.n_inputs, x, order[start + r] * job.n_inputs, r, acts,
+                            plan[0, X_AT], plan[0, X_PANEL],
+                        )  # fmt: skip
+                forward_chunk(plan, slopes, 1 if sparse else 0, row, padded, params, acts)
                 loss_rows(
-                    job.loss, number(job.loss_scale), number(job.gradient_scale / n), row, real,
+                    job.loss, number(job.loss_scale), number(job.gradient_scale / total), row, real,
                     plan[last, N_OUT], acts, deltas, plan[last, OUT_AT], plan[last, OUT_PANEL],
-                    order, start + row, labels, targets, row_loss,
+                    order, start + row, labels, targets, batch_loss,
                 )  # fmt: skip
+                for r in range(row, row + real):
+                    weight = 1.0
+                    if job.is_weighted:
+                        weight = sample_weight[order[start + r]]
+                        weigh_row(
+                            number(weight), r, plan[last, N_OUT], deltas, plan[last, OUT_AT],
+                            plan[last, OUT_PANEL],
+                        )  # fmt: skip
+                    row_loss[r] += weight * share * batch_loss[r]
                 backward_chunk(plan, slopes, row, padded, transposed, acts, deltas)
+            if sparse:
+                sort_by_column(
+                    thread, n_threads, job.n_inputs, n, start, order, x, indices, indptr,
+                    column_end, entry_row, entry_value,
+                )  # fmt: skip
             barrier(sync, n_threads)
 
             # Weight phase.
@@ -343,18 +411,19 @@ def training_member(dtype):
             step = step_size(job.rule, hyperparameters, updates)
             next_row = start + n + own_rows * thread
             for k in range(first_task, end_task):
-                penalty[k] += run_task(
-                    plan, tasks[k, 0], tasks[k, 1], tasks[k, 2], tasks[k, 3], n, job.rule,
-                    hyperparameters, step, job.alpha / n, params, state_1, state_2, transposed,
-                    acts, deltas, scratch, so,
+                penalty[k] += share * run_task(
+                    sparse, plan, tasks[k, 0], tasks[k, 1], tasks[k, 2], tasks[k, 3], n, job.rule,
+                    hyperparameters, step, job.alpha / total, params, state_1, state_2, transposed,
+                    acts, deltas, column_end, entry_row, entry_value, scratch, so,
                 )  # fmt: skip
                 # Rows of the next batch lie anywhere in memory: fetch a few after each task.
                 done = k - first_task
-                _prefetch_samples(
-                    next_row + own_rows * done // own_tasks,
-                    min(next_row + own_rows * (done + 1) // own_tasks, job.n_order),
-                    job.n_inputs, x, order,
-                )  # fmt: skip
+                if not sparse:
+                    _prefetch_samples(
+                        next_row + own_rows * done // own_tasks,
+                        min(next_row + own_rows * (done + 1) // own_tasks, job.n_order),
+                        job.n_inputs, x, order,
+                    )  # fmt: skip
             barrier(sync, n_threads)
 
     return member(train_steps)

@@ -40,6 +40,7 @@ from fastnn.kernels.reference.activations import (
 from fastnn.kernels.reference.losses import (
     binary_cross_entropy,
     mse,
+    poisson,
     softmax_cross_entropy,
     softmax_cross_entropy_dense,
 )
@@ -79,6 +80,7 @@ __all__ = [
     "momentum",
     "mse",
     "nesterov",
+    "poisson",
     "relu_backward",
     "relu_forward",
     "rmsprop",

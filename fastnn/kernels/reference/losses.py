@@ -57,6 +57,48 @@ def mse(row_loss, dout, out, target, scale_loss, scale_gradient):
 
 
 @reference
+def poisson(row_loss, dlogs, logs, target, scale_loss, scale_gradient):
+    """Deviance of counts from a Poisson distribution whose mean is e^z.
+
+    ``row_loss[row] = scale_loss * sum_o (e^z - t z + t log(t) - t)``, half the deviance, and
+    ``dz = scale_gradient * (e^z - t)``.
+
+    Parameters
+    ----------
+    row_loss : ndarray of shape (B,)
+        Overwritten.
+    dlogs : ndarray of shape (B, O)
+        Overwritten.
+    logs : ndarray of shape (B, O)
+        What the network says: logarithms of means.
+    target : ndarray of shape (B, O)
+        Counts, at least 0.
+    scale_loss, scale_gradient : float
+        Factors of the loss and of the gradient.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> row_loss, dlogs = np.empty(1), np.empty((1, 1))
+    >>> poisson(row_loss, dlogs, np.array([[0.0]]), np.array([[3.0]]), 1.0, 1.0)
+    >>> row_loss.round(3), dlogs
+    (array([1.296]), array([[-2.]]))
+    """
+    loss_factor = logs.dtype.type(scale_loss)
+    gradient_factor = logs.dtype.type(scale_gradient)
+    zero = logs.dtype.type(0)
+    for row in range(logs.shape[0]):
+        total = zero
+        for o in range(logs.shape[1]):
+            z, t = logs[row, o], target[row, o]
+            total += math.exp(z) - t * z - t
+            if t > zero:
+                total += t * math.log(t)
+            dlogs[row, o] = gradient_factor * (math.exp(z) - t)
+        row_loss[row] = loss_factor * total
+
+
+@reference
 def binary_cross_entropy(row_loss, dlogits, logits, target, scale_loss, scale_gradient):
     """Score independent yes/no answers given as logits: the loss of binary classification.
 

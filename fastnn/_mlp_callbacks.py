@@ -1,0 +1,68 @@
+"""scikit-learn's callbacks (`sklearn.callback`) around the iterations of a fit."""
+
+
+class FitCallbacks:
+    """Tells an estimator's callbacks where its fit is; does nothing where there are none.
+
+    Parameters
+    ----------
+    estimator : BaseMLP
+    X, y, sample_weight
+        As given to `fit`.
+    incremental : bool
+        Whether this is a `partial_fit`, which has no callbacks.
+
+    Attributes
+    ----------
+    any : bool
+        Whether there are callbacks.
+    """
+
+    def __init__(self, estimator, X, y, sample_weight, incremental):
+        self._estimator = estimator
+        self.any = not incremental and (
+            hasattr(estimator, "_skl_callbacks") or hasattr(estimator, "_parent_callback_ctx")
+        )
+        if self.any:
+            self._data = {"X": X, "y": y}
+            if sample_weight is not None:
+                self._data["metadata"] = {"sample_weight": sample_weight}
+            self._fit = estimator._init_callback_context(max_subtasks=estimator.max_iter)
+            self._fit.call_on_fit_task_begin(estimator=estimator, **self._data)
+
+    def begin(self, name):
+        """Begin an iteration; return what `end` takes."""
+        if not self.any:
+            return None
+        task = self._fit.subcontext(task_name=name)
+        task.call_on_fit_task_begin(
+            estimator=self._estimator, **self._data, reconstruction_attributes=self._learned()
+        )
+        return task
+
+    def end(self, task):
+        """End an iteration; return whether a callback wants the fit to stop."""
+        if not self.any:
+            return False
+        stop = task.call_on_fit_task_end(
+            estimator=self._estimator, **self._data, reconstruction_attributes=self._learned()
+        )
+        return bool(stop)
+
+    def close(self):
+        """End the fit."""
+        if self.any:
+            self._fit.call_on_fit_task_end(estimator=self._estimator, **self._data)
+
+    def _learned(self):
+        """What a copy of the estimator needs to predict as it would now."""
+        learned = {
+            name: value
+            for name, value in vars(self._estimator).items()
+            if name.endswith("_") and not name.startswith("_")
+        }
+        learned["coefs_"] = [w.copy() for w in self._estimator.coefs_]
+        learned["intercepts_"] = [b.copy() for b in self._estimator.intercepts_]
+        if hasattr(self._estimator, "_label_binarizer"):
+            learned["_label_binarizer"] = self._estimator._label_binarizer
+        return learned

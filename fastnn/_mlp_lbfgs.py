@@ -1,0 +1,63 @@
+"""The estimators' ``solver="lbfgs"``: SciPy's L-BFGS on the gradient of all samples."""
+
+import numpy as np
+from scipy.optimize import minimize
+from sklearn.utils.fixes import _get_additional_lbfgs_options_dict
+from sklearn.utils.optimize import _check_optimize_result
+
+from fastnn._mlp_stochastic import LOSSES
+from fastnn.losses import SquaredError
+from fastnn.objective import Objective
+
+
+class LBFGSSolver:
+    """What `fastnn._mlp_base.BaseMLP` does for ``solver="lbfgs"``.
+
+    The objective is the loss that `loss_` reports, with its true gradient: scikit-learn does not
+    divide the gradient of a squared error by the number of outputs, as it does with the loss
+    (https://github.com/scikit-learn/scikit-learn/issues/8349). It works in float64, whatever the
+    dtype of the model: the line search compares losses that differ little.
+    """
+
+    def _objective(self, net, X, y, sample_weight):
+        loss = LOSSES[self.out_activation_]
+        if self.out_activation_ == "identity":
+            loss = SquaredError(reduction="mean")
+        return Objective(
+            net, loss, X, self._targets(y), sample_weight, self.alpha, self._most_threads()
+        )
+
+    def _fit_lbfgs(self, X, y, sample_weight, callbacks):
+        net = self._net if self._net.dtype == np.float64 else self._new_net(np.float64)
+        objective = self._objective(net, X, y, sample_weight)
+        iteration = callbacks.begin("lbfgs-iter")
+
+        def next_iteration(intermediate_result):
+            nonlocal iteration
+            if callbacks.any:
+                objective.set_parameters(intermediate_result.x)
+                self._net.params[:] = net.params
+            if callbacks.end(iteration):
+                raise StopIteration
+            iteration = callbacks.begin("lbfgs-iter")
+
+        verbose = self.verbose is True or self.verbose >= 1
+        result = minimize(
+            objective,
+            objective.parameters(),
+            method="L-BFGS-B",
+            jac=True,
+            callback=next_iteration,
+            options={
+                "maxfun": self.max_fun,
+                "maxiter": self.max_iter,
+                "gtol": self.tol,
+                **_get_additional_lbfgs_options_dict("iprint", 1 if verbose else -1),
+            },
+        )
+        callbacks.end(iteration)  # one that was not run
+        objective.set_parameters(result.x)
+        self._net.params[:] = net.params
+        self._trainer = None
+        self.n_iter_ = _check_optimize_result("lbfgs", result, self.max_iter)
+        self.loss_ = float(result.fun)

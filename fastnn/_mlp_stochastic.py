@@ -1,0 +1,193 @@
+"""The stochastic solvers of the estimators: scikit-learn's ``_fit_stochastic``.
+
+The same decisions in the same order; only the epoch itself is run by `fastnn.training.Trainer`.
+
+References
+----------
+.. [1] scikit-learn, ``sklearn/neural_network/_multilayer_perceptron.py`` (BSD-3-Clause).
+"""
+
+import contextlib
+import warnings
+
+import numpy as np
+from sklearn.base import is_classifier
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+
+from fastnn.losses import BinaryCrossEntropy, Poisson, SoftmaxCrossEntropy, SquaredError
+from fastnn.optimizers import SGD, Adam
+from fastnn.training import Trainer
+
+# The stack level of warnings raised in _fit_stochastic, for the caller of fit: _fit, fit, its two
+# wrappers, and then the caller. partial_fit has one wrapper.
+_CALLER = 6
+# The batch size that "auto" stands for; data with fewer rows is one batch.
+_AUTO_BATCH_SIZE = 200
+
+LOSSES = {
+    "softmax": SoftmaxCrossEntropy(),
+    "logistic": BinaryCrossEntropy(reduction="sum"),
+    "identity": SquaredError(),
+    "exp": Poisson(),
+}
+"""The loss that belongs to each output activation."""
+
+
+class StochasticSolver:
+    """What `fastnn._mlp_base.BaseMLP` does for ``solver="sgd"`` and ``solver="adam"``."""
+
+    def _prepare_stopping(self, first_pass):
+        """Reset what the stopping rules compare with, where it cannot be gone on with."""
+        if first_pass or not hasattr(self, "loss_curve_"):
+            self.loss_curve_ = []
+            self._no_improvement_count = 0
+        elif self.early_stopping == (self.best_loss_ is None):
+            return
+        self.best_loss_ = None if self.early_stopping else np.inf
+        self.validation_scores_ = [] if self.early_stopping else None
+        self.best_validation_score_ = -np.inf if self.early_stopping else None
+        self._best_params = self._net.params.copy() if self.early_stopping else None
+
+    def _make_trainer(self):
+        """Return a fresh optimizer around the net."""
+        if self.solver == "adam":
+            optimizer = Adam(self.learning_rate_init, self.beta_1, self.beta_2, self.epsilon)
+        else:
+            nesterov = self.nesterovs_momentum and self.momentum > 0
+            optimizer = SGD(self.learning_rate_init, self.momentum, nesterov)
+        return Trainer(
+            self._net,
+            loss=LOSSES[self.out_activation_],
+            optimizer=optimizer,
+            batch_size=_AUTO_BATCH_SIZE,
+            n_threads=self._most_threads(),
+        )
+
+    def _continued_trainer(self):
+        """Return the trainer of the last call, or of the model that this one is a copy of."""
+        trainer = self._trainer
+        if trainer is not None:
+            trainer.pull()  # the weights may have been edited since
+            return trainer
+        trainer = self._make_trainer()
+        state = self.__dict__.pop("_optimizer_state", None)
+        if state is not None:
+            with contextlib.suppress(ValueError):  # the solver or the layers have been changed
+                trainer.restore(state)
+        return trainer
+
+    def _hold_out(self, y, rows, rng):
+        """Split off the rows for validation, as scikit-learn does."""
+        stratify = y if is_classifier(self) and self.n_outputs_ == 1 else None
+        rows, held_out = train_test_split(
+            rows, random_state=rng, test_size=self.validation_fraction, stratify=stratify
+        )
+        if len(held_out) < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' "
+                "or the size of your dataset."
+            )
+        return rows, held_out
+
+    def _fit_stochastic(self, X, y, sample_weight, rng, callbacks, incremental):
+        """Run epochs until a stopping rule holds."""
+        caller = _CALLER - incremental
+        rows = np.arange(X.shape[0])
+        validation = None
+        if self.early_stopping:
+            rows, held_out = self._hold_out(y, rows, rng)
+            weights = None if sample_weight is None else sample_weight[held_out]
+            validation = X[held_out], y[held_out], weights
+        if self.batch_size != "auto" and self.batch_size > len(rows):
+            message = "Got `batch_size` larger than sample size. It is going to be clipped"
+            warnings.warn(message, stacklevel=caller)
+
+        trainer = self._continued_trainer() if incremental else self._make_trainer()
+        # A batch never has more rows than the data, so there is no need to clip this.
+        trainer.batch_size = _AUTO_BATCH_SIZE if self.batch_size == "auto" else self.batch_size
+        trainer.alpha = self.alpha
+        trainer.set_data(X, self._targets(y), sample_weight)
+        # scikit-learn's squared error is a mean over the outputs too (its gradient is not).
+        scale = 1 / self.n_outputs_ if self.out_activation_ == "identity" else 1.0
+
+        self.n_iter_ = 0
+        warning = None
+        try:
+            for _ in range(1 if incremental else self.max_iter):
+                epoch = callbacks.begin("epoch")
+                if self.shuffle:
+                    rows = rows[rng.permutation(len(rows))]
+                data_loss, penalty = trainer.run_epoch(rows)
+                self.n_iter_ += 1
+                self.t_ += len(rows)
+                self.loss_ = float(scale * data_loss + penalty)
+                self.loss_curve_.append(self.loss_)
+                if self.verbose:
+                    print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
+                if validation is not None:
+                    trainer.sync()
+                    self._count_score(self._score(*validation))
+                else:
+                    self._count_loss(self.loss_)
+                if self.solver == "sgd" and self.learning_rate == "invscaling":
+                    trainer.learning_rate = self.learning_rate_init / (self.t_ + 1) ** self.power_t
+                if callbacks.any and validation is None:
+                    trainer.sync()  # a callback may predict
+                if callbacks.end(epoch):
+                    break
+                if self._no_improvement_count > self.n_iter_no_change:
+                    if self._stops(trainer):
+                        break
+                    self._no_improvement_count = 0
+            else:
+                if not incremental:
+                    warning = ConvergenceWarning(
+                        f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) "
+                        "reached and the optimization hasn't converged yet."
+                    )
+        except KeyboardInterrupt:
+            warning = UserWarning("Training interrupted by user.")
+        trainer.sync()
+        if validation is not None:
+            self._net.params[:] = self._best_params
+        # partial_fit goes on with this optimizer; the data should not live as long as the model.
+        trainer.release_data()
+        self._trainer = trainer
+        if warning is not None:  # last, for a caller who turns warnings into errors
+            warnings.warn(warning, stacklevel=caller)
+
+    def _count_loss(self, loss):
+        """Count the epochs in a row whose training loss was no better than the best by tol."""
+        worse = loss > self.best_loss_ - self.tol
+        self._no_improvement_count = self._no_improvement_count + 1 if worse else 0
+        if loss < self.best_loss_:
+            self.best_loss_ = loss
+
+    def _count_score(self, score):
+        """Count the epochs in a row without a better validation score; keep the best weights."""
+        self.validation_scores_.append(score)
+        if self.verbose:
+            print(f"Validation score: {score:f}")
+        worse = score < self.best_validation_score_ + self.tol
+        self._no_improvement_count = self._no_improvement_count + 1 if worse else 0
+        if score > self.best_validation_score_:
+            self.best_validation_score_ = score
+            self._best_params = self._net.params.copy()
+
+    def _stops(self, trainer):
+        """Decide what to do after too many epochs without progress: stop, or slow down."""
+        adaptive = self.solver == "sgd" and self.learning_rate == "adaptive"
+        too_small = adaptive and trainer.learning_rate <= 1e-6
+        stops = too_small or not adaptive
+        if not stops:
+            trainer.learning_rate /= 5.0
+        if self.verbose:
+            what = "Validation score" if self.early_stopping else "Training loss"
+            reason = "Learning rate too small. " if too_small else ""
+            action = "Stopping." if stops else f"Setting learning rate to {trainer.learning_rate:f}"
+            print(
+                f"{what} did not improve more than tol={self.tol:f} for "
+                f"{self.n_iter_no_change} consecutive epochs. {reason}{action}"
+            )
+        return stops

@@ -1,0 +1,80 @@
+"""The loss of a net on a data set as a function of all its parameters, with the gradient.
+
+For optimizers that want that of all samples at once, such as L-BFGS.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastnn.kernels import codes
+from fastnn.optimizers import Optimizer
+from fastnn.training import Trainer
+
+
+@dataclass(frozen=True)
+class _NoUpdate(Optimizer):
+    """Leaves the parameters alone; the gradient takes the place of the optimizer's state."""
+
+    learning_rate: float = 1.0
+    rule = codes.GRADIENT
+
+
+class Objective:
+    """Call it with a vector of parameters to get the loss there and its gradient.
+
+    Parameters
+    ----------
+    net : Sequential
+        Its parameters are overwritten in each call.
+    loss : str or Loss
+    X, y, sample_weight
+        As for `fastnn.training.Trainer.set_data`.
+    alpha : float, default 0
+        Strength of the L2 penalty, as for the trainer.
+    n_threads : int, optional
+        The most to use.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import Affine, Sequential
+    >>> from fastnn.objective import Objective
+    >>> net = Sequential([Affine(2, 1)], dtype="float64")
+    >>> objective = Objective(net, "mse", np.eye(2), np.ones(2))
+    >>> objective(np.array([0.0, 0.5, 0.5]))  # two weights, then the bias
+    (0.125, array([-0.5,  0. , -0.5]))
+    """
+
+    def __init__(self, net, loss, X, y, sample_weight=None, alpha=0.0, n_threads=None):
+        self._net = net
+        self._order = np.arange(X.shape[0] if hasattr(X, "shape") else len(X))
+        self._trainer = Trainer(net, loss, _NoUpdate(), len(self._order), alpha, n_threads)
+        self._trainer.set_data(X, y, sample_weight)
+
+    def parameters(self):
+        """Return the net's parameters as a vector: all weights layer by layer, then all biases."""
+        return _flatten(self._net.weights())
+
+    def set_parameters(self, vector):
+        """Overwrite the net's parameters."""
+        place = 0
+        for array in _in_order(self._net.weights()):
+            array[...] = vector[place : place + array.size].reshape(array.shape)
+            place += array.size
+
+    def __call__(self, vector):
+        """Return the loss, a float, and its gradient, shaped as the vector of parameters."""
+        self.set_parameters(vector)
+        self._trainer.pull()
+        data_loss, penalty = self._trainer.run_epoch(self._order)
+        return data_loss + penalty, _flatten(self._trainer.state_vectors()[0])
+
+
+def _in_order(weights):
+    """All weights of pairs (w, b), then all biases."""
+    return [w for w, _ in weights] + [b for _, b in weights if b is not None]
+
+
+def _flatten(weights):
+    return np.concatenate([array.ravel() for array in _in_order(weights)], dtype=np.float64)
