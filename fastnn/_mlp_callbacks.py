@@ -27,7 +27,9 @@ class FitCallbacks:
             self._data = {"X": X, "y": y}
             if sample_weight is not None:
                 self._data["metadata"] = {"sample_weight": sample_weight}
-            self._fit = estimator._init_callback_context(max_subtasks=estimator.max_iter)
+            # SciPy's L-BFGS says when an iteration ends, so the last that begins is not run.
+            most = estimator.max_iter + (estimator.solver == "lbfgs")
+            self._fit = estimator._init_callback_context(max_subtasks=most)
             self._fit.call_on_fit_task_begin(estimator=estimator, **self._data)
 
     def begin(self, name):
@@ -36,7 +38,7 @@ class FitCallbacks:
             return None
         task = self._fit.subcontext(task_name=name)
         task.call_on_fit_task_begin(
-            estimator=self._estimator, **self._data, reconstruction_attributes=self._learned()
+            estimator=self._estimator, **self._data, reconstruction_attributes=self._learned
         )
         return task
 
@@ -45,7 +47,7 @@ class FitCallbacks:
         if not self.any:
             return False
         stop = task.call_on_fit_task_end(
-            estimator=self._estimator, **self._data, reconstruction_attributes=self._learned()
+            estimator=self._estimator, **self._data, reconstruction_attributes=self._learned
         )
         return bool(stop)
 

@@ -9,6 +9,9 @@ import pytest
 # Figures go to files; a test machine has no screen.
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+# scikit-learn's checks of other array types run only with this. SciPy reads it when imported.
+os.environ.setdefault("SCIPY_ARRAY_API", "1")
+
 # Teams of two are tested on a machine with one core as well. Numba reads this when it is imported.
 os.environ.setdefault("NUMBA_NUM_THREADS", str(max(2, os.cpu_count() or 1)))
 

@@ -146,8 +146,9 @@ def test_sample_weights_are_routed(diabetes):
     weights = np.linspace(0, 2, len(X))
     with sklearn.config_context(enable_metadata_routing=True):
         model = regressor().set_fit_request(sample_weight=True)
-        model = model.set_score_request(sample_weight=False)
-        pipeline = make_pipeline(StandardScaler(), model)
+        model = model.set_score_request(sample_weight=True)
+        scaler = StandardScaler().set_fit_request(sample_weight=False)
+        pipeline = make_pipeline(scaler, model)
         routed = cross_validate(
             pipeline, X, y, params={"sample_weight": weights}, return_estimator=True, cv=2
         )
@@ -177,7 +178,7 @@ class Recorder:
     def on_fit_task_begin(self, estimator, context):
         self.told.append(("begin", context.task_name))
 
-    def on_fit_task_end(self, estimator, context, fitted_estimator=None):
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator):
         self.told.append(("end", context.task_name))
         if context.task_name != "fit":
             self.last = None if fitted_estimator is None else fitted_estimator.coefs_[0].copy()

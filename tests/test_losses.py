@@ -6,7 +6,7 @@ import pytest
 from fastnn import Affine, Sequential, losses
 from fastnn.kernels import codes
 
-NAMES = ["mse", "squared_error", "binary_cross_entropy", "softmax_cross_entropy"]
+NAMES = ["mse", "squared_error", "poisson", "binary_cross_entropy", "softmax_cross_entropy"]
 
 
 def loss_of(out, y, loss):
@@ -30,7 +30,7 @@ def test_losses_are_found_by_name():
 @pytest.mark.parametrize("value", ["MSE", "", None, 1, losses.SquaredError, ["mse"]], ids=repr)
 def test_an_unknown_loss_is_named(value):
     message = (
-        "^loss must be one of 'mse', 'squared_error', 'binary_cross_entropy', "
+        "^loss must be one of 'mse', 'squared_error', 'poisson', 'binary_cross_entropy', "
         "'softmax_cross_entropy' or a Loss, got "
     )
     with pytest.raises(ValueError, match=message):
@@ -47,6 +47,8 @@ def test_an_unknown_reduction_is_named(reduction):
     ("loss", "expected"),
     [
         (losses.SquaredError(), (0.5, 1.0)),
+        (losses.SquaredError("mean"), (0.125, 0.25)),
+        (losses.Poisson(), (1.0, 1.0)),
         (losses.MeanSquaredError(), (0.25, 0.5)),
         (losses.BinaryCrossEntropy(), (0.25, 0.25)),
         (losses.BinaryCrossEntropy("sum"), (1.0, 1.0)),
@@ -63,7 +65,7 @@ def test_tasks_logits_and_codes():
         loss = losses.get(name)
         is_classification = name.endswith("entropy")
         assert loss.task == ("classification" if is_classification else "regression")
-        assert loss.takes_logits == is_classification
+        assert loss.takes_logits == (is_classification or name == "poisson")
     assert losses.get("mse").code(False) == codes.SQUARED_ERROR
     assert losses.get("binary_cross_entropy").code(False) == codes.BINARY_CROSS_ENTROPY
     assert losses.get("softmax_cross_entropy").code(True) == codes.SOFTMAX_CROSS_ENTROPY
@@ -71,8 +73,9 @@ def test_tasks_logits_and_codes():
 
 
 def test_repr_is_the_call_that_makes_it():
-    for loss in (losses.SquaredError(), losses.MeanSquaredError(), losses.SoftmaxCrossEntropy()):
+    for loss in (losses.MeanSquaredError(), losses.SoftmaxCrossEntropy()):
         assert repr(loss) == f"{type(loss).__name__}()"
+    assert repr(losses.SquaredError()) == "SquaredError(reduction='sum')"
     assert repr(losses.BinaryCrossEntropy("sum")) == "BinaryCrossEntropy(reduction='sum')"
 
 
@@ -81,6 +84,15 @@ def test_squared_errors_by_hand():
     assert loss_of(out, y, "squared_error") == (0.5 + 10) / 2
     assert loss_of(out, y, "mse") == (1 + 0 + 4 + 16) / 4
     assert loss_of([[1], [3]], [0, 1], "mse") == 2.5
+
+
+def test_poisson_losses_by_hand():
+    # e^z - t z + t log t - t
+    assert loss_of([[0.0]], [[1]], "poisson") == 0
+    assert loss_of([[1.0]], [[0]], "poisson") == pytest.approx(np.e)
+    assert loss_of([[0.0, 0.0]], [[3, 0]], "poisson") == pytest.approx(3 * np.log(3) - 2 + 1)
+    with pytest.raises(ValueError, match="y must be >= 0 for poisson, got values from -1 to 2"):
+        loss_of([[0.0]] * 2, [-1, 2], "poisson")
 
 
 def test_cross_entropies_by_hand(rng):
@@ -105,7 +117,7 @@ def test_one_row_more_does_not_change_the_loss_of_the_others(rng):
     assert loss_of(out, y, "softmax_cross_entropy") == pytest.approx(np.mean(each))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "poisson"])
 def test_the_loss_of_large_outputs_is_finite(name):
     y = [1, 0] if name == "softmax_cross_entropy" else [[0, 1], [1, 0]]
     assert np.isfinite(loss_of([[1000, -1000], [-1000, 1000]], y, name))

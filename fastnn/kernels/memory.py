@@ -66,8 +66,7 @@ def aligned_zeros(n, dtype):
     """Return n zeros of a dtype, with no other memory on their cache lines.
 
     What one thread writes and another one reads must not share a line with anything that is in
-    use meanwhile: the line would go to and fro between their cores. That can cost half of the
-    time of a small net.
+    use meanwhile: the line would go to and fro between their cores.
     """
     size = n * np.dtype(dtype).itemsize
     memory = np.zeros(_APART + size + -size % _APART, np.uint8)
