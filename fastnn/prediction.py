@@ -9,7 +9,7 @@ from fastnn.kernels.memory import Job, aligned_zeros
 from fastnn.kernels.prediction import PREDICTION_JOB, prediction_member, start_prediction
 from fastnn.kernels.step import CHUNK_ROWS
 from fastnn.kernels.team import launch
-from fastnn.plan import build
+from fastnn.plan import build, pack
 
 # Below this many floating-point operations for each thread, a team costs more than it gains.
 _MIN_FLOPS_PER_THREAD = 1_500_000
@@ -22,7 +22,8 @@ class _Workspace:
         plan, row_plan, dtype = predictor.plan, predictor.row_plan, predictor.dtype
         size = max(plan.n_acts, row_plan.n_acts)
         self.acts = aligned_zeros(n_threads * size, dtype)
-        self.packed = aligned_zeros(plan.n_params, dtype)
+        packed = predictor.packed
+        self.packed = aligned_zeros(plan.n_params, dtype) if packed is None else packed
         self.job = Job(
             PREDICTION_JOB,
             x=0,
@@ -40,6 +41,7 @@ class _Workspace:
             n_inputs=predictor.n_inputs,
             n_outputs=predictor.n_outputs,
             acts_size=size,
+            is_packed=packed is not None,
         )
 
 
@@ -52,13 +54,19 @@ class Predictor:
     n_inputs, n_outputs : int
     params : ndarray
         All parameters, with the padding of `fastnn.plan.padded_size`. Read anew in each call.
+    weights : sequence of pairs (w, b), optional
+        What they are, if they are never going to change: packed once.
     """
 
-    def __init__(self, layers, n_inputs, n_outputs, params):
+    def __init__(self, layers, n_inputs, n_outputs, params, weights=None):
         self.n_inputs, self.n_outputs = n_inputs, n_outputs
         self.params, self.dtype = params, params.dtype
         self.plan = build(layers, n_inputs, self.dtype, CHUNK_ROWS, packed=True)
         self.row_plan = build(layers, n_inputs, self.dtype, 1, packed=False)
+        self.packed = None
+        if weights is not None:
+            self.packed = aligned_zeros(self.plan.n_params, self.dtype)
+            pack(self.plan, weights, self.packed, None)
         self._idle = {}  # workspaces by number of threads: a call takes one, and returns it
         self._call = None
 

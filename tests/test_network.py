@@ -353,3 +353,20 @@ def test_the_layout_of_the_input_does_not_matter(change):
     X = data()[0].astype(np.float32)
     net = small_net()
     np.testing.assert_array_equal(net.predict(change(X)), net.predict(X))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_frozen_net_gives_the_same_bits(dtype, rng):
+    layers = [Affine(37, 61), Tanh(), Affine(61, 5, bias=False)]
+    net = Sequential(layers, seed=0, dtype=dtype)
+    frozen = net.freeze()
+    tables = [rng.normal(size=(n, 37)).astype(dtype) for n in (0, 1, 3, 4, 33, 300)]
+    expected = [net.predict(X) for X in tables]
+    net.params[:] = np.nan  # a copy does not see it
+    for twin in (frozen, pickle.loads(pickle.dumps(frozen)), copy.deepcopy(frozen)):
+        for X, out in zip(tables, expected, strict=True):
+            for n_threads in (1, 2):
+                np.testing.assert_array_equal(twin.predict(X, n_threads=n_threads), out)
+    with pytest.raises(ValueError, match="X must have 37 columns"):
+        frozen.predict(np.ones((2, 3)))
+    assert repr(frozen).endswith(".freeze()")

@@ -57,9 +57,9 @@ PREDICTION_JOB = np.dtype(
             # for each member's activations.
             "params", "packed", "acts",
             # Numbers.
-            "n_operations", "n_rows", "n_inputs", "n_outputs", "acts_size",
+            "n_operations", "n_rows", "n_inputs", "n_outputs", "acts_size", "is_packed",
         ],
-        "formats": [np.int64] * 15,
+        "formats": [np.int64] * 16,
     }
 )  # fmt: skip
 """What a team needs to predict."""
@@ -145,8 +145,9 @@ def prediction_member(dtype, sparse=False):
                     _forward_row(row_plan, slopes, params, acts)
                     copy(n_out, acts, row_plan[last, OUT_AT], out, r * n_out)
             return
-        _pack(thread, n_threads, plan, row_plan, params, packed)
-        barrier(sync, n_threads)
+        if not job.is_packed:
+            _pack(thread, n_threads, plan, row_plan, params, packed)
+            barrier(sync, n_threads)
         high = first_row(job.n_rows, thread + 1, n_threads)
         for row in range(first_row(job.n_rows, thread, n_threads), high, CHUNK_ROWS):
             padded = min(CHUNK_ROWS, high - row)
