@@ -5,13 +5,13 @@ from scipy.optimize import minimize
 from sklearn.utils.fixes import _get_additional_lbfgs_options_dict
 from sklearn.utils.optimize import _check_optimize_result
 
-from fastnn._mlp_stochastic import LOSSES
+from fastnn.estimators.stochastic import LOSSES
 from fastnn.losses import SquaredError
 from fastnn.objective import Objective
 
 
 class LBFGSSolver:
-    """What `fastnn._mlp_base.BaseMLP` does for ``solver="lbfgs"``.
+    """What `fastnn.estimators.base.BaseMLP` does for ``solver="lbfgs"``.
 
     The objective is the loss that `loss_` reports, with its true gradient: scikit-learn does not
     divide the gradient of a squared error by the number of outputs, as it does with the loss

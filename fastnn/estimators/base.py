@@ -6,12 +6,6 @@ from itertools import pairwise
 from numbers import Integral
 
 import numpy as np
-
-from fastnn.errors import require
-
-require("sklearn", "sklearn")  # one clear line instead of the ModuleNotFoundError below
-
-# ruff: noqa: E402
 from scipy.sparse import issparse
 from sklearn import neural_network as original
 from sklearn.base import BaseEstimator, _fit_context, is_classifier
@@ -20,10 +14,10 @@ from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from fastnn._mlp_callbacks import FitCallbacks
-from fastnn._mlp_lbfgs import LBFGSSolver
-from fastnn._mlp_private_names import PrivateNames
-from fastnn._mlp_stochastic import StochasticSolver
+from fastnn.estimators.callbacks import FitCallbacks
+from fastnn.estimators.lbfgs import LBFGSSolver
+from fastnn.estimators.private_names import PrivateNames
+from fastnn.estimators.stochastic import StochasticSolver
 from fastnn.layers import Affine, Identity, ReLU, Sigmoid, Tanh
 from fastnn.network import Sequential
 from fastnn.threads import get_num_threads

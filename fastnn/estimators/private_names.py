@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 
 class PrivateNames:
-    """A part of `fastnn._mlp_base.BaseMLP`."""
+    """A part of `fastnn.estimators.base.BaseMLP`."""
 
     @property
     def _optimizer(self):

@@ -35,7 +35,7 @@ LOSSES = {
 
 
 class StochasticSolver:
-    """What `fastnn._mlp_base.BaseMLP` does for ``solver="sgd"`` and ``solver="adam"``."""
+    """What `fastnn.estimators.base.BaseMLP` does for ``solver="sgd"`` and ``solver="adam"``."""
 
     def _prepare_stopping(self, first_pass):
         """Reset what the stopping rules compare with, where it cannot be gone on with."""
