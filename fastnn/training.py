@@ -102,8 +102,9 @@ class _Pace:
         limit = n_threads if fixed else threads.worthwhile(flops, n_threads)
         self._best = next(n for n in self._choices if n <= limit)
         self._tries_more = False  # or fewer, in turn
+        self._tried = set()
         self._since_trial = 0.0
-        self._rest = _SECONDS_BETWEEN_TRIALS
+        self._rest = _SECONDS_AFTER_CHANGE  # the guess is a rough one
 
     def next_call(self):
         """Return (number of threads, number of steps)."""
@@ -122,6 +123,10 @@ class _Pace:
 
     def record(self, n_threads, steps, seconds):
         """Take note of how long a call took."""
+        if n_threads not in self._tried:
+            self._tried.add(n_threads)
+            if n_threads != self._best:
+                return  # it may have started its threads first: try again at once
         self._seconds[n_threads] = max(seconds / steps, 1e-9)
         was_trial, before = n_threads != self._best, self._best
         self._since_trial = 0.0 if was_trial else self._since_trial + seconds

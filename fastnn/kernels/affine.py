@@ -25,6 +25,7 @@ from fastnn.kernels.panels import panel_columns, panel_width, prefetch_lines
 from fastnn.kernels.tile import (
     NARROW_ROWS,
     TILE_ROWS,
+    TILE_VECTORS,
     keep_where_positive,
     lanes_of,
     load,
@@ -167,6 +168,44 @@ def multiply_row(n_in, n_out, x, xo, w, wo, ldw, b, bo, out, oo, finish):
             tile = zeros(out, 1, 1)
             _row_tile(tile, n_in, x, xo, w, wo + j, ldw, b, bj, out, oo + j, finish)
             j += lanes
+
+
+@inner
+def _two_row_tiles(n_in, x, xo, w, wo, w_panel, b, bo, out, oo, finish):
+    """Two full panels at a time: enough sums that none waits for the last."""
+    panel = panel_columns(out)
+    one, two = zeros(out, 1, TILE_VECTORS), zeros(out, 1, TILE_VECTORS)
+    if bo != NO_BIAS:
+        one, two = load_row(one, b, bo), load_row(two, b, bo + panel)
+    for k in range(n_in):
+        one = rank1(one, x, xo + k, 0, w, wo + k * panel)
+        two = rank1(two, x, xo + k, 0, w, wo + w_panel + k * panel)
+    if finish == RECTIFY:
+        one, two = relu(one), relu(two)
+    store(one, out, oo, 0)
+    store(two, out, oo + panel, 0)
+
+
+@routine
+def multiply_packed_row(n_in, n_out, x, xo, w, wo, w_panel, b, bo, out, oo, finish):
+    """Do `multiply_row` for w in panels that begin at wo, w_panel apart."""
+    lanes, panel = lanes_of(out), panel_columns(out)
+    j = 0
+    while j < n_out:
+        width = panel_width(n_out, j, out, panel)
+        wj, bj = wo + j // panel * w_panel, bo if bo == NO_BIAS else bo + j
+        if j + 2 * panel <= n_out:
+            _two_row_tiles(n_in, x, xo, w, wj, w_panel, b, bj, out, oo + j, finish)
+            j += panel
+        elif width == panel:
+            tile = zeros(out, 1, TILE_VECTORS)
+            _row_tile(tile, n_in, x, xo, w, wj, width, b, bj, out, oo + j, finish)
+        else:
+            for c in range(0, width, lanes):
+                bc = bj if bj == NO_BIAS else bj + c
+                tile = zeros(out, 1, 1)
+                _row_tile(tile, n_in, x, xo, w, wj + c, width, b, bc, out, oo + j + c, finish)
+        j += panel
 
 
 @inner

@@ -12,7 +12,7 @@ from numba import from_dtype
 
 from fastnn._jit import kernel, member, pasted
 from fastnn.kernels.activations import activate_rows
-from fastnn.kernels.affine import KEEP, RECTIFY, multiply_row
+from fastnn.kernels.affine import KEEP, RECTIFY, multiply_packed_row, multiply_row
 from fastnn.kernels.codes import (
     AFFINE,
     B_AT,
@@ -95,15 +95,26 @@ def _pack(thread, n_threads, plan, row_plan, params, packed):
 
 
 @pasted
-def _forward_row(plan, slopes, params, acts):
-    """Take one row, in ordinary arrays, forward through all operations."""
+def _forward_row(plan, slopes, params, is_packed, packed_plan, packed, acts):
+    """Take one row, in ordinary arrays, forward through all operations.
+
+    The weights are in `params`, where `plan` says, or if they are packed already in `packed`,
+    where `packed_plan` says.
+    """
     panel = panel_columns(acts)
     for l in range(plan.shape[0]):
         n_out, function = plan[l, N_OUT], plan[l, FUNCTION]
-        if plan[l, KIND] == AFFINE:
+        finish = RECTIFY if function == RELU else KEEP
+        if plan[l, KIND] == AFFINE and is_packed:
+            multiply_packed_row(
+                plan[l, N_IN], n_out, acts, plan[l, X_AT], packed, packed_plan[l, W_AT],
+                packed_plan[l, W_PANEL], packed, packed_plan[l, B_AT], acts, plan[l, OUT_AT],
+                finish,
+            )  # fmt: skip
+        elif plan[l, KIND] == AFFINE:
             multiply_row(
                 plan[l, N_IN], n_out, acts, plan[l, X_AT], params, plan[l, W_AT], n_out, params,
-                plan[l, B_AT], acts, plan[l, OUT_AT], RECTIFY if function == RELU else KEEP,
+                plan[l, B_AT], acts, plan[l, OUT_AT], finish,
             )  # fmt: skip
         else:
             copy(n_out, acts, plan[l, X_AT], acts, plan[l, OUT_AT])
@@ -142,7 +153,7 @@ def prediction_member(dtype, sparse=False):
             if thread == 0:
                 for r in range(job.n_rows):
                     copy(n_in, x, r * n_in, acts, row_plan[0, X_AT])
-                    _forward_row(row_plan, slopes, params, acts)
+                    _forward_row(row_plan, slopes, params, job.is_packed, plan, packed, acts)
                     copy(n_out, acts, row_plan[last, OUT_AT], out, r * n_out)
             return
         if not job.is_packed:
