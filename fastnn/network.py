@@ -14,7 +14,7 @@ from fastnn.kernels.memory import aligned_zeros
 from fastnn.layers import Affine, Layer, Sigmoid, Softmax, from_config
 from fastnn.plan import padded_size
 from fastnn.prediction import Predictor
-from fastnn.sparse import check_sparse, is_sparse
+from fastnn.sparse import SparseRows, check_sparse, is_sparse
 from fastnn.training import Trainer, check_schedule, run_epochs
 from fastnn.validation import (
     check_dtype,
@@ -306,6 +306,8 @@ class Sequential:
         ValueError
             If it does not suit the net.
         """
+        if isinstance(X, SparseRows):  # checked already
+            return X
         if not is_sparse(X):
             return check_inputs(X, self.dtype, self.n_inputs, name, finite)
         if not isinstance(self.layers[0], Affine):

@@ -57,6 +57,16 @@ def check_sparse(x, dtype, n_inputs, name="X", finite=True):
     if n_inputs > np.iinfo(np.int32).max:
         raise ValueError(f"{name} must have fewer than 2**31 columns, got {n_inputs}")
     rows = x.tocsr()
+    # Kernels and SciPy trust these: a matrix may have been put together by hand.
+    indices, indptr = rows.indices, rows.indptr
+    if (
+        len(indptr) != x.shape[0] + 1
+        or indptr[0] != 0
+        or (np.diff(indptr) < 0).any()
+        or indptr[-1] > min(len(rows.data), len(indices))
+        or (len(indices) and not 0 <= indices.min() <= indices.max() < n_inputs)
+    ):
+        raise ValueError(f"{name} must be a consistent sparse matrix, got indices out of range")
     if not rows.has_canonical_format:  # ascending, each column once
         rows = rows.copy()
         rows.sum_duplicates()
@@ -64,13 +74,4 @@ def check_sparse(x, dtype, n_inputs, name="X", finite=True):
     if finite:
         check_finite(f"{name}.data", data)
     indices, indptr = kernel_array(rows.indices, np.int32), kernel_array(rows.indptr, np.int64)
-    # Kernels trust these: a matrix may have been put together by hand.
-    if (
-        len(indptr) != x.shape[0] + 1
-        or indptr[0] != 0
-        or (np.diff(indptr) < 0).any()
-        or indptr[-1] > min(len(data), len(indices))
-        or (len(indices) and not 0 <= indices.min() <= indices.max() < n_inputs)
-    ):
-        raise ValueError(f"{name} must be a consistent sparse matrix, got indices out of range")
     return SparseRows(data, indices, indptr, x.shape)
