@@ -1,9 +1,12 @@
 """Run each benchmark once, to see that none is broken. Measures nothing."""
 
+import importlib
 import itertools
 import subprocess
 import sys
 from pathlib import Path
+
+from suite import bench_startup, common
 
 PEERS = "--quick --only steps --cells 8-32-32-2@32 --rounds 1 --rivals numpy,scikit-learn"
 
@@ -20,24 +23,43 @@ def run_peers():
     print("peers.py ran")
 
 
-def main():
-    """Run every method `time_*` for every parameter, and a small contest."""
-    # Not above: asv imports this file too, from a place where it would not find the other.
-    import bench_training
+def classes():
+    """Yield all classes of benchmarks."""
+    for path in sorted(Path(__file__).with_name("suite").glob("bench_*.py")):
+        module = importlib.import_module(f"suite.{path.stem}")
+        for member in list(vars(module).values()):
+            if isinstance(member, type) and member.__module__ == module.__name__:
+                yield member
 
+
+def run_class(kind):
+    """Run the benchmarks of a class for all parameters; return how many ran."""
     ran = 0
-    for suite in vars(bench_training).values():
-        if getattr(suite, "__module__", None) != bench_training.__name__:
-            continue  # what it imports
-        if not isinstance(suite, type):
+    for parameters in itertools.product(*kind.params):
+        benchmark = kind()
+        try:
+            getattr(benchmark, "setup", lambda *_: None)(*parameters)
+        except NotImplementedError as reason:
+            print(f"{kind.__name__}{parameters} left out: {reason}")
             continue
-        for parameters in itertools.product(*suite.params):
-            benchmark = suite()
-            benchmark.setup(*parameters)
-            for name in dir(benchmark):
-                if name.startswith("time_"):
-                    getattr(benchmark, name)(*parameters)
-                    ran += 1
+        for name in dir(benchmark):
+            if name.startswith(("time_", "peakmem_", "track_")):
+                getattr(benchmark, name)(*parameters)
+                ran += 1
+            elif name.startswith("timeraw_"):
+                code = getattr(benchmark, name)(*parameters)
+                bench_startup.seconds_of(*([code] if isinstance(code, str) else code))
+                ran += 1
+    return ran
+
+
+def main():
+    """Run the suite and a small contest."""
+    common.RATIO_SECONDS = 0
+    # Compiling takes minutes, so only see that the cache can be emptied.
+    bench_startup.seconds_of("pass", bench_startup.EMPTY_CACHE)
+    bench_startup.EMPTY_CACHE = ""
+    ran = sum(run_class(kind) for kind in classes())
     print(f"{ran} benchmarks ran")
     if ran == 0:
         raise SystemExit("no benchmark was found")
