@@ -34,6 +34,7 @@ FLOORS = {
         "cli.*",
         "datasets",
         "estimators.*",
+        "ladder.*",
         "plots",
         "tables",
     },
@@ -51,7 +52,7 @@ NEIGHBOURS = {
     "storage": {"network"},
     "datasets": {"tables"},
     "objective": {"training"},
-    "cli.*": {"datasets", "plots", "tables"},
+    "cli.*": {"datasets", "ladder.*", "plots", "tables"},
 }
 
 

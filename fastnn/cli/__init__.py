@@ -1,4 +1,4 @@
-"""The command line: ``fastnn train``, ``predict``, ``info``, ``warmup``. Needs the `cli` extra."""
+"""The command line: ``fastnn train``, ``predict``, ``info``, ``bench``... Needs the `cli` extra."""
 
 import sys
 
@@ -18,8 +18,8 @@ def main(args: list[str] | None = None) -> None:
     Raises
     ------
     SystemExit
-        Always. 0: done; 1: the data or a model cannot be used; 2: an argument cannot be used;
-        130: interrupted.
+        Always. 0: done; 1: the data or a model cannot be used, or a loop is wrong; 2: an argument
+        cannot be used; 130: interrupted.
     """
     try:
         for package in ("typer", "rich"):

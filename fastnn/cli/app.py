@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from fastnn import __version__
 from fastnn.cli.checks import TrainingError, UsageError
 from fastnn.errors import DataError, MissingExtraError, ModelFileError
+from fastnn.ladder import WrongRungError
 
 _EXIT_CODES = {
     UsageError: 2,
@@ -19,6 +20,7 @@ _EXIT_CODES = {
     DataError: 1,
     ModelFileError: 1,
     TrainingError: 1,
+    WrongRungError: 1,
     OSError: 1,
 }
 
@@ -395,3 +397,113 @@ def warmup(
     from fastnn.cli.predict import warmup_command
 
     warmup_command(dtype, json_path=json, force=force)
+
+
+_BENCH_HELP = (
+    "Show how far loops are from BLAS on this machine, and why.\n\n"
+    "One matrix product, out = x @ w, is computed by a ladder of loops: pure Python, the naive "
+    "loop compiled by Numba, then one idea more on each rung, up to fastnn.matmul. Each is "
+    "checked, then timed beside NumPy's BLAS and below what the machine could do: the peak of its "
+    "multiply-adds and the bandwidth of its memory. A short reading of the figures comes last. "
+    "Takes about a minute, and once as long again to compile the loops; let nothing else run "
+    "meanwhile.\n\n"
+    "[bold]Examples[/bold]\n"
+    "  fastnn bench --quick\n"
+    "  fastnn bench --plot ladder.png --html report.html\n"
+    "  fastnn bench --loop mine.py:product --sizes 256 --threads 1\n"
+    "  fastnn bench --fit"
+)
+
+
+@app.command(help=_BENCH_HELP)
+def bench(
+    fit: Annotated[
+        bool,
+        _option(
+            "What to measure",
+            "--fit",
+            help="Measure training instead: fastnn, NumPy, scikit-learn and, if installed, "
+            "PyTorch and JAX train the same network on the same batches by Adam.",
+        ),
+    ] = False,
+    quick: Annotated[
+        bool,
+        _option("What to measure", "--quick", help="Fewer sizes and rounds: some ten seconds."),
+    ] = False,
+    sizes: Annotated[
+        str | None,
+        _option(
+            "What to measure",
+            metavar="N,N,...",
+            help="Sizes of square matrices instead of the usual ones and the usual shapes.",
+            show_default=False,
+        ),
+    ] = None,
+    shapes: Annotated[
+        str | None,
+        _option(
+            "What to measure",
+            metavar="BxIxO,...",
+            help="Shapes of other products, instead of the usual ones: x (B, I) times w (I, O). "
+            "A batch of 128 rows through a layer of 784 inputs and 128 units is 128x784x128.",
+            show_default=False,
+        ),
+    ] = None,
+    dtype: Annotated[
+        str,
+        _option(
+            "What to measure",
+            metavar="NAME",
+            help="float32, float64 or all; by default all, with --fit float32.",
+            show_default=False,
+        ),
+    ] = "all",
+    threads: Annotated[
+        str | None,
+        _option(
+            "What to measure",
+            metavar="N,N,...",
+            help="Numbers of threads. By default 1, 2, 4 and so on, and all CPUs; with --quick or "
+            "--fit only one and all.",
+            show_default=False,
+        ),
+    ] = None,
+    loop: Annotated[
+        str | None,
+        _option(
+            "What to measure",
+            metavar="FILE.py:NAME",
+            help="A loop of yours as one more rung: a function (x, w, out) that overwrites out "
+            "with x @ w. It is checked as the others are.",
+            show_default=False,
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        _option(
+            "Output",
+            metavar="FILE",
+            help="Draw GFLOP/s over the size, a line for each rung: .png, .svg or .pdf.",
+            show_default=False,
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        _option(
+            "Output",
+            metavar="FILE",
+            help="Write one page with the figure, all figures, and each rung explained beside "
+            "its code.",
+            show_default=False,
+        ),
+    ] = None,
+    json: Json = None,
+    force: Force = False,
+    debug: Debug = False,
+):
+    """Show how far loops are from BLAS on this machine, and why."""
+    options = dict(locals())
+    del options["debug"]
+    from fastnn.cli.bench import BenchSettings, bench_command
+
+    bench_command(BenchSettings(**options))

@@ -1,0 +1,222 @@
+"""``fastnn bench``."""
+
+import dataclasses
+import importlib.util
+import re
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from fastnn import threads
+from fastnn.cli import checks, display
+from fastnn.errors import require
+from fastnn.files import write_atomically
+from fastnn.ladder import measure, reading, report
+from fastnn.ladder.rungs import Rung, serial
+from fastnn.plots import SUFFIXES
+
+_DTYPES = ("float32", "float64")
+_MOST_SIZE = 16384
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchSettings:
+    """The options of ``fastnn bench``, by their names; see its help."""
+
+    fit: bool
+    quick: bool
+    sizes: str | None
+    shapes: str | None
+    dtype: str
+    threads: str | None
+    loop: str | None
+    plot: Path | None
+    html: Path | None
+    json: Path | None
+    force: bool
+
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        """Names of the dtypes."""
+        return _DTYPES if self.dtype == "all" else (self.dtype,)
+
+    @property
+    def thread_counts(self) -> tuple[int, ...]:
+        """Numbers of threads, from the least."""
+        if self.threads is None:
+            counts = measure.thread_counts()
+            return (counts[0], counts[-1])[: len(counts)] if self.quick or self.fit else counts
+        counts = _integers("--threads", self.threads, "such as 1,2")
+        with checks.named_as_option():
+            return tuple(sorted({threads.check_num_threads(n) for n in counts}))
+
+    @property
+    def all_shapes(self) -> tuple[tuple[int, int, int], ...]:
+        """Shapes (B, I, O): squares first."""
+        usual = measure.QUICK_SIZES if self.quick else measure.SIZES
+        sizes = usual if self.sizes is None else _integers("--sizes", self.sizes, "such as 64,256")
+        shapes = measure.SHAPES
+        if self.shapes is not None:
+            shapes = []
+            for part in filter(None, self.shapes.split(",")):
+                found = re.fullmatch(r"(\d+)x(\d+)x(\d+)", part.strip())
+                shapes.append(tuple(map(int, found.groups())) if found else (0, 0, 0))
+        elif self.sizes is not None:
+            shapes = []
+        for option, given, numbers in (
+            ("--sizes", self.sizes, sizes),
+            ("--shapes", self.shapes, [n for shape in shapes for n in shape]),
+        ):
+            if any(not 1 <= n <= _MOST_SIZE for n in numbers):
+                example = "64,256" if option == "--sizes" else "128x784x128,1x784x128"
+                raise checks.UsageError(
+                    f"{option} must be such as {example}, each number from 1 to {_MOST_SIZE}, "
+                    f"got {given!r}"
+                )
+        squares = [measure.square(n) for n in sorted(set(sizes))]
+        if not squares and not shapes:
+            raise checks.UsageError("--sizes and --shapes name nothing to measure")
+        return tuple(dict.fromkeys([*squares, *shapes]))
+
+    def check(self) -> None:
+        """Raise `UsageError` for whatever would fail later."""
+        checks.check_choice("--dtype", self.dtype, (*_DTYPES, "all"))
+        _ = self.thread_counts, self.all_shapes
+        if self.plot is not None and self.plot.suffix.lower() not in SUFFIXES:
+            raise checks.UsageError(
+                f"--plot must end in {', '.join(SUFFIXES)}, got {str(self.plot)!r}"
+            )
+        if self.fit and (self.sizes or self.shapes or self.loop or self.plot or self.html):
+            raise checks.UsageError(
+                "--fit measures training: it takes no --sizes, --shapes, --loop, --plot or --html"
+            )
+        checks.check_outputs(
+            {"--plot": self.plot, "--html": self.html, "--json": self.json}, {}, self.force
+        )
+        require("threadpoolctl", "cli")
+        if self.plot is not None or self.html is not None:
+            require("matplotlib", "plot")
+
+
+def _integers(option: str, text: str, example: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise checks.UsageError(f"{option} must be integers {example}, got {text!r}") from None
+
+
+def bench_command(settings: BenchSettings) -> None:
+    """Do what ``fastnn bench`` does."""
+    settings.check()
+    if settings.fit:
+        _fit(settings)
+        return
+    rungs = measure.Plan.rungs
+    if settings.loop is not None:
+        rungs = (*rungs, load_loop(settings.loop))
+    plan = measure.Plan(
+        settings.all_shapes,
+        settings.dtypes,
+        settings.thread_counts,
+        measure.QUICK if settings.quick else measure.Effort(),
+        rungs,
+    )
+    with _progress() as progress:
+        results = {"command": "bench", **measure.climb(plan, progress)}
+    results["reading"] = [
+        {"heading": heading, "lines": lines} for heading, lines in reading.read(results)
+    ]
+    display.show(*report.machine_lines(results), "")
+    display.show(*report.tables(results))
+    display.show(
+        f"Compiling or loading the loops took {display.seconds(results['compile_seconds'])}, "
+        f"measuring {display.seconds(results['seconds'])}. Each loop was right before it was timed."
+    )
+    for part in results["reading"]:
+        display.show("", part["heading"], *(f"  - {line}" for line in part["lines"]))
+    display.write_json(settings.json, results)
+    if settings.plot is not None:
+        image = report.plot(results, settings.plot.suffix[1:].lower())
+        write_atomically(settings.plot, image)
+        display.show("", f"figure drawn in {settings.plot}")
+    if settings.html is not None:
+        write_atomically(settings.html, report.page(results).encode())
+        display.show("", f"report written to {settings.html}")
+
+
+def _fit(settings: BenchSettings) -> None:
+    from fastnn.ladder import fitting
+
+    with _progress() as progress:
+        results = {
+            "command": "bench",
+            **fitting.compete(
+                settings.dtypes[0], settings.thread_counts, quick=settings.quick, progress=progress
+            ),
+        }
+    display.show(*fitting.tables(results))
+    for line in results["reading"]:
+        display.show(line)
+    display.write_json(settings.json, results)
+
+
+class _progress:  # noqa: N801
+    """A bar on the error stream; entered, it is a function (done, total, what is done now)."""
+
+    def __init__(self):
+        self._bar = Progress(
+            TextColumn("{task.percentage:>3.0f} %"),
+            BarColumn(30),
+            TimeElapsedColumn(),
+            TextColumn("{task.description}"),
+            console=Console(stderr=True),
+            transient=True,
+            # Its own thread would take a core from the loops, now and then.
+            auto_refresh=False,
+            disable=not sys.stderr.isatty(),
+        )
+
+    def __enter__(self):
+        self._bar.start()
+        task = self._bar.add_task("", total=1)
+
+        def step(done, total, doing):
+            self._bar.update(task, completed=done, total=total, description=doing, refresh=True)
+
+        return step
+
+    def __exit__(self, *error):
+        self._bar.stop()
+
+
+def load_loop(argument: str) -> Rung:
+    """Return a user's own loop as a rung.
+
+    Parameters
+    ----------
+    argument : str
+        FILE.py:NAME, a function (x, w, out) that overwrites out with x @ w.
+    """
+    path, _, name = argument.rpartition(":")
+    if not path or not name:
+        raise checks.UsageError(f"--loop must be such as mine.py:product, got {argument!r}")
+    if not Path(path).is_file():
+        raise checks.UsageError(f"--loop {path}: no such file")
+    spec = importlib.util.spec_from_file_location("fastnn_bench_loop", path)
+    if spec is None:
+        raise checks.UsageError(f"--loop {path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        function = getattr(module, name)
+    except AttributeError as error:
+        raise checks.UsageError(f"--loop {argument}: {error}") from error
+    except Exception as error:
+        raise checks.UsageError(
+            f"--loop {path} cannot be loaded: {type(error).__name__}: {error}"
+        ) from error
+    if not callable(function):
+        raise checks.UsageError(f"--loop {argument}: {name} is not a function")
+    return Rung("own", f"yours: {name}", "", "", serial(function), threaded=True)
