@@ -26,12 +26,14 @@ SECONDS_PER_CALL = 0.08
 _FIRST_GUESS_FLOPS_PER_SECOND = 5e9
 
 # Now and then a short call tries the other number of threads: after so many seconds of training,
-# soon after a change of mind, since a single slow call may have caused it, then more and more
-# rarely; and after so many times as long as the trial is going to take.
+# at once for a new net, soon after a change of mind, since a single slow call may have caused it,
+# then more and more rarely; and after so many times as long as the trial is going to take.
 _SECONDS_BETWEEN_TRIALS = 0.3
 _SECONDS_AFTER_CHANGE = 0.02
+_SECONDS_BEFORE_FIRST_TRIAL = 0.002
 _SECONDS_PER_TRIAL = 0.004
 _REST_AFTER_TRIAL = 50
+_REST_BEFORE_FIRST_TRIAL = 4
 
 _NO_WEIGHTS = np.empty(0)
 _ENTRIES = ("indices", "indptr", "column_end", "entry_row", "entry_value")
@@ -104,13 +106,14 @@ class _Pace:
         self._tries_more = False  # or fewer, in turn
         self._tried = set()
         self._since_trial = 0.0
-        self._rest = _SECONDS_AFTER_CHANGE  # the guess is a rough one
+        self._rest = _SECONDS_BEFORE_FIRST_TRIAL  # the guess is a rough one
 
     def next_call(self):
         """Return (number of threads, number of steps)."""
         n_threads, seconds = self._best, SECONDS_PER_CALL
         longest = self._seconds.get(self._best, self._guess) * self._best  # of a step
-        if self._since_trial >= max(self._rest, _REST_AFTER_TRIAL * longest):
+        times = _REST_AFTER_TRIAL if len(self._seconds) > 1 else _REST_BEFORE_FIRST_TRIAL
+        if self._since_trial >= max(self._rest, times * longest):
             k = self._choices.index(self._best)
             neighbours = [*self._choices[max(k - 1, 0) : k], *self._choices[k + 1 : k + 2]]
             possible = [n for n in neighbours if n == threads.at_most(n)]
