@@ -115,7 +115,7 @@ def bench_command(settings: BenchSettings) -> None:
         return
     rungs = measure.Plan.rungs
     if settings.loop is not None:
-        rungs = (*rungs, load_loop(settings.loop))
+        rungs = (*measure.LADDER, load_loop(settings.loop), measure.BLAS, measure.BLAS_FUSED)
     plan = measure.Plan(
         settings.all_shapes,
         settings.dtypes,
@@ -129,7 +129,7 @@ def bench_command(settings: BenchSettings) -> None:
         {"heading": heading, "lines": lines} for heading, lines in reading.read(results)
     ]
     display.show(*report.machine_lines(results), "")
-    display.show(*report.tables(results))
+    _show_tables(report.tables(results))
     display.show(
         f"Compiling or loading the loops took {display.seconds(results['compile_seconds'])}, "
         f"measuring {display.seconds(results['seconds'])}. Each loop was right before it was timed."
@@ -156,10 +156,17 @@ def _fit(settings: BenchSettings) -> None:
                 settings.dtypes[0], settings.thread_counts, quick=settings.quick, progress=progress
             ),
         }
-    display.show(*fitting.tables(results))
+    _show_tables(fitting.tables(results))
     for line in results["reading"]:
         display.show(line)
     display.write_json(settings.json, results)
+
+
+def _show_tables(tables) -> None:
+    """Print tables as wide as they are: a narrow terminal would lose columns."""
+    for table in tables:
+        width = max(Console().width, Console(width=1000).measure(table).maximum)
+        Console(width=width).print(table)
 
 
 class _progress:  # noqa: N801

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from fastnn.errors import require
 from fastnn.ladder import WrongRungError, roofline
-from fastnn.ladder.measure import blas_facts, count, limits
+from fastnn.ladder.measure import PAUSE, blas_facts, count, limits
 from fastnn.ladder.reading import times as times_text
 from fastnn.layers import Affine, ReLU
 from fastnn.network import Sequential
@@ -32,8 +32,6 @@ _STEPS = 40
 _EPOCHS = 2
 _TOLERANCE = 0.02
 """Relative, of the loss: rounding grows from step to step, but not so far."""
-_PAUSE = 0.02
-"""Seconds between two turns: the threads of some libraries go on spinning after their work."""
 
 
 class Contestant:
@@ -406,7 +404,7 @@ def compete(
             progress(done, total, f"{name}: round {r + 1} of {rounds}")
             for one in running:
                 one.reset()
-                time.sleep(_PAUSE)
+                time.sleep(PAUSE)  # other libraries have other threads
                 with limits(n_threads), one.turn():
                     began = time.perf_counter()
                     one.train()
@@ -441,11 +439,11 @@ def read(results):
     lines = []
     for cell in results["cells"]:
         ours, *others = cell["seconds_per_step"].items()
-        parts = [f"{times_text(spent / ours[1])} {name}" for name, spent in others]
+        parts = [f"{times_text(spent / ours[1])} as fast as {name}" for name, spent in others]
         if parts:
             lines.append(
-                f"{'-'.join(map(str, cell['sizes']))}, {count(cell['threads'])}: {ours[0]} is as "
-                f"fast as {', '.join(parts)}."
+                f"{'-'.join(map(str, cell['sizes']))}, {count(cell['threads'])}: {ours[0]} is "
+                f"{', '.join(parts)}."
             )
     if results["missing"]:
         lines.append(

@@ -25,6 +25,12 @@ SHAPES = ((128, 784, 128), (1, 784, 128), (512, 512, 10))
 _MOST_SECONDS = 0.3
 """A rung is left out where one product is expected to take longer."""
 _LEAST_ROUNDS = 3
+PAUSE = 0.05
+"""Seconds of rest between turns on other threads: those of OpenBLAS spin for 30 ms after work."""
+_WAKE = 0.03
+"""Seconds of work before the first turn of a round on other threads."""
+_PARTS = 3
+"""Of a turn, of which the median counts."""
 _LARGEST = 4
 """Of the elements of x, w and bias: whole numbers, so that each sum of them is exact."""
 
@@ -200,10 +206,36 @@ def _turn(call, count):
 
 
 class _Clock:
-    """Times a few functions in turns."""
+    """Times a few functions in turns.
 
-    def __init__(self, effort, seconds):
-        self.effort, self.seconds = effort, seconds
+    Parameters
+    ----------
+    effort : Effort
+    seconds : float
+        To be spent, about.
+    pools : dict of str to object
+        What threads each function runs on, where there are several.
+    """
+
+    def __init__(self, effort, seconds, pools):
+        self.effort, self.seconds, self.pools = effort, seconds, pools
+        self._last = None
+
+    def _in_turns(self, calls):
+        """Yield names and functions; before the threads are others than the last time, rest."""
+        for name, call in calls.items():
+            pool = self.pools.get(name)
+            if pool != self._last:
+                time.sleep(PAUSE)
+                self._wake(call)
+            self._last = pool
+            yield name, call
+
+    def _wake(self, call):
+        """Call for a while: threads that slept may begin on one core, and need time to part."""
+        began = time.perf_counter()
+        while time.perf_counter() - began < min(_WAKE, 10 * self.effort.turn):
+            call()
 
     def measure(self, calls):
         """Return lists of seconds by the functions' names, one for each round.
@@ -214,20 +246,24 @@ class _Clock:
             Each has been called once.
         """
         counts = {}
-        for name, call in calls.items():
+        for name, call in self._in_turns(calls):
             once = _turn(call, 1)
             if once < self.effort.turn:  # the second time of a short one is more honest
                 once = _turn(call, 1 + int(self.effort.turn / 4 / max(once, 1e-7)))
-            counts[name] = max(1, round(self.effort.turn / once))
+            counts[name] = max(1, round(self.effort.turn / _PARTS / once))
         times = {name: [] for name in calls}
         began = time.perf_counter()
         for r in range(self.effort.rounds):
             if r >= _LEAST_ROUNDS and time.perf_counter() - began > self.seconds:
                 break
-            for name, call in calls.items():
+            for name, call in self._in_turns(calls):
                 if counts[name] > 1:
                     call()  # its operands come back to the cache, its threads awake
-                times[name].append(_turn(call, counts[name]))
+                parts = [_turn(call, counts[name])]
+                while len(parts) < _PARTS and sum(parts) < self.effort.turn:
+                    parts.append(_turn(call, counts[name]))
+                # A turn is cut up, so that an interruption spoils a part of it only.
+                times[name].append(statistics.median(parts))
         return times
 
 
@@ -277,7 +313,8 @@ def measure_cell(plan, shape, dtype, n_threads, roof, known, seconds):
             ready = rung.prepare(product)
             check(rung, product, ready, exact[rung.fused])
             calls[rung.name] = ready.call
-        for name, times in _Clock(plan.effort, seconds).measure(calls).items():
+        pools = {rung.name: rung.blas for rung in plan.rungs} if n_threads > 1 else {}
+        for name, times in _Clock(plan.effort, seconds, pools).measure(calls).items():
             median = statistics.median(times)
             known[name, dtype, n_threads].append((work, median))
             rungs[name] = {

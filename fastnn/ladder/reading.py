@@ -168,7 +168,13 @@ def _scaling(cells, cell):
     ]
     if not parts:
         return []
-    return [f"{count(most['threads'])} are so much faster than one: {', '.join(parts)}."]
+    lines = [f"{count(most['threads'])} are so much faster than one: {', '.join(parts)}."]
+    if any(many[name] < one[name] for name in one.keys() & many.keys()):
+        lines.append(
+            "Less than one means that threads waited for a core that something else was using, or "
+            "that the product is too small to be shared out."
+        )
+    return lines
 
 
 def _cautions(roofline):

@@ -312,6 +312,8 @@ class Rung:
         Whether it runs on more than one thread.
     fused : bool
         Whether it computes relu(x @ w + bias).
+    blas : bool
+        Whether it runs on the threads of BLAS.
     most_work : float
         Multiply-adds above which it is not measured.
     """
@@ -324,6 +326,7 @@ class Rung:
     code: tuple[Callable, ...] = ()
     threaded: bool = False
     fused: bool = False
+    blas: bool = False
     most_work: float = float("inf")
 
     def source(self):
@@ -559,6 +562,7 @@ BLAS = Rung(
     "",
     _prepare_blas,
     threaded=True,
+    blas=True,
 )
 BLAS_FUSED = Rung(
     "blas_fused",
@@ -569,4 +573,5 @@ BLAS_FUSED = Rung(
     _prepare_blas_fused,
     threaded=True,
     fused=True,
+    blas=True,
 )
