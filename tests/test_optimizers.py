@@ -9,7 +9,7 @@ from fastnn import SGD, Adam, AdamW, RMSProp, optimizers
 from fastnn.kernels import codes
 
 ALL = [SGD, RMSProp, Adam, AdamW]
-BELOW_ONE = {SGD: ["momentum"], RMSProp: ["rho"], Adam: ["beta_1", "beta_2"]}
+BELOW_ONE = {RMSProp: ["rho"], Adam: ["beta_1", "beta_2"]}
 BELOW_ONE[AdamW] = BELOW_ONE[Adam]
 
 with_optimizers = pytest.mark.parametrize("optimizer", ALL, ids=lambda c: c.__name__)
@@ -31,7 +31,15 @@ def test_a_wrong_epsilon_is_named(optimizer, value):
         optimizer(epsilon=value)
 
 
-@with_optimizers
+@pytest.mark.parametrize("value", [1.5, *NOT_NUMBERS], ids=repr)
+def test_a_wrong_momentum_is_named(value):
+    with pytest.raises(ValueError, match=r"^momentum must be a number in \[0, 1\], got "):
+        SGD(momentum=value)
+    SGD(momentum=0)
+    SGD(momentum=1)  # nothing is lost: as scikit-learn allows
+
+
+@pytest.mark.parametrize("optimizer", list(BELOW_ONE), ids=lambda c: c.__name__)
 @pytest.mark.parametrize("value", [1, 1.5, *NOT_NUMBERS], ids=repr)
 def test_a_wrong_decay_of_a_mean_is_named(optimizer, value):
     for name in BELOW_ONE[optimizer]:
