@@ -21,8 +21,8 @@ DTYPES = ["float32", "float64"]
 # Always the last parameter: `compare.py` picks the benchmarks of one thread by it.
 THREADS = [1, 2]
 
-RATIO_SECONDS = 0.15
-_BLOCK_SECONDS, _MIN_PAIRS = 0.001, 5
+RATIO_SECONDS, MIN_PAIRS = 0.15, 5
+_BLOCK_SECONDS = 0.001
 _NAP, _IDLE_SHARE, _MAX_NAPS = 0.004, 0.1, 100
 
 # An installed or neighbouring copy would be measured without anybody noticing.
@@ -120,7 +120,7 @@ def ratio_of_times(ours, theirs, n_threads=1):
     counts = [max(1, round(block / min(_seconds(call, 1) for _ in range(2)))) for call in calls]
     ratios = []
     end = time.perf_counter() + RATIO_SECONDS
-    while len(ratios) < _MIN_PAIRS or time.perf_counter() < end:
+    while len(ratios) < MIN_PAIRS or time.perf_counter() < end:
         pair = [0.0, 0.0]
         for which in (0, 1) if len(ratios) % 2 else (1, 0):
             if n_threads > 1:
