@@ -428,7 +428,7 @@ def bench(
     ] = False,
     quick: Annotated[
         bool,
-        _option("What to measure", "--quick", help="Fewer sizes and rounds: some ten seconds."),
+        _option("What to measure", "--quick", help="Fewer sizes and rounds: about 15 seconds."),
     ] = False,
     sizes: Annotated[
         str | None,

@@ -25,9 +25,9 @@ SHAPES = ((128, 784, 128), (1, 784, 128), (512, 512, 10))
 _MOST_SECONDS = 0.3
 """A rung is left out where one product is expected to take longer."""
 _LEAST_ROUNDS = 3
-PAUSE = 0.05
-"""Seconds of rest between turns on other threads: those of OpenBLAS spin for 30 ms after work."""
-_WAKE = 0.03
+PAUSE, _SHORT_PAUSE = 0.04, 0.005
+"""Seconds of rest before others have a turn: threads of OpenBLAS spin for 34 ms after work."""
+_WAKE = 0.01
 """Seconds of work before the first turn of a round on other threads."""
 _PARTS = 3
 """Of a turn, of which the median counts."""
@@ -51,13 +51,13 @@ class Effort:
         For peak and bandwidth.
     """
 
-    seconds: float = 32.0
+    seconds: float = 28.0
     rounds: int = 9
     turn: float = 0.008
     tries: int = 3
 
 
-QUICK = Effort(seconds=6.0, rounds=5, turn=0.004, tries=2)
+QUICK = Effort(seconds=4.0, rounds=5, turn=0.004, tries=2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,20 +213,20 @@ class _Clock:
     effort : Effort
     seconds : float
         To be spent, about.
-    pools : dict of str to object
-        What threads each function runs on, where there are several.
+    pools : dict of str to bool
+        Whether each function runs on threads of BLAS, where there are several.
     """
 
     def __init__(self, effort, seconds, pools):
         self.effort, self.seconds, self.pools = effort, seconds, pools
-        self._last = None
+        self._last = True if pools else None  # BLAS was the last to be checked
 
     def _in_turns(self, calls):
         """Yield names and functions; before the threads are others than the last time, rest."""
         for name, call in calls.items():
             pool = self.pools.get(name)
             if pool != self._last:
-                time.sleep(PAUSE)
+                time.sleep(PAUSE if self._last else _SHORT_PAUSE)
                 self._wake(call)
             self._last = pool
             yield name, call
