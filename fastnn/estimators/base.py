@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from fastnn.estimators.callbacks import FitCallbacks
+from fastnn.estimators.callbacks import FitCallbacks, fitted_attributes
 from fastnn.estimators.lbfgs import LBFGSSolver
 from fastnn.estimators.private_names import PrivateNames
 from fastnn.estimators.stochastic import StochasticSolver
@@ -317,8 +317,9 @@ class BaseMLP(StochasticSolver, LBFGSSolver, PrivateNames, CallbackSupportMixin,
 
 def _hand_over(source, target):
     """Copy what one estimator has learned to another one; return that."""
-    learned = [name for name in vars(source) if name.endswith("_") and not name.startswith("_")]
-    for name in [*learned, "_label_binarizer", "_no_improvement_count"]:
-        if hasattr(source, name):
-            setattr(target, name, copy.deepcopy(getattr(source, name)))
+    learned = fitted_attributes(source)
+    if hasattr(source, "_no_improvement_count"):
+        learned["_no_improvement_count"] = source._no_improvement_count
+    for name, value in learned.items():
+        setattr(target, name, copy.deepcopy(value))
     return target

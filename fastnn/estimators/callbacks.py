@@ -1,6 +1,15 @@
 """scikit-learn's callbacks (`sklearn.callback`) around the iterations of a fit."""
 
 
+def fitted_attributes(estimator):
+    """Return what an estimator has learned, by name: as it is, without copies."""
+    return {
+        name: value
+        for name, value in vars(estimator).items()
+        if (name.endswith("_") and not name.startswith("_")) or name == "_label_binarizer"
+    }
+
+
 class FitCallbacks:
     """Tells an estimator's callbacks where its fit is; does nothing where there are none.
 
@@ -58,13 +67,7 @@ class FitCallbacks:
 
     def _learned(self):
         """What a copy of the estimator needs to predict as it would now."""
-        learned = {
-            name: value
-            for name, value in vars(self._estimator).items()
-            if name.endswith("_") and not name.startswith("_")
-        }
+        learned = fitted_attributes(self._estimator)
         learned["coefs_"] = [w.copy() for w in self._estimator.coefs_]
         learned["intercepts_"] = [b.copy() for b in self._estimator.intercepts_]
-        if hasattr(self._estimator, "_label_binarizer"):
-            learned["_label_binarizer"] = self._estimator._label_binarizer
         return learned
