@@ -20,7 +20,7 @@ FLOORS = {
     2: {
         "files",
         "initializers",
-        "layers",
+        "layers.*",
         "linalg",
         "losses",
         "optimizers",
@@ -45,7 +45,7 @@ FLOORS = {
 NEIGHBOURS = {
     "prediction": {"plan"},
     "sparse": {"validation"},
-    "layers": {"initializers", "linalg", "validation"},
+    "layers.*": {"initializers", "linalg", "validation"},
     "inspection": {"network", "training"},
     "network": {"callbacks", "training"},
     "optimizers": {"validation"},

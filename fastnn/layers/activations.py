@@ -1,0 +1,111 @@
+"""Activations: layers that apply a function to each element, or to each row."""
+
+import numpy as np
+
+from fastnn.kernels import codes
+from fastnn.kernels.activations import activate, differentiate
+from fastnn.layers.base import Layer
+from fastnn.validation import check_number
+
+
+class _Activation(Layer):
+    """Base of the layers that apply a function to each row or element."""
+
+    def __init__(self):
+        super().__init__()
+        self._out = None
+
+    def forward(self, x):
+        """Return f(x) for x (B, I)."""
+        self._out = self._copy(x, "x")
+        if self._out.size:
+            activate(self.activation, self.slope, self._out)
+        return self._out.copy()
+
+    def backward(self, dout):
+        """Return the gradient with respect to x, given dout (B, I)."""
+        if self._out is None:
+            raise RuntimeError("backward needs a forward pass before it")
+        dx = self._copy(dout, "dout").astype(self._out.dtype, copy=False)
+        if dx.shape != self._out.shape:
+            raise ValueError(f"dout must have the shape {self._out.shape} of x, got {dx.shape}")
+        if dx.size:
+            differentiate(self.activation, self.slope, dx, self._out)
+        return dx
+
+    def _copy(self, x, name):
+        x = np.asarray(x)
+        if x.dtype.kind not in "biuf" or x.ndim != 2:
+            raise ValueError(
+                f"{name} must be a numeric array with 2 dimensions, got shape {x.shape} and "
+                f"dtype {x.dtype}"
+            )
+        single = x.dtype.kind == "f" and x.dtype.itemsize == 4
+        return np.array(x, np.float32 if single else np.float64, order="C")
+
+
+class Identity(_Activation):
+    """The identity: ``f(x) = x``."""
+
+
+class ReLU(_Activation):
+    """Rectified linear unit: ``f(x) = max(x, 0)``, with the derivative 0 at 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import ReLU
+    >>> ReLU().forward(np.array([[-1.0, 2.0]]))
+    array([[0., 2.]])
+    """
+
+    activation = codes.RELU
+
+
+class LeakyReLU(_Activation):
+    """Leaky ReLU: ``f(x) = x`` for x > 0, else ``negative_slope * x`` (Maas et al., 2013).
+
+    Parameters
+    ----------
+    negative_slope : float, default 0.01
+        At least 0.
+    """
+
+    activation = codes.LEAKY_RELU
+
+    def __init__(self, negative_slope=0.01):
+        super().__init__()
+        self.slope = check_number("negative_slope", negative_slope)
+
+    def config(self):
+        return {"negative_slope": self.slope}
+
+
+class Sigmoid(_Activation):
+    """The logistic function: ``f(x) = 1 / (1 + exp(-x))``."""
+
+    activation = codes.LOGISTIC
+
+
+class Tanh(_Activation):
+    """The hyperbolic tangent."""
+
+    activation = codes.TANH
+
+
+class Softmax(_Activation):
+    """Softmax of each row: ``f(x)_c = exp(x_c) / sum_k exp(x_k)``.
+
+    Not needed before the loss "softmax_cross_entropy", which takes logits.
+    """
+
+    activation = codes.SOFTMAX
+
+
+class Step(_Activation):
+    """The step of the perceptron: 1 for x > 0, else 0.
+
+    Its derivative is zero everywhere, so nothing before it can be trained by back-propagation.
+    """
+
+    activation = codes.STEP
