@@ -125,10 +125,24 @@ def member(function):
     -------
     int
     """
-    signature = types.void(*[types.int64] * 4)
+    return _address_of(function, 4)
+
+
+def operation(function):
+    """Compile a kernel that belongs to an operation of a plan, as `member`; return its address.
+
+    `fastnn.kernels.operation` says what its ten arguments are.
+    """
+    return _address_of(function, 10)
+
+
+def _address_of(function, n_arguments, cached=True):
+    """Compile a function of int64 arguments that returns nothing; return its address."""
+    signature = types.void(*[types.int64] * n_arguments)
     options = {**_OPTIONS, "nogil": True, "fastmath": set(FASTMATH)}
     compiled = CFunc(function, sigutils.normalize_signature(signature), {}, options)
-    _enable_caching(compiled)
+    if cached:
+        _enable_caching(compiled)
     compiled.compile()
     _members.append(compiled)
     return compiled.address

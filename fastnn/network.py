@@ -11,7 +11,18 @@ from fastnn.callbacks import check_callbacks, for_verbosity
 from fastnn.errors import ModelFileError
 from fastnn.files import read_model, write_model
 from fastnn.kernels.memory import aligned_zeros
-from fastnn.layers import Affine, Layer, Sigmoid, Softmax, from_config
+from fastnn.layers import (
+    Affine,
+    BatchNorm,
+    Dropout,
+    Layer,
+    LayerNorm,
+    ParametricLayer,
+    Residual,
+    Sigmoid,
+    Softmax,
+    from_config,
+)
 from fastnn.plan import padded_size
 from fastnn.prediction import Predictor
 from fastnn.sparse import SparseRows, check_sparse, is_sparse
@@ -72,49 +83,66 @@ class Sequential:
             raise ValueError(f"layers must be a list of layers, got {layers!r}")
         self.layers = list(layers)
         self.n_inputs, self.n_outputs = self._check_layers()
-        self._affine = [layer for layer in self.layers if isinstance(layer, Affine)]
-        self.n_params = sum(layer.n_params for layer in self._affine)
+        self._parametric = [x for x in self.leaves() if isinstance(x, ParametricLayer)]
+        self.n_params = sum(layer.n_params for layer in self._parametric)
+        for layer in self.leaves():
+            if layer.only_in_training:
+                layer.draw_seed(self._rng)
         self._bind()
+
+    def leaves(self):
+        """Yield all layers that do the work: those of a residual block one by one."""
+        for layer in self.layers:
+            yield from layer.leaves()
 
     def _check_layers(self):
         """Check that the layers fit; return the widths at both ends."""
-        width = first = None
         for k, layer in enumerate(self.layers):
             if not isinstance(layer, Layer):
                 raise ValueError(f"layers[{k}] must be a Layer, got {layer!r}")
-            if any(layer is other for other in self.layers[:k]):
-                raise ValueError(f"layers[{k}] is used twice: {layer!r}")
-            if isinstance(layer, Affine):
-                if layer.in_net:
+        seen = []
+        for k, outer in enumerate(self.layers):
+            for layer in outer.leaves():
+                if any(layer is other for other in seen):
+                    raise ValueError(f"layers[{k}] is used twice: {layer!r}")
+                if isinstance(layer, ParametricLayer) and layer.in_net:
                     raise ValueError(
                         f"layers[{k}] is in another net already: {layer!r}; use a copy of it"
                     )
-                if width is not None and layer.n_inputs != width:
-                    raise ValueError(
-                        f"layers[{k}] must take the {width} outputs before it, got {layer!r}"
-                    )
-                first = layer.n_inputs if first is None else first
-                width = layer.n_outputs
-        if width is None:
+                seen.append(layer)
+        if not any(isinstance(layer, Affine) for layer in seen):
             raise ValueError(f"layers must hold at least one Affine, got {self.layers!r}")
-        return first, width
+        first = next(x.n_inputs for x in seen if isinstance(x, ParametricLayer))
+        return first, _check_widths(self.layers, first, "layers")
 
     def _bind(self):
         """Let all layers' parameters be views of one vector; draw those without values."""
-        size = padded_size(self.n_params, self.dtype)
+        n_buffers = sum(layer.n_buffers for layer in self._parametric)
+        size = padded_size(self.n_params + n_buffers, self.dtype)
         self._memory = aligned_zeros(size, self.dtype)
         self.params = self._memory[: self.n_params]
-        offset = 0
-        for k, layer in enumerate(self.layers):
-            if isinstance(layer, Affine):
-                fresh = not layer.initialized
-                layer.bind(self.params[offset : offset + layer.n_params])
-                offset += layer.n_params
-                if fresh:
-                    after = self.layers[k + 1] if k + 1 < len(self.layers) else None
-                    layer.initialize(self._rng, after)
-                layer.in_net = True
+        offset, place = 0, self.n_params
+        fresh = []
+        for layer in self._parametric:
+            if not layer.initialized:
+                fresh.append(layer)
+            layer.bind(
+                self._memory[offset : offset + layer.n_params],
+                self._memory[place : place + layer.n_buffers],
+            )
+            offset += layer.n_params
+            place += layer.n_buffers
+            layer.in_net = True
+        for layer in fresh:
+            layer.initialize(self._rng, self._activation_after(layer))
         self._predictor = Predictor(self.layers, self.n_inputs, self.n_outputs, self._memory)
+
+    def _activation_after(self, layer):
+        """Return the layer that decides how another one's weights begin, or None at the end."""
+        between = (BatchNorm, LayerNorm, Dropout)
+        leaves = [leaf for leaf in self.leaves() if leaf is layer or not isinstance(leaf, between)]
+        place = next(k for k, leaf in enumerate(leaves) if leaf is layer) + 1
+        return leaves[place] if place < len(leaves) else None
 
     # A copy or a pickle holds each layer's parameters; they become views of one vector again.
 
@@ -135,7 +163,11 @@ class Sequential:
 
     def weights(self):
         """Return the pairs (w, b) of all affine layers; b is None where there is no bias."""
-        return [(layer.params["w"], layer.params.get("b")) for layer in self._affine]
+        return [layer.tensors() for layer in self._parametric if isinstance(layer, Affine)]
+
+    def tensors(self):
+        """Return of each layer with parameters a tuple of them, then of its running statistics."""
+        return [layer.tensors() for layer in self._parametric]
 
     def check_ends_in_logits(self, loss):
         """Raise ValueError if the last layer applies what `loss` applies by itself."""
@@ -160,6 +192,7 @@ class Sequential:
         callbacks=(),
         alpha=0.0,
         schedule="constant",
+        regularization=None,
     ):
         """Train the net.
 
@@ -176,7 +209,8 @@ class Sequential:
             "softmax_cross_entropy", "binary_cross_entropy" (both take logits), "mse",
             "squared_error".
         optimizer : str or Optimizer, default "adam"
-            "sgd", "rmsprop", "adam", "adamw", or an object such as ``Adam(1e-3)``.
+            "sgd", "rmsprop", "adam", "adamw", "adagrad", "nadam", or an object such as
+            ``Adam(1e-3)``.
         epochs : int, default 10
             Passes through the data.
         batch_size : int, default 128
@@ -196,6 +230,8 @@ class Sequential:
         schedule : {"constant", "linear"}, default "constant"
             How the learning rate goes on: "linear" lowers it from epoch to epoch, by equal steps,
             to 1/epochs of itself in the last. Most nets end better so.
+        regularization : Regularization, optional
+            Penalties, decay and limit of the weights of all layers that have none of their own.
 
         Returns
         -------
@@ -210,7 +246,7 @@ class Sequential:
         epochs = check_integer("epochs", epochs, 1)
         callbacks = check_callbacks(callbacks)
         check_schedule(schedule)
-        trainer = Trainer(self, loss, optimizer, batch_size, alpha, n_threads)
+        trainer = Trainer(self, loss, optimizer, batch_size, alpha, n_threads, regularization)
         trainer.set_data(X, y)
         validate, val_figures = None, ()
         if validation_data is not None:
@@ -316,14 +352,21 @@ class Sequential:
             )
         return check_sparse(X, self.dtype, self.n_inputs, name, finite)
 
-    def forward(self, X):
+    def forward(self, X, training=False):
         """Return the output for X (B, I), layer by layer; each layer keeps what `backward` needs.
 
-        The same numbers as `predict`, which runs the compiled plan.
+        The same numbers as `predict`, which runs the compiled plan (to rounding, where layers of
+        other kinds than affine and activations take part).
+
+        Parameters
+        ----------
+        X : array_like (B, I)
+        training : bool, default False
+            Whether `Dropout` drops, and `BatchNorm` takes the statistics of X.
         """
         out = check_inputs(X, self.dtype, self.n_inputs, finite=False)
         for layer in self.layers:
-            out = layer.forward(out)
+            out = layer.forward(out, training)
         return out
 
     def backward(self, dout):
@@ -381,7 +424,7 @@ class Sequential:
         """
         arrays = {}
         for k, layer in enumerate(self.layers):
-            for name, array in layer.params.items():
+            for name, array in (layer.params | layer.buffers).items():
                 arrays[f"layers.{k}.{name}"] = array
         for name, array in (tensors or {}).items():
             if name.startswith("layers."):
@@ -426,7 +469,7 @@ class FrozenNet:
     def _bind(self):
         net = self._net
         net._predictor = Predictor(
-            net.layers, net.n_inputs, net.n_outputs, net._memory, net.weights()
+            net.layers, net.n_inputs, net.n_outputs, net._memory, net.tensors()
         )
 
     def __setstate__(self, state):
@@ -449,7 +492,7 @@ def from_file_parts(path, header, tensors):
         layers = [from_config(name, config) for name, config in header["layers"]]
         net = Sequential(layers, seed=header["seed"], dtype=header["dtype"])
         for k, layer in enumerate(net.layers):
-            for name, array in layer.params.items():
+            for name, array in (layer.params | layer.buffers).items():
                 stored = tensors.pop(f"layers.{k}.{name}")
                 if stored.shape != array.shape:
                     raise ValueError(f"layers.{k}.{name} has the shape {stored.shape}")
@@ -460,6 +503,23 @@ def from_file_parts(path, header, tensors):
             f"path {str(path)!r} holds no model that can be read: {reason}"
         ) from error
     return net
+
+
+def _check_widths(layers, width, name):
+    """Check that layers fit one after the other; return the width of what comes out."""
+    for k, layer in enumerate(layers):
+        here = f"{name}[{k}]"
+        if isinstance(layer, Residual):
+            end = _check_widths(layer.layers, width, f"{here}.layers")
+            if end != width:
+                raise ValueError(
+                    f"{here} must return as many columns as it takes, {width}, got {end}: {layer!r}"
+                )
+        elif isinstance(layer, ParametricLayer):
+            if layer.n_inputs != width:
+                raise ValueError(f"{here} must take the {width} outputs before it, got {layer!r}")
+            width = layer.n_outputs
+    return width
 
 
 def _mean_loss(loss, out, labels, targets):

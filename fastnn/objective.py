@@ -53,13 +53,16 @@ class Objective:
         self._trainer.set_data(X, y, sample_weight)
 
     def parameters(self):
-        """Return the net's parameters as a vector: all weights layer by layer, then all biases."""
-        return _flatten(self._net.weights())
+        """Return the net's parameters as a vector: all weights layer by layer, then all biases.
+
+        Scales of normalisation stand among the weights, shifts among the biases.
+        """
+        return _flatten(self._net.tensors())
 
     def set_parameters(self, vector):
         """Overwrite the net's parameters."""
         place = 0
-        for array in _in_order(self._net.weights()):
+        for array in _in_order(self._net.tensors()):
             array[...] = vector[place : place + array.size].reshape(array.shape)
             place += array.size
 
@@ -71,10 +74,10 @@ class Objective:
         return data_loss + penalty, _flatten(self._trainer.state_vectors()[0])
 
 
-def _in_order(weights):
-    """All weights of pairs (w, b), then all biases."""
-    return [w for w, _ in weights] + [b for _, b in weights if b is not None]
+def _in_order(tensors):
+    """All weights of tuples (w, b, ...), then all biases."""
+    return [t[0] for t in tensors] + [t[1] for t in tensors if t[1] is not None]
 
 
-def _flatten(weights):
-    return np.concatenate([array.ravel() for array in _in_order(weights)], dtype=np.float64)
+def _flatten(tensors):
+    return np.concatenate([array.ravel() for array in _in_order(tensors)], dtype=np.float64)

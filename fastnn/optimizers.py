@@ -3,7 +3,7 @@
 The arithmetic is in `fastnn.kernels.updates`; these classes hold the numbers and check them.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from fastnn.kernels import codes
 from fastnn.validation import as_number
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Optimizer:
     """Base of all optimizers.
 
@@ -19,15 +19,31 @@ class Optimizer:
     ----------
     learning_rate : float
         Step size, greater than 0.
+    clip_value : float, optional
+        Each element of the gradient (with the penalties) is brought into [-clip_value, clip_value].
+    clip_norm : float, optional
+        Where the norm of the whole gradient, over all parameters, is larger than this, the gradient
+        is scaled down to it (Pascanu et al., 2013). Comes after `clip_value`.
     """
 
     learning_rate: float
+    clip_value: float | None = field(default=None, kw_only=True)
+    clip_norm: float | None = field(default=None, kw_only=True)
+
+    weight_decay = 0.0
+    """Decoupled decay of the weights in units of the learning rate; biases are free."""
 
     def __post_init__(self):
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.type is float or field.type == "float":
-                self._check_number(field.name, value)
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.type in (float, "float") or (value is not None and "clip" in item.name):
+                self._check_number(item.name, value)
+
+    def __repr__(self):
+        shown = (item.name for item in fields(self) if getattr(self, item.name) is not None)
+        names = sorted(shown, key=lambda name: "clip" in name)
+        arguments = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+        return f"{type(self).__name__}({arguments})"
 
     def _check_number(self, name, value):
         number = as_number(value)
@@ -35,7 +51,7 @@ class Optimizer:
             valid, allowed = 0 <= number <= 1, "a number in [0, 1]"
         elif name in ("rho", "beta_1", "beta_2"):
             valid, allowed = 0 <= number < 1, "a number in [0, 1)"
-        elif name in ("learning_rate", "epsilon"):
+        elif name in ("learning_rate", "epsilon", "clip_value", "clip_norm"):
             valid, allowed = 0 < number < np.inf, "a finite number > 0"
         else:
             valid, allowed = 0 <= number < np.inf, "a finite number >= 0"
@@ -52,10 +68,12 @@ class Optimizer:
         """Hyperparameters as the kernels take them, float64 (N_HYPERPARAMETERS,)."""
         values = np.zeros(codes.N_HYPERPARAMETERS)
         values[codes.LEARNING_RATE] = self.learning_rate
+        values[codes.CLIP_VALUE] = np.inf if self.clip_value is None else self.clip_value
+        values[codes.MOMENTUM_PRODUCT] = 1.0
         return values
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SGD(Optimizer):
     """Stochastic gradient descent, with momentum or Nesterov's.
 
@@ -95,7 +113,7 @@ class SGD(Optimizer):
         return values
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RMSProp(Optimizer):
     """RMSProp: each gradient divided by the root of its running mean square.
 
@@ -128,7 +146,7 @@ class RMSProp(Optimizer):
         return values
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Adam(Optimizer):
     """Adam: running means of the gradient and of its square.
 
@@ -165,12 +183,13 @@ class Adam(Optimizer):
         return values
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AdamW(Adam):
     """Adam with decoupled weight decay.
 
-    Before Adam's step, ``p -= learning_rate * weight_decay * p`` (Loshchilov & Hutter, 2019). The
-    decay applies to weights and biases.
+    Before Adam's step, ``w -= learning_rate * weight_decay * w`` for all weights w but not for
+    biases (Loshchilov & Hutter, 2019). An L2 penalty would pass through Adam's division; this does
+    not.
 
     Parameters
     ----------
@@ -182,18 +201,66 @@ class AdamW(Adam):
 
     weight_decay: float = 0.01
 
+
+@dataclass(frozen=True, repr=False)
+class AdaGrad(Optimizer):
+    """AdaGrad: each gradient divided by the root of the sum of all its squares so far.
+
+    ``s += g^2``, then ``p -= learning_rate * g / (sqrt(s) + epsilon)`` (Duchi et al., 2011).
+
+    Parameters
+    ----------
+    learning_rate : float, default 0.01
+        Step size.
+    epsilon : float, default 1e-10
+        Keeps the divisor from zero.
+    """
+
+    learning_rate: float = 0.01
+    epsilon: float = 1e-10
+
     @property
     def rule(self):
-        return codes.ADAMW
+        return codes.ADAGRAD
 
     @property
     def hyperparameters(self):
         values = super().hyperparameters
-        values[codes.WEIGHT_DECAY] = self.weight_decay
+        values[codes.EPSILON] = self.epsilon
         return values
 
 
-_BY_NAME = {"sgd": SGD, "rmsprop": RMSProp, "adam": Adam, "adamw": AdamW}
+@dataclass(frozen=True, repr=False)
+class NAdam(Adam):
+    """Adam with Nesterov's momentum.
+
+    With the momenta ``mu_t = beta_1 (1 - 0.96^(0.004 t) / 2)``, their product ``P_t`` up to t, and
+    m and v as in `Adam`, ``p -= learning_rate * (mu_(t+1) m / (1 - P_(t+1)) + (1 - mu_t) g / (1 -
+    P_t)) / (sqrt(v / (1 - beta_2^t)) + epsilon)`` (Dozat, 2016).
+
+    Parameters
+    ----------
+    learning_rate : float, default 0.002
+        Step size.
+    beta_1, beta_2, epsilon : float
+        As for `Adam`.
+    """
+
+    learning_rate: float = 2e-3
+
+    @property
+    def rule(self):
+        return codes.NADAM
+
+
+_BY_NAME = {
+    "sgd": SGD,
+    "rmsprop": RMSProp,
+    "adam": Adam,
+    "adamw": AdamW,
+    "adagrad": AdaGrad,
+    "nadam": NAdam,
+}
 
 
 def get(optimizer):
@@ -201,7 +268,7 @@ def get(optimizer):
 
     Parameters
     ----------
-    optimizer : Optimizer or {"sgd", "rmsprop", "adam", "adamw"}
+    optimizer : Optimizer or {"sgd", "rmsprop", "adam", "adamw", "adagrad", "nadam"}
 
     Raises
     ------

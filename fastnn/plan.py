@@ -1,9 +1,10 @@
 """The plan: a net's layers as a table that kernels can read, and the memory that they need.
 
 All parameters of a net lie in one flat vector, layer by layer: w (I, O) row by row, then b (O,).
-Users see views of it. Training works on a copy in *packed* form: weight matrices in panels, padded
-with zeros to whole register tiles (`fastnn.kernels.affine` says why), so that kernels have no
-edges to care for. Kernels compile once for each dtype, not for each architecture.
+Users see views of it; running statistics follow behind. Training works on a copy in *packed* form:
+weight matrices in panels, padded with zeros to whole register tiles (`fastnn.kernels.affine` says
+why), so that kernels have no edges to care for. Kernels compile once for each dtype, not for each
+architecture.
 """
 
 from typing import NamedTuple
@@ -27,10 +28,13 @@ class Plan(NamedTuple):
     ----------
     operations : (L, N_COLUMNS) int64
         What kernels do, in order; `fastnn.kernels.codes` names the columns.
-    slopes : (L,) float64
-        Slopes of the activations for negative input (leaky ReLU).
+    numbers : (L, N_NUMBERS) float64
+        Numbers that belong to the operations; the columns are named there too.
+    layers : tuple of Layer
+        What each operation came from.
     n_params, n_transposed : int
-        Elements of the parameters (packed or not), and of the transposed weights.
+        Elements of the parameters with running statistics (packed or not), and of the transposed
+        weights.
     n_acts, n_deltas : int
         Elements of the activations, and of their gradients.
     tasks : (T, 4) int64
@@ -44,7 +48,8 @@ class Plan(NamedTuple):
     """
 
     operations: np.ndarray
-    slopes: np.ndarray
+    numbers: np.ndarray
+    layers: tuple
     n_params: int
     n_transposed: int
     n_acts: int
@@ -89,12 +94,16 @@ def _panel_distance(n_rows, dtype):
     """
     if n_rows == 1:
         return panel_columns(dtype)
-    line = CACHE_LINE // np.dtype(dtype).itemsize
-    lines = -(-n_rows * panel_columns(dtype) // line)
-    return (lines | 1) * line
+    lines = -(-n_rows * panel_columns(dtype) // _line(dtype))
+    return (lines | 1) * _line(dtype)
 
 
-def build(layers, n_inputs, dtype, n_rows, packed, dense_input=True):
+def _line(dtype):
+    """Return how many elements a cache line holds."""
+    return CACHE_LINE // np.dtype(dtype).itemsize
+
+
+def build(layers, n_inputs, dtype, n_rows, packed, dense_input=True, training=True):
     """Lay out a net in memory.
 
     Parameters
@@ -109,29 +118,31 @@ def build(layers, n_inputs, dtype, n_rows, packed, dense_input=True):
         Whether parameters are in packed form (training), or as users see them (prediction).
     dense_input : bool
         Whether the workspace has room for the net's input.
+    training : bool
+        Whether it is for training: otherwise dropout is left out, and batch normalisation takes
+        its running statistics.
 
     Returns
     -------
     Plan
     """
     n_rows = round_up(n_rows, TILE_ROWS) if n_rows > 1 else 1
-    operations, slopes = _operations(layers, n_inputs)
-    _place_blocks(operations, n_rows, dtype)
-    _mark_derivatives(operations)
-    n_params, n_transposed = _place_parameters(operations, dtype, packed)
-    tasks, costs = _weight_tasks(operations, dtype)
+    operations, numbers, owners = _operations(layers, n_inputs, training)
+    _mark_derivatives(operations, owners)
+    size = _place_blocks(operations, owners, n_rows, dtype)
+    n_params, n_transposed = _place_parameters(operations, owners, dtype, packed)
+    tasks, costs = _weight_tasks(operations, owners, dtype)
     affine = operations[operations[:, codes.KIND] == codes.AFFINE]
     products = affine[:, codes.N_IN] * affine[:, codes.N_OUT]
-    first = operations[0]
-    n_deltas = int(first[codes.X_AT])
-    n_input = _block_size(int(first[codes.N_IN]), n_rows, dtype) if dense_input else 0
+    n_input = _block_size(n_inputs, n_rows, dtype) if dense_input else 0
     return Plan(
         operations=operations,
-        slopes=slopes,
+        numbers=numbers,
+        layers=tuple(owners),
         n_params=n_params,
         n_transposed=n_transposed,
-        n_acts=n_deltas + n_input,
-        n_deltas=n_deltas,
+        n_acts=size + n_input,
+        n_deltas=size,
         tasks=tasks,
         cost_before=np.concatenate([[0], np.cumsum(costs)]).astype(np.int64),
         flops=int(2 * (2 * products.sum() + products[affine[:, codes.NEEDS_DX] != 0].sum())),
@@ -139,30 +150,74 @@ def build(layers, n_inputs, dtype, n_rows, packed, dense_input=True):
     )
 
 
-def _operations(layers, n_inputs):
-    """One operation for each affine layer with the activation that follows it; their slopes."""
-    rows = []
-    slopes = []
-    width = n_inputs
-    for layer in layers:
-        row = dict.fromkeys(range(codes.N_COLUMNS), 0)
-        if layer.kind == codes.AFFINE:
-            row[codes.KIND], row[codes.N_IN] = codes.AFFINE, width
-            row[codes.N_OUT] = width = layer.n_outputs
-            row[codes.HAS_BIAS] = layer.bias
-        elif (
-            rows
-            and rows[-1][codes.KIND] == codes.AFFINE
-            and (rows[-1][codes.FUNCTION] == codes.IDENTITY)
+def link(plan, dtype, training=True):
+    """Write the addresses of the kernels that operations bring along into a plan.
+
+    Compiles them, the first time.
+    """
+    for operation, layer in zip(plan.operations, plan.layers, strict=True):
+        if operation[codes.KIND] in (codes.EXTERN, codes.BATCH):
+            for column, address in layer.members(dtype, training).items():
+                operation[column] = address
+
+
+class _Operations:
+    """Collects operations, one for each layer or for a layer with the activation after it."""
+
+    def __init__(self, n_inputs, training):
+        self.width, self.training = n_inputs, training
+        self.rows, self.numbers, self.owners = [], [], []
+
+    def add(self, kind, layer, n_out=None, **columns):
+        """Add an operation; return its index."""
+        n_out = self.width if n_out is None else n_out
+        row = np.zeros(codes.N_COLUMNS, np.int64)
+        row[[codes.KIND, codes.N_IN, codes.N_OUT]] = kind, self.width, n_out
+        numbers = np.zeros(codes.N_NUMBERS)
+        numbers[codes.MAX_NORM] = np.inf
+        numbers[codes.OWN : codes.OWN + len(layer.numbers)] = layer.numbers
+        self.rows.append(row)
+        self.numbers.append(numbers)
+        self.owners.append(layer)
+        self.width = n_out
+        return len(self.rows) - 1
+
+    def add_layers(self, layers):
+        """Add the operations of some layers in a row."""
+        for layer in layers:
+            if layer.kind == codes.AFFINE:
+                self.rows[self.add(codes.AFFINE, layer, layer.n_outputs)][codes.HAS_BIAS] = (
+                    layer.bias
+                )
+            elif layer.kind == codes.ACTIVATION:
+                self._add_activation(layer)
+            elif layer.kind == codes.FORK:
+                fork = self.add(codes.FORK, layer)
+                self.add_layers(layer.layers)
+                end = self.add(codes.ADD, layer)
+                self.rows[fork][codes.OTHER_AT], self.rows[end][codes.OTHER_AT] = end, fork
+            elif self.training or not layer.only_in_training:
+                k = self.add(layer.kind if self.training else codes.EXTERN, layer)
+                self.rows[k][codes.SEED] = layer.noise_seed
+
+    def _add_activation(self, layer):
+        """Let the operation before apply an activation, if it has none yet."""
+        if (
+            self.rows
+            and self.rows[-1][codes.KIND] not in (codes.ACTIVATION, codes.FORK)
+            and (self.rows[-1][codes.FUNCTION] == codes.IDENTITY)
         ):
-            rows[-1][codes.FUNCTION], slopes[-1] = layer.activation, layer.slope
-            continue
+            k = len(self.rows) - 1
         else:
-            row[codes.KIND], row[codes.FUNCTION] = codes.ACTIVATION, layer.activation
-            row[codes.N_IN] = row[codes.N_OUT] = width
-        rows.append(row)
-        slopes.append(layer.slope)
-    return np.array([list(row.values()) for row in rows], np.int64), np.array(slopes)
+            k = self.add(codes.ACTIVATION, layer)
+        self.rows[k][codes.FUNCTION], self.numbers[k][codes.SLOPE] = layer.activation, layer.slope
+
+
+def _operations(layers, n_inputs, training):
+    """Return the operations, their numbers, and the layers that they came from."""
+    operations = _Operations(n_inputs, training)
+    operations.add_layers(layers)
+    return np.array(operations.rows), np.array(operations.numbers), operations.owners
 
 
 def _block_size(n, n_rows, dtype):
@@ -170,42 +225,87 @@ def _block_size(n, n_rows, dtype):
     panel = panel_columns(dtype)
     last = (n - 1) // panel
     size = last * _panel_distance(n_rows, dtype) + n_rows * panel_width(n, last * panel, dtype)
-    return round_up(size, CACHE_LINE // np.dtype(dtype).itemsize)
+    return round_up(size, _line(dtype))
 
 
-def _place_blocks(operations, n_rows, dtype):
-    """Give each result its panels in the workspace; the net's input comes last (no gradient)."""
+_INPUT = -1  # where the net's input lies: behind all other blocks, since it has no gradient
+
+
+def _place_blocks(operations, owners, n_rows, dtype):
+    """Give each result its panels in the workspace; return its size, without the net's input."""
     offset = 0
     operations[:, [codes.X_PANEL, codes.OUT_PANEL]] = _panel_distance(n_rows, dtype)
+    before = _INPUT
+    for k, operation in enumerate(operations):
+        n_out = int(operation[codes.N_OUT])
+        operation[codes.X_AT] = before
+        if operation[codes.KIND] == codes.FORK or _adds_in_place(operations, k):
+            operation[codes.OUT_AT] = before
+        else:
+            operation[codes.OUT_AT] = offset
+            offset += _block_size(n_out, n_rows, dtype)
+        if operation[codes.KIND] != codes.AFFINE and owners[k].n_params:
+            step = round_up(max(padded_width(n_out, dtype), n_rows), _line(dtype))
+            operation[codes.STATE_AT], operation[codes.STATE_STEP] = offset, step
+            offset += 3 * step
+        before = operation[codes.OUT_AT]
+    places = operations[:, [codes.X_AT, codes.OUT_AT]]
+    operations[:, [codes.X_AT, codes.OUT_AT]] = np.where(places == _INPUT, offset, places)
     for operation in operations:
-        operation[codes.OUT_AT] = offset
-        offset += _block_size(int(operation[codes.N_OUT]), n_rows, dtype)
-    operations[1:, codes.X_AT] = operations[:-1, codes.OUT_AT]
-    operations[0, codes.X_AT] = offset
+        if operation[codes.KIND] in (codes.FORK, codes.ADD):
+            other = operations[operation[codes.OTHER_AT]]
+            operation[codes.OTHER_AT] = other[codes.OUT_AT]
+    return offset
 
 
-def _place_parameters(operations, dtype, packed):
+def _adds_in_place(operations, k):
+    """Whether operation k is a sum that may overwrite its first term, which nobody else reads."""
+    return (
+        operations[k][codes.KIND] == codes.ADD
+        and operations[k - 1][codes.KIND] != codes.FORK
+        and operations[k - 1][codes.FUNCTION] == codes.IDENTITY
+    )
+
+
+def _place_parameters(operations, owners, dtype, packed):
     """Give weights, biases and transposed weights their places; return both sizes."""
     panel = panel_columns(dtype)
     offset = transposed = 0
-    for k in np.flatnonzero(operations[:, codes.KIND] == codes.AFFINE):
-        operation = operations[k]
+    for operation, layer in zip(operations, owners, strict=True):
         n_in, n_out = int(operation[codes.N_IN]), int(operation[codes.N_OUT])
-        operation[codes.W_AT] = offset
-        if packed:
-            rows = round_up(n_in, TILE_ROWS)
-            operation[codes.W_PANEL] = panel * rows
-            operation[codes.B_AT] = offset + rows * padded_width(n_out, dtype)
-            offset = int(operation[codes.B_AT]) + padded_width(n_out, dtype)
-            if operation[codes.NEEDS_DX]:
-                operation[codes.WT_AT] = transposed
-                transposed += n_out * padded_width(n_in, dtype)
-        else:
-            offset += n_in * n_out
-            operation[codes.B_AT] = offset
-            offset += n_out if operation[codes.HAS_BIAS] else 0
-    operations[operations[:, codes.HAS_BIAS] == 0, codes.B_AT] = NO_BIAS
+        if operation[codes.KIND] == codes.AFFINE:
+            operation[codes.W_AT] = offset
+            if packed:
+                rows = round_up(n_in, TILE_ROWS)
+                operation[codes.W_PANEL] = panel * rows
+                operation[codes.B_AT] = offset + rows * padded_width(n_out, dtype)
+                offset = int(operation[codes.B_AT]) + padded_width(n_out, dtype)
+                if operation[codes.NEEDS_DX]:
+                    operation[codes.WT_AT] = transposed
+                    transposed += n_out * padded_width(n_in, dtype)
+            else:
+                offset += n_in * n_out
+                operation[codes.B_AT] = offset
+                offset += n_out if operation[codes.HAS_BIAS] else 0
+        elif _has_vectors(operation, layer):
+            operation[codes.N_VECTORS] = 4 if layer.n_buffers else 2
+            for column in codes.VECTORS[:2]:
+                operation[column] = offset
+                offset += padded_width(n_out, dtype) if packed else n_out
+    for k in np.flatnonzero(operations[:, codes.N_VECTORS] == 4):
+        operation = operations[k]
+        n_out = int(operation[codes.N_OUT])
+        for column in codes.VECTORS[2:]:
+            operation[column] = offset
+            offset += padded_width(n_out, dtype) if packed else n_out
+    affine = operations[:, codes.KIND] == codes.AFFINE
+    operations[affine & (operations[:, codes.HAS_BIAS] == 0), codes.B_AT] = NO_BIAS
     return offset, transposed
+
+
+def _has_vectors(operation, layer):
+    """Whether an operation has a scale and a shift for each column."""
+    return operation[codes.KIND] in (codes.EXTERN, codes.BATCH) and layer.n_params > 0
 
 
 def padded_size(n_params, dtype):
@@ -216,9 +316,13 @@ def padded_size(n_params, dtype):
     return n_params + panel_columns(dtype)
 
 
-def _mark_derivatives(operations):
+def _mark_derivatives(operations, owners):
     """Decide who multiplies by the derivative of each activation."""
-    has_parameters = np.cumsum(operations[:, codes.KIND] == codes.AFFINE) > 0
+    own = [
+        operation[codes.KIND] == codes.AFFINE or _has_vectors(operation, layer)
+        for operation, layer in zip(operations, owners, strict=True)
+    ]
+    has_parameters = np.cumsum(own) > 0
     for k, operation in enumerate(operations):
         before = operations[k - 1] if k else None
         operation[codes.NEEDS_DX] = k > 0 and has_parameters[k - 1]
@@ -234,20 +338,25 @@ def _mark_derivatives(operations):
         )
 
 
-def _weight_tasks(operations, dtype):
+def _weight_tasks(operations, owners, dtype):
     """Cut the weight phase into blocks of the weight matrices, panel by panel; and their costs."""
     affine = operations[operations[:, codes.KIND] == codes.AFFINE]
     work = sum(int(row[codes.N_IN]) * padded_width(int(row[codes.N_OUT]), dtype) for row in affine)
     few = work < _MANY_BLOCKS * BLOCK_ROWS * panel_columns(dtype)
     block_rows = max(BLOCK_ROWS // 3, TILE_ROWS) if few else BLOCK_ROWS
     tasks, costs = [], []
-    for k in np.flatnonzero(operations[:, codes.KIND] == codes.AFFINE):
-        n_in, n_out = int(operations[k][codes.N_IN]), int(operations[k][codes.N_OUT])
+    for k, (operation, layer) in enumerate(zip(operations, owners, strict=True)):
+        n_in, n_out = int(operation[codes.N_IN]), int(operation[codes.N_OUT])
         for j in range(0, n_out, panel_columns(dtype)):
-            for i in range(0, n_in, block_rows):
-                rows = min(block_rows, round_up(n_in - i, TILE_ROWS))
-                tasks.append((k, i, rows, j))
-                costs.append((rows + (i == 0)) * panel_width(n_out, j, dtype))
+            width = panel_width(n_out, j, dtype)
+            if operation[codes.KIND] == codes.AFFINE:
+                for i in range(0, n_in, block_rows):
+                    rows = min(block_rows, round_up(n_in - i, TILE_ROWS))
+                    tasks.append((k, i, rows, j))
+                    costs.append((rows + (i == 0)) * width)
+            elif _has_vectors(operation, layer):
+                tasks.append((k, 0, 0, j))
+                costs.append(2 * width)
     return np.array(tasks, np.int64).reshape(-1, 4), np.array(costs, np.int64)
 
 
@@ -276,10 +385,29 @@ def _panels(offset, rows, n, dtype):
         offset += rows * width
 
 
-def pack(plan, weights, params, transposed):
-    """Overwrite packed `params` (P,) and, unless None, `transposed` (T,) with pairs (w, b)."""
-    parts = affine_parts(plan, params.dtype)
-    for (w, b), (panels, bias, transposed_panels) in zip(weights, parts, strict=True):
+def _vectors(plan, dtype):
+    """Yield of each operation with parameters what `affine_parts` does, or slices of vectors."""
+    affine = affine_parts(plan, dtype)
+    for operation, layer in zip(plan.operations, plan.layers, strict=True):
+        if operation[codes.KIND] == codes.AFFINE:
+            yield next(affine), None
+        elif _has_vectors(operation, layer):
+            n = int(operation[codes.N_OUT])
+            yield None, [slice(int(operation[c]), int(operation[c]) + n) for c in codes.VECTORS]
+
+
+def pack(plan, tensors, params, transposed):
+    """Overwrite packed `params` (P,) and, unless None, `transposed` (T,).
+
+    `tensors` has a tuple for each layer with parameters: (w, b), where b may be None, or vectors
+    (scale, shift) or (scale, shift, running mean, running variance).
+    """
+    for arrays, (affine, vectors) in zip(tensors, _vectors(plan, params.dtype), strict=True):
+        if affine is None:
+            for array, where in zip(arrays, vectors, strict=False):
+                params[where] = array
+            continue
+        (w, b), (panels, bias, transposed_panels) = arrays, affine
         for where, rows, width, j, columns in panels:
             params[where].reshape(rows, width)[: w.shape[0], :columns] = w[:, j : j + columns]
         if b is not None:
@@ -288,10 +416,14 @@ def pack(plan, weights, params, transposed):
             transposed[where].reshape(rows, width)[:, :columns] = w[i : i + columns].T
 
 
-def unpack(plan, params, weights):
-    """Overwrite `weights`, pairs (w, b), with packed `params`."""
-    parts = affine_parts(plan, params.dtype)
-    for (w, b), (panels, bias, _) in zip(weights, parts, strict=True):
+def unpack(plan, params, tensors):
+    """Overwrite `tensors`, tuples as for `pack`, with packed `params`."""
+    for arrays, (affine, vectors) in zip(tensors, _vectors(plan, params.dtype), strict=True):
+        if affine is None:
+            for array, where in zip(arrays, vectors, strict=False):
+                array[:] = params[where]
+            continue
+        (w, b), (panels, bias, _) = arrays, affine
         for where, rows, width, j, columns in panels:
             w[:, j : j + columns] = params[where].reshape(rows, width)[: w.shape[0], :columns]
         if b is not None:

@@ -9,7 +9,7 @@ from fastnn.kernels.memory import Job, aligned_zeros
 from fastnn.kernels.prediction import PREDICTION_JOB, prediction_member, start_prediction
 from fastnn.kernels.step import CHUNK_ROWS
 from fastnn.kernels.team import launch
-from fastnn.plan import build, pack
+from fastnn.plan import build, link, pack
 
 # Below this many floating-point operations for each thread, a team costs more than it gains.
 _MIN_FLOPS_PER_THREAD = 1_500_000
@@ -32,7 +32,7 @@ class _Workspace:
             out=0,
             plan=plan.operations,
             row_plan=row_plan.operations,
-            slopes=plan.slopes,
+            numbers=plan.numbers,
             params=predictor.params,
             packed=self.packed,
             acts=self.acts,
@@ -54,15 +54,17 @@ class Predictor:
     n_inputs, n_outputs : int
     params : ndarray
         All parameters, with the padding of `fastnn.plan.padded_size`. Read anew in each call.
-    weights : sequence of pairs (w, b), optional
-        What they are, if they are never going to change: packed once.
+    weights : sequence of tuples of ndarray, optional
+        What they are (`Sequential.tensors`), if they are never going to change: packed once.
     """
 
     def __init__(self, layers, n_inputs, n_outputs, params, weights=None):
         self.n_inputs, self.n_outputs = n_inputs, n_outputs
         self.params, self.dtype = params, params.dtype
-        self.plan = build(layers, n_inputs, self.dtype, CHUNK_ROWS, packed=True)
-        self.row_plan = build(layers, n_inputs, self.dtype, 1, packed=False)
+        self.plan, self.row_plan = (
+            build(layers, n_inputs, self.dtype, rows, packed=rows > 1, training=False)
+            for rows in (CHUNK_ROWS, 1)
+        )
         self.packed = None
         if weights is not None:
             self.packed = aligned_zeros(self.plan.n_params, self.dtype)
@@ -92,6 +94,8 @@ class Predictor:
             The most to use; None is the default.
         """
         if self._call is None:
+            for plan in (self.plan, self.row_plan):
+                link(plan, self.dtype, training=False)
             self._member = prediction_member(self.dtype)
             matrix = types.Array(from_dtype(self.dtype), 2, "C")
             self._call = direct_call(start_prediction, (*[types.int64] * 3, matrix, matrix))

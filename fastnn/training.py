@@ -7,11 +7,13 @@ import numpy as np
 
 from fastnn import losses, optimizers, threads
 from fastnn.kernels import codes
+from fastnn.kernels.constraint import max_norm_members
 from fastnn.kernels.memory import Job, aligned_zeros
 from fastnn.kernels.step import BLOCK_ROWS, TRAINING_JOB, training_member
 from fastnn.kernels.team import launch
 from fastnn.kernels.tile import TILE_ROWS
-from fastnn.plan import build, pack, panel_columns, unpack
+from fastnn.plan import build, link, pack, panel_columns, unpack
+from fastnn.regularization import Regularization
 from fastnn.sparse import SparseRows
 from fastnn.validation import (
     check_integer,
@@ -38,7 +40,13 @@ _REST_BEFORE_FIRST_TRIAL = 4
 _NO_WEIGHTS = np.empty(0)
 _ENTRIES = ("indices", "indptr", "column_end", "entry_row", "entry_value")
 
-_STATES = {codes.SGD: 0, codes.MOMENTUM: 1, codes.NESTEROV: 1, codes.RMSPROP: 1}
+_STATES = {
+    codes.SGD: 0,
+    codes.MOMENTUM: 1,
+    codes.NESTEROV: 1,
+    codes.RMSPROP: 1,
+    codes.ADAGRAD: 1,
+}
 """How many state vectors a rule has, where it is not two."""
 
 
@@ -156,6 +164,8 @@ class Trainer:
         squared weights (not biases), divided by the rows of a batch, is added to its loss.
     n_threads : int, optional
         The most to use; default `fastnn.get_num_threads()`.
+    regularization : Regularization, optional
+        Of the weights of all layers that have none of their own.
 
     Attributes
     ----------
@@ -181,7 +191,9 @@ class Trainer:
     >>> trainer.sync()
     """
 
-    def __init__(self, net, loss, optimizer, batch_size, alpha=0.0, n_threads=None):
+    def __init__(
+        self, net, loss, optimizer, batch_size, alpha=0.0, n_threads=None, regularization=None
+    ):
         self._net = net
         self.loss = losses.get(loss)
         self._optimizer = optimizers.get(optimizer)
@@ -189,6 +201,7 @@ class Trainer:
         self.batch_size = check_integer("batch_size", batch_size, 1)
         self.alpha = check_number("alpha", alpha)
         self.n_threads = threads.check_num_threads(n_threads)
+        self._regularization = Regularization.of(regularization) or Regularization()
         if self.loss.takes_logits:
             net.check_ends_in_logits(self.loss)
         self.step_count = 0
@@ -204,7 +217,12 @@ class Trainer:
         self._states = [
             aligned_zeros(plan.n_params if k < n_states else 0, net.dtype) for k in range(2)
         ]
+        self._gradient = _NO_WEIGHTS
+        if self._optimizer.clip_norm is not None:
+            self._gradient = aligned_zeros(plan.n_params, net.dtype)
         self._packed_plan = plan
+        self._noisy = [layer for layer in net.leaves() if layer.only_in_training]
+        self._first_noise = [layer.step for layer in self._noisy]
         self.pull()
 
     @property
@@ -223,23 +241,23 @@ class Trainer:
 
     def pull(self):
         """Read the net's parameters again, after something else changed them."""
-        pack(self._packed_plan, self._net.weights(), self._params, self._transposed)
+        pack(self._packed_plan, self._net.tensors(), self._params, self._transposed)
 
     def sync(self):
         """Write the trained parameters back to the net."""
-        unpack(self._packed_plan, self._params, self._net.weights())
+        unpack(self._packed_plan, self._params, self._net.tensors())
 
     def state_vectors(self):
-        """Return the optimizer's states as lists of pairs (w, b), shaped as the net's weights."""
+        """Return the optimizer's states, shaped as the net's `tensors`."""
         vectors = []
         for packed in self._states:
             if len(packed):
-                pairs = [
-                    (np.empty_like(w), None if b is None else np.empty_like(b))
-                    for w, b in self._net.weights()
+                tensors = [
+                    tuple(None if array is None else np.empty_like(array) for array in arrays)
+                    for arrays in self._net.tensors()
                 ]
-                unpack(self._packed_plan, packed, pairs)
-                vectors.append(pairs)
+                unpack(self._packed_plan, packed, tensors)
+                vectors.append(tensors)
         return vectors
 
     def state(self):
@@ -248,6 +266,8 @@ class Trainer:
             "rule": self._optimizer.rule,
             "learning_rate": self.learning_rate,
             "step_count": self.step_count,
+            "momentum_product": float(self._hyperparameters[codes.MOMENTUM_PRODUCT]),
+            "noise": [(layer.noise_seed, layer.step) for layer in self._noisy],
             "vectors": self.state_vectors(),
         }
 
@@ -259,14 +279,21 @@ class Trainer:
         ValueError
             If it is of another rule, or of a net of other shapes.
         """
-        shapes = [(w.shape, b is None) for w, b in self._net.weights()]
-        if state["rule"] != self._optimizer.rule or any(
-            [(w.shape, b is None) for w, b in pairs] != shapes for pairs in state["vectors"]
+        shapes = _shapes(self._net.tensors())
+        if (
+            state["rule"] != self._optimizer.rule
+            or any(_shapes(tensors) != shapes for tensors in state["vectors"])
+            or len(state["noise"]) != len(self._noisy)
         ):
             raise ValueError("state must come from a trainer of the same rule and shapes")
-        for packed, pairs in zip(self._states, state["vectors"], strict=False):
-            pack(self._packed_plan, pairs, packed, None)
+        for packed, tensors in zip(self._states, state["vectors"], strict=False):
+            pack(self._packed_plan, tensors, packed, None)
         self.learning_rate, self.step_count = state["learning_rate"], state["step_count"]
+        self._hyperparameters[codes.MOMENTUM_PRODUCT] = state["momentum_product"]
+        for layer, noise in zip(self._noisy, state["noise"], strict=True):
+            layer.noise_seed, layer.step = noise
+        self._first_noise = [layer.step - self.step_count for layer in self._noisy]
+        self._capacity = 0  # the plan has the seeds
 
     def set_data(self, X, y, sample_weight=None):
         """Set what the next epochs train on.
@@ -292,9 +319,21 @@ class Trainer:
             raise ValueError("X must have at least 1 row, got 0")
         labels, targets = check_targets(y, self.loss, len(x), net.n_outputs, net.dtype)
         weights = _NO_WEIGHTS if sample_weight is None else check_weights(sample_weight, len(x))
+        self._check_batches(len(x), min(self.batch_size, len(x)))
         self._x, self._labels, self._targets, self._weights = x, labels, targets, weights
         self._job = None
         self._make_workspace(min(self.batch_size, len(x)), isinstance(x, SparseRows))
+
+    def _check_batches(self, n, rows):
+        """Refuse a batch of a single row where statistics over a batch are needed."""
+        if (
+            n % rows == 1 % rows
+            and (self._packed_plan.operations[:, codes.KIND] == codes.BATCH).any()
+        ):
+            raise ValueError(
+                f"batch_size must leave at least 2 rows for each batch with BatchNorm, got {rows} "
+                f"for {n} rows: the last batch has 1"
+            )
 
     def release_data(self):
         """Forget the data, but not the state of the optimizer: `set_data` comes next."""
@@ -313,15 +352,36 @@ class Trainer:
         self._plan = build(
             self._net.layers, self._net.n_inputs, dtype, room, packed=True, dense_input=not sparse
         )
+        self._complete(self._plan)
         self._capacity, self._sparse = rows, sparse
         self._acts = aligned_zeros(self._plan.n_acts, dtype)
         self._deltas = aligned_zeros(self._plan.n_deltas, dtype)
         self._batch_loss = aligned_zeros(rows, np.float64)
         self._row_loss = aligned_zeros(rows, np.float64)
         self._penalty = aligned_zeros(len(self._plan.tasks), np.float64)
+        self._squares = aligned_zeros(len(self._plan.tasks), np.float64)
         self._pace = _Pace(self._plan.flops * rows, self.n_threads, self.use_all_threads)
-        block = BLOCK_ROWS * panel_columns(dtype)
+        block = (BLOCK_ROWS + 1) * panel_columns(dtype)  # of weights, and of biases
         self._scratch = aligned_zeros(self.n_threads * block, dtype)
+
+    def _complete(self, plan):
+        """Write into a plan what the net's layers do not know by themselves."""
+        link(plan, self._net.dtype)
+        for operation, numbers, layer in zip(
+            plan.operations, plan.numbers, plan.layers, strict=True
+        ):
+            if operation[codes.KIND] == codes.AFFINE:
+                rule = layer.regularization or self._regularization
+                decay = rule.weight_decay
+                numbers[codes.L1], numbers[codes.L2] = rule.l1, rule.l2
+                numbers[codes.DECAY] = self._optimizer.weight_decay if decay is None else decay
+                numbers[codes.MAX_NORM] = rule.max_norm
+                if rule.max_norm < np.inf:
+                    for column, address in max_norm_members(self._net.dtype).items():
+                        operation[column] = address
+            elif layer.only_in_training:
+                first = self._first_noise[self._noisy.index(layer)]
+                operation[codes.FIRST_STEP] = first
 
     def run_epoch(self, order, on_progress=None):
         """Train once through the samples named by `order`, in batches.
@@ -348,6 +408,7 @@ class Trainer:
             raise ValueError(
                 f"order must be a vector of integers from 0 to {len(self._x) - 1}, got {order!r}"
             )
+        self._check_batches(n, self._capacity)
         self._row_loss[:] = 0
         self._penalty[:] = 0
         n_steps = -(-n // self._capacity)
@@ -366,8 +427,9 @@ class Trainer:
             if on_progress is not None:
                 done = min(step * self._capacity, n)
                 on_progress(done, float(self._row_loss.sum()) / done)
-        penalty = 0.5 * self.alpha * float(self._penalty.sum()) / n
-        return float(self._row_loss.sum()) / n, penalty
+        for layer, first in zip(self._noisy, self._first_noise, strict=True):
+            layer.step = first + self.step_count
+        return float(self._row_loss.sum()) / n, float(self._penalty.sum()) / n
 
     def _weigh_batches(self, order):
         """Return the sum of the weights of each batch, which is its size without weights."""
@@ -395,13 +457,15 @@ class Trainer:
         return Job(
             TRAINING_JOB,
             plan=plan.operations,
-            slopes=plan.slopes,
+            numbers=plan.numbers,
             tasks=plan.tasks,
             cost_before=plan.cost_before,
             params=self._params,
             state_1=self._states[0],
             state_2=self._states[1],
             transposed=self._transposed,
+            gradient=self._gradient,
+            squares=self._squares,
             acts=self._acts,
             deltas=self._deltas,
             scratch=self._scratch,
@@ -429,10 +493,12 @@ class Trainer:
             rule=self._optimizer.rule,
             loss=self.loss.code(len(self._labels) > 0),
             is_weighted=len(self._weights) > 0,
+            is_constrained=bool(plan.operations[:, codes.CONSTRAIN].any()),
             scratch_size=len(self._scratch) // self.n_threads,
             alpha=self.alpha,
             loss_scale=loss_scale,
             gradient_scale=gradient_scale,
+            clip_norm=self._optimizer.clip_norm or np.inf,
         )
 
     def _run_steps(self, job, first, last, n_threads):
@@ -443,6 +509,10 @@ class Trainer:
         launch(member, job, n_threads)
         self._pace.record(n_threads, last - first, time.perf_counter() - began)
         self.step_count += last - first
+
+
+def _shapes(tensors):
+    return [[None if array is None else array.shape for array in arrays] for arrays in tensors]
 
 
 def _constant(epoch, epochs):

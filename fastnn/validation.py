@@ -75,6 +75,24 @@ def check_inputs(x, dtype, n_inputs, name="X", finite=True):
     return array
 
 
+def float_matrix(name, x):
+    """Return a copy of a numeric matrix as a kernel array: float32 stays, all else is float64.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    x = as_array(name, x)
+    if x.dtype.kind not in "biuf" or x.ndim != 2:
+        raise ValueError(
+            f"{name} must be a numeric array with 2 dimensions, got shape {x.shape} and "
+            f"dtype {x.dtype}"
+        )
+    single = x.dtype.kind == "f" and x.dtype.itemsize == 4
+    return np.array(x, np.float32 if single else np.float64, order="C")
+
+
 def check_targets(y, loss, n_rows, n_outputs, dtype, name="y"):
     """Return targets as kernels take them: (labels (N,) int64, targets (N, O)), one of them empty.
 

@@ -133,7 +133,7 @@ def _update(p, state, g, t, name, learning_rate, **settings):
         p -= learning_rate * g / (np.sqrt(second) + settings["epsilon"])
     else:
         beta_1, beta_2 = settings["beta_1"], settings["beta_2"]
-        if name == "adamw":
+        if name == "adamw" and p.ndim == 2:  # biases do not decay
             p -= learning_rate * settings["weight_decay"] * p
         first[:] = beta_1 * first + (1 - beta_1) * g
         second[:] = beta_2 * second + (1 - beta_2) * g**2

@@ -26,6 +26,7 @@ FLOORS = {
         "optimizers",
         "plan",
         "prediction",
+        "regularization",
         "sparse",
         "validation",
     },
@@ -45,7 +46,8 @@ FLOORS = {
 NEIGHBOURS = {
     "prediction": {"plan"},
     "sparse": {"validation"},
-    "layers.*": {"initializers", "linalg", "validation"},
+    "layers.*": {"initializers", "linalg", "regularization", "validation"},
+    "regularization": {"validation"},
     "inspection": {"network", "training"},
     "network": {"callbacks", "training"},
     "optimizers": {"validation"},

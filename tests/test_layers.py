@@ -204,7 +204,7 @@ def test_bound_parameters_are_views_that_keep_their_values():
     layer = Affine(3, 2, seed=0)
     w = layer.params["w"].copy()
     vector = np.full(layer.n_params + 4, np.nan, "f4")
-    layer.bind(vector)
+    layer.bind(vector, vector[:0])
     np.testing.assert_array_equal(vector[:6].reshape(3, 2), w)
     assert np.isnan(vector[8:]).all()
     vector[:8] = np.arange(8)
@@ -407,7 +407,12 @@ def test_a_configuration_survives_json():
 
 def test_layers_are_found_by_their_class_name():
     for name, layer_class in layers.LAYERS.items():
-        config = {"n_inputs": 2, "n_outputs": 3} if layer_class is Affine else {}
+        config = {
+            "Affine": {"n_inputs": 2, "n_outputs": 3},
+            "BatchNorm": {"n_features": 2},
+            "LayerNorm": {"n_features": 2},
+            "Residual": {"layers": [["ReLU", {}]]},
+        }.get(name, {})
         assert type(layers.from_config(name, config)) is layer_class
         assert layer_class.__name__ == name
     with pytest.raises(ValueError, match=r"^layer must be one of Affine, .*, got 'Dense'$"):

@@ -219,7 +219,7 @@ def test_an_activation_joins_the_affine_layer_before_it():
         [codes.AFFINE, codes.LEAKY_RELU, 6, 3],
         [codes.ACTIVATION, codes.SOFTMAX, 3, 3],
     ]
-    assert plan.slopes[3] == 0.25
+    assert plan.numbers[3, codes.SLOPE] == 0.25
     # Nothing before the first affine layer learns. The derivative of a ReLU is applied by the
     # affine layer behind it, in the same tile.
     assert plan.operations[:, codes.NEEDS_DX].tolist() == [0, 0, 1, 1, 1]

@@ -27,14 +27,17 @@ ACTIVATION_CODES = {
 ) = range(5)
 
 # Update rules. GRADIENT writes the gradient to a vector and leaves the parameters alone.
-SGD, MOMENTUM, NESTEROV, RMSPROP, ADAM, ADAMW, GRADIENT = range(7)
+SGD, MOMENTUM, NESTEROV, RMSPROP, ADAM, ADAGRAD, NADAM, GRADIENT = range(8)
 
-# Where the hyperparameters of a rule lie in its float64 vector.
-LEARNING_RATE, BETA_1, BETA_2, EPSILON, WEIGHT_DECAY = range(5)
-N_HYPERPARAMETERS = 5
+# Where the hyperparameters of a rule lie in its float64 vector. MOMENTUM_PRODUCT is NAdam's memory:
+# the product of the momenta of all updates so far.
+LEARNING_RATE, BETA_1, BETA_2, EPSILON, CLIP_VALUE, MOMENTUM_PRODUCT = range(6)
+N_HYPERPARAMETERS = 6
 
-# Kinds of operation in a plan: an affine layer with its activation, or an activation alone.
-AFFINE, ACTIVATION = range(2)
+# Kinds of operation in a plan: an affine layer, an activation of one row after the other, a kernel
+# of its own for some rows (`fastnn.kernels.operation`), one for some columns of the whole batch, a
+# sum with an earlier result, and the place where the two terms of that sum part.
+AFFINE, ACTIVATION, EXTERN, BATCH, ADD, FORK = range(6)
 
 # A plan is a table of int64 with a row for each operation. Its columns:
 (
@@ -56,5 +59,29 @@ AFFINE, ACTIVATION = range(2)
     NEEDS_DX,  # whether that gradient is needed
     MASKS_DX,  # whether the input came from a ReLU whose derivative is applied in the same tile
     OWN_DERIVATIVE,  # whether the operation applies its own activation's derivative
-) = range(16)
-N_COLUMNS = 16
+    # ADD: the second term. FORK: the result of its ADD, whose gradient flows back to here too.
+    OTHER_AT,
+    # EXTERN and BATCH: addresses of kernels; a place for what they remember from the way forward
+    # (and among the gradients for those of their parameters), in vectors STATE_STEP apart.
+    FORWARD,
+    BACKWARD,
+    SUM_GRADIENT,
+    CONSTRAIN,  # any layer's: what is done to its weights after an update
+    STATE_AT,
+    STATE_STEP,
+    # How many vectors of parameters they have: none, or a scale at W_AT and a shift at B_AT, or
+    # running statistics as well.
+    N_VECTORS,
+    MEAN_AT,
+    VARIANCE_AT,
+    # Dropout: where its random numbers come from.
+    SEED,
+    FIRST_STEP,
+) = range(28)
+N_COLUMNS = 28
+VECTORS = (W_AT, B_AT, MEAN_AT, VARIANCE_AT)
+
+# Beside it, a table of float64: up to three numbers of the layer itself, the slope of the
+# activation for negative input (leaky ReLU), and of the weights penalties, decay and largest norm.
+OWN, SLOPE, L1, L2, DECAY, MAX_NORM = 0, 3, 4, 5, 6, 7
+N_NUMBERS = 8

@@ -14,27 +14,37 @@ from fastnn._jit import kernel, member, pasted
 from fastnn.kernels.activations import activate_rows
 from fastnn.kernels.affine import KEEP, RECTIFY, multiply_packed_row, multiply_row
 from fastnn.kernels.codes import (
+    ADD,
     AFFINE,
     B_AT,
+    EXTERN,
+    FORWARD,
     FUNCTION,
     HAS_BIAS,
     IDENTITY,
     KIND,
     N_COLUMNS,
     N_IN,
+    N_NUMBERS,
     N_OUT,
+    N_VECTORS,
+    OTHER_AT,
     OUT_AT,
     OUT_PANEL,
     RELU,
+    SLOPE,
+    VECTORS,
     W_AT,
     W_PANEL,
     X_AT,
     X_PANEL,
 )
 from fastnn.kernels.memory import matrix_at, vector_at
+from fastnn.kernels.operation import run_operation
 from fastnn.kernels.panels import panel_columns, panel_width
 from fastnn.kernels.step import (
     CHUNK_ROWS,
+    add_rows,
     apply_activation,
     copy,
     copy_to_panels,
@@ -51,8 +61,9 @@ PREDICTION_JOB = np.dtype(
             # Addresses. Samples x (N, I), or their nonzero entries with indices and indptr
             # (`fastnn.kernels.sparse`), and results out (N, O).
             "x", "indices", "indptr", "out",
-            # Plans (L, N_COLUMNS): for chunks of rows, and for one row of ordinary arrays.
-            "plan", "row_plan", "slopes",
+            # Plans (L, N_COLUMNS): for chunks of rows, and for one row of ordinary arrays; and
+            # what both have in common, (L, N_NUMBERS).
+            "plan", "row_plan", "numbers",
             # Parameters as the user sees them; room for packed ones, which the plan is for, and
             # for each member's activations.
             "params", "packed", "acts",
@@ -84,6 +95,9 @@ def _pack(thread, n_threads, plan, row_plan, params, packed):
     """
     for l in range(plan.shape[0]):
         n_in, n_out = plan[l, N_IN], plan[l, N_OUT]
+        if plan[l, KIND] == EXTERN and thread == 0:
+            for k in range(plan[l, N_VECTORS]):
+                copy(n_out, params, row_plan[l, VECTORS[k]], packed, plan[l, VECTORS[k]])
         if plan[l, KIND] != AFFINE:
             continue
         low, high = n_in * thread // n_threads, n_in * (thread + 1) // n_threads
@@ -95,7 +109,7 @@ def _pack(thread, n_threads, plan, row_plan, params, packed):
 
 
 @pasted
-def _forward_row(plan, slopes, params, is_packed, packed_plan, packed, acts):
+def _forward_row(plan, numbers, params, is_packed, packed_plan, packed, acts):
     """Take one row, in ordinary arrays, forward through all operations.
 
     The weights are in `params`, where `plan` says, or if they are packed already in `packed`,
@@ -116,12 +130,17 @@ def _forward_row(plan, slopes, params, is_packed, packed_plan, packed, acts):
                 plan[l, N_IN], n_out, acts, plan[l, X_AT], params, plan[l, W_AT], n_out, params,
                 plan[l, B_AT], acts, plan[l, OUT_AT], finish,
             )  # fmt: skip
-        else:
+        elif plan[l, KIND] == EXTERN:
+            run_operation(FORWARD, plan, numbers, l, 0, 1, 1, acts, acts, params, 0, acts)
+        elif plan[l, X_AT] != plan[l, OUT_AT]:
             copy(n_out, acts, plan[l, X_AT], acts, plan[l, OUT_AT])
+        if plan[l, KIND] == ADD:
+            add_rows(0, 1, n_out, acts, plan[l, OTHER_AT], acts, plan[l, OUT_AT], panel)
         if function != IDENTITY and not (function == RELU and plan[l, KIND] == AFFINE):
             activate_rows(
-                function, slopes[l], 0, 1, n_out, acts, plan[l, OUT_AT], panel, plan[l, OUT_PANEL]
-            )
+                function, numbers[l, SLOPE], 0, 1, n_out, acts, plan[l, OUT_AT], panel,
+                plan[l, OUT_PANEL],
+            )  # fmt: skip
 
 
 @functools.cache
@@ -142,7 +161,7 @@ def prediction_member(dtype, sparse=False):
         job = vector_at(job_address, _PREDICTION_RECORD)[0]
         plan = matrix_at(job.plan, job.n_operations, N_COLUMNS, np.int64)
         row_plan = matrix_at(job.row_plan, job.n_operations, N_COLUMNS, np.int64)
-        slopes = vector_at(job.slopes, np.float64)
+        numbers = matrix_at(job.numbers, job.n_operations, N_NUMBERS, np.float64)
         params, packed = vector_at(job.params, number), vector_at(job.packed, number)
         acts = vector_at(job.acts + thread * job.acts_size * itemsize, number)
         x, out = vector_at(job.x, number), vector_at(job.out, number)
@@ -153,7 +172,7 @@ def prediction_member(dtype, sparse=False):
             if thread == 0:
                 for r in range(job.n_rows):
                     copy(n_in, x, r * n_in, acts, row_plan[0, X_AT])
-                    _forward_row(row_plan, slopes, params, job.is_packed, plan, packed, acts)
+                    _forward_row(row_plan, numbers, params, job.is_packed, plan, packed, acts)
                     copy(n_out, acts, row_plan[last, OUT_AT], out, r * n_out)
             return
         if not job.is_packed:
@@ -167,12 +186,14 @@ def prediction_member(dtype, sparse=False):
                 for r in range(real):
                     low, end = indptr[row + r], indptr[row + r + 1]
                     forward_sparse_row(plan, r, low, end, x, indices, packed, acts)
-                apply_activation(plan, slopes, 0, 0, padded, acts)
+                apply_activation(plan, numbers, 0, 0, padded, acts)
             else:
                 for r in range(real):
                     at = (row + r) * n_in
                     copy_to_panels(n_in, x, at, r, acts, plan[0, X_AT], plan[0, X_PANEL])
-            forward_chunk(plan, slopes, 1 if sparse else 0, 0, padded, packed, acts)
+            forward_chunk(
+                plan, numbers, 1 if sparse else 0, plan.shape[0], 0, padded, packed, acts, acts, 0
+            )
             for r in range(real):
                 _copy_from_panels(
                     n_out, acts, plan[last, OUT_AT], plan[last, OUT_PANEL], r, out,

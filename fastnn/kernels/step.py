@@ -8,7 +8,10 @@ the gradient with respect to each layer's input. No thread waits for another.
 gradient over all rows of the batch and applies the update rule to it at once: a gradient never
 leaves the cache of its core.
 
-Between the phases all threads meet at a barrier. The same code with one thread is the serial twin.
+Between the phases all threads meet at a barrier. An operation that needs the whole batch (batch
+normalisation) cuts the row phase: all threads meet, share out its columns, and meet again. Where
+the norm of the whole gradient must be known before an update, the weight phase takes two passes.
+The same code with one thread is the serial twin.
 Every number is computed in the same order whatever the number of threads.
 """
 
@@ -28,22 +31,42 @@ from fastnn.kernels.affine import (
     multiply_rows,
 )
 from fastnn.kernels.codes import (
+    ACTIVATION,
+    ADD,
     AFFINE,
     B_AT,
+    BACKWARD,
+    BATCH,
+    CLIP_VALUE,
+    CONSTRAIN,
+    DECAY,
+    EXTERN,
+    FORK,
+    FORWARD,
     FUNCTION,
     GRADIENT,
     HAS_BIAS,
     IDENTITY,
     KIND,
+    L1,
+    L2,
+    LEARNING_RATE,
     MASKS_DX,
+    MOMENTUM_PRODUCT,
     N_COLUMNS,
     N_IN,
+    N_NUMBERS,
     N_OUT,
     NEEDS_DX,
+    OTHER_AT,
     OUT_AT,
     OUT_PANEL,
     OWN_DERIVATIVE,
     RELU,
+    SLOPE,
+    STATE_AT,
+    STATE_STEP,
+    SUM_GRADIENT,
     W_AT,
     W_PANEL,
     WT_AT,
@@ -52,6 +75,7 @@ from fastnn.kernels.codes import (
 )
 from fastnn.kernels.losses import loss_rows, weigh_row
 from fastnn.kernels.memory import matrix_at, vector_at
+from fastnn.kernels.operation import run_operation
 from fastnn.kernels.panels import panel_columns, panel_width, prefetch_lines
 from fastnn.kernels.sparse import (
     backward_weight_block_sparse,
@@ -68,7 +92,15 @@ from fastnn.kernels.tile import (
     store_transposed,
     zeros,
 )
-from fastnn.kernels.updates import step_size, sum_of_squares, update_block
+from fastnn.kernels.updates import (
+    clip_block,
+    decay_block,
+    penalise,
+    scale_block,
+    step_sizes,
+    sum_of_squares,
+    update_block,
+)
 
 # Rows that go through one layer together: a weight panel is read once for all of them, and their
 # activations stay in the second-level cache.
@@ -81,12 +113,14 @@ BLOCK_ROWS = 24
 TRAINING_JOB = np.dtype(
     {
         "names": [
-            # Addresses. The plan (L, N_COLUMNS) and slopes (L,) say what to do; the tasks (T, 4)
-            # are the weight phase in pieces: an operation, and the first row, rows and first
-            # column of a block; cost_before (T + 1,) is the work in all tasks before each one.
-            "plan", "slopes", "tasks", "cost_before",
-            # Packed parameters (P,), two states of the update rule (P,), panels of w.T.
-            "params", "state_1", "state_2", "transposed",
+            # Addresses. The plan (L, N_COLUMNS) and its numbers (L, N_NUMBERS) say what to do; the
+            # tasks (T, 4) are the weight phase in pieces: an operation, and the first row, rows and
+            # first column of a block; cost_before (T + 1,) is the work in all tasks before each.
+            "plan", "numbers", "tasks", "cost_before",
+            # Packed parameters (P,), two states of the update rule (P,), panels of w.T; where the
+            # norm of the gradient is limited, the gradient (P,), and by task (T,) float64 the sums
+            # of its squares.
+            "params", "state_1", "state_2", "transposed", "gradient", "squares",
             # Activations and gradients of a batch, laid out by the plan; a block for each member.
             "acts", "deltas", "scratch",
             # Samples x (N, I), or their nonzero entries with indices and indptr
@@ -96,14 +130,15 @@ TRAINING_JOB = np.dtype(
             # order of the samples (M,) int64; the sum of the weights of each batch, float64.
             "labels", "targets", "sample_weight", "order", "batch_weight",
             # By position in the batch (batch_size,) float64: the loss, and its sum over all
-            # batches; by task (T,) float64, also over all batches: sums of squared weights.
+            # batches; by task (T,) float64, also over all batches: the penalty on its weights.
             "batch_loss", "row_loss", "penalty", "hyperparameters",
             # Numbers.
             "n_operations", "n_tasks", "n_samples", "n_inputs", "n_outputs", "n_order",
             "batch_size", "first_step", "last_step", "updates_before", "rule", "loss",
-            "is_weighted", "scratch_size", "alpha", "loss_scale", "gradient_scale",
+            "is_weighted", "is_constrained", "scratch_size",
+            "alpha", "loss_scale", "gradient_scale", "clip_norm",
         ],
-        "formats": [np.int64] * 40 + [np.float64] * 3,
+        "formats": [np.int64] * 43 + [np.float64] * 4,
     }
 )  # fmt: skip
 """What a team needs to run steps [first_step, last_step) of an epoch."""
@@ -148,33 +183,56 @@ def _copy_rows(row, n_rows, n, source, so, target, to, distance):
 
 
 @inner
-def apply_activation(plan, slopes, l, row, n_rows, acts):
+def add_rows(row, n_rows, n, source, so, target, to, distance):
+    """Add rows of a matrix in panels to those of another one."""
+    panel = panel_columns(source)
+    for j in range(0, n, panel):
+        width = panel_width(n, j, source, panel)
+        at, size = j // panel * distance + row * width, n_rows * width
+        a, b = source[so + at : so + at + size], target[to + at : to + at + size]
+        for i in range(size):
+            b[i] += a[i]
+
+
+@inner
+def apply_activation(plan, numbers, l, row, n_rows, acts):
     """Apply the activation of an operation to rows of its result; a ReLU is part of its tiles."""
     function = plan[l, FUNCTION]
     if function != IDENTITY and not (function == RELU and plan[l, KIND] == AFFINE):
         activate_rows(
-            function, slopes[l], row, n_rows, plan[l, N_OUT], acts, plan[l, OUT_AT],
+            function, numbers[l, SLOPE], row, n_rows, plan[l, N_OUT], acts, plan[l, OUT_AT],
             panel_columns(acts), plan[l, OUT_PANEL],
         )  # fmt: skip
 
 
 @pasted
-def forward_chunk(plan, slopes, first, row, n_rows, params, acts):
-    """Take rows [row, row + n_rows) of the workspace through the operations from `first` on."""
-    for l in range(first, plan.shape[0]):
-        n_out = plan[l, N_OUT]
-        if plan[l, KIND] == AFFINE:
+def forward_chunk(plan, numbers, first, end, row, n_rows, params, acts, deltas, step):
+    """Take rows [row, row + n_rows) of the workspace through the operations [first, end).
+
+    Those of the kind BATCH have been done already, but for their activation.
+    """
+    for l in range(first, end):
+        kind, n_out, at, distance = (
+            plan[l, KIND],
+            plan[l, N_OUT],
+            plan[l, OUT_AT],
+            plan[l, OUT_PANEL],
+        )
+        if kind == AFFINE:
             multiply_rows(
                 row, n_rows, plan[l, N_IN], n_out, acts, plan[l, X_AT], plan[l, X_PANEL],
                 params, plan[l, W_AT], plan[l, W_PANEL], params, plan[l, B_AT],
-                acts, plan[l, OUT_AT], plan[l, OUT_PANEL], acts,
-                RECTIFY if plan[l, FUNCTION] == RELU else KEEP,
+                acts, at, distance, acts, RECTIFY if plan[l, FUNCTION] == RELU else KEEP,
             )  # fmt: skip
-        else:
-            _copy_rows(
-                row, n_rows, n_out, acts, plan[l, X_AT], acts, plan[l, OUT_AT], plan[l, OUT_PANEL]
+        elif kind == EXTERN:
+            run_operation(
+                FORWARD, plan, numbers, l, row, n_rows, n_rows, acts, deltas, params, step, acts
             )
-        apply_activation(plan, slopes, l, row, n_rows, acts)
+        elif (kind == ACTIVATION or kind == ADD) and plan[l, X_AT] != at:
+            _copy_rows(row, n_rows, n_out, acts, plan[l, X_AT], acts, at, distance)
+        if kind == ADD:
+            add_rows(row, n_rows, n_out, acts, plan[l, OTHER_AT], acts, at, distance)
+        apply_activation(plan, numbers, l, row, n_rows, acts)
 
 
 @inner
@@ -191,34 +249,47 @@ def forward_sparse_row(plan, r, low, high, data, indices, params, acts):
 
 
 @pasted
-def backward_chunk(plan, slopes, row, n_rows, transposed, acts, deltas):
-    """Take the gradients of rows [row, row + n_rows) back to the input of each operation.
+def backward_chunk(plan, numbers, first, end, row, n_rows, params, transposed, acts, deltas, step):
+    """Take the gradients of rows [row, row + n_rows) back through the operations [first, end).
 
     On entry the last operation's panels in `deltas` hold the gradient of the loss; on return each
-    operation's panels hold the gradient before its activation.
+    operation's panels hold the gradient before its activation, and of those of the kind BATCH that
+    is all that has been done.
     """
     panel = panel_columns(acts)
-    for l in range(plan.shape[0] - 1, -1, -1):
-        n_out, oo, distance = plan[l, N_OUT], plan[l, OUT_AT], plan[l, OUT_PANEL]
+    for l in range(end - 1, first - 1, -1):
+        kind, n_out, oo, distance = (
+            plan[l, KIND],
+            plan[l, N_OUT],
+            plan[l, OUT_AT],
+            plan[l, OUT_PANEL],
+        )
         if plan[l, OWN_DERIVATIVE]:
             differentiate_rows(
-                plan[l, FUNCTION], slopes[l], row, n_rows, n_out, deltas, oo, acts, oo, panel,
-                distance,
+                plan[l, FUNCTION], numbers[l, SLOPE], row, n_rows, n_out, deltas, oo, acts, oo,
+                panel, distance,
             )  # fmt: skip
         if plan[l, NEEDS_DX]:
-            if plan[l, KIND] == AFFINE:
+            if kind == AFFINE:
                 multiply_rows(
                     row, n_rows, n_out, plan[l, N_IN], deltas, oo, distance,
                     transposed, plan[l, WT_AT], panel * n_out, transposed, NO_BIAS,
                     deltas, plan[l, X_AT], plan[l, X_PANEL], acts,
                     MASK if plan[l, MASKS_DX] else KEEP,
                 )  # fmt: skip
-            else:
+            elif kind == EXTERN:
+                run_operation(
+                    BACKWARD, plan, numbers, l, row, n_rows, n_rows, acts, deltas, params, step,
+                    deltas,
+                )  # fmt: skip
+            elif kind == FORK:
+                add_rows(row, n_rows, n_out, deltas, plan[l, OTHER_AT], deltas, oo, distance)
+            elif kind != BATCH and plan[l, X_AT] != oo:
                 _copy_rows(row, n_rows, n_out, deltas, oo, deltas, plan[l, X_AT], distance)
 
 
-@pasted
-def _copy_transposed(n_in, n_out, i, n_i, j, width, params, o, transposed, wt):
+@inner
+def copy_transposed(n_in, n_out, i, n_i, j, width, params, o, transposed, wt):
     """Write the block of weights at o, rows from i and columns from j, into the panels of w.T."""
     lanes, panel = lanes_of(params), panel_columns(params)
     columns = min(width, n_out - j)
@@ -249,47 +320,138 @@ def _sum_rows(n_rows, n, deltas, o, out, to):
 
 
 @pasted
-def run_task(
-    sparse, plan, l, i, n_i, j, n_rows, rule, hyperparameters, step, decay, params, state_1,
-    state_2, transposed, acts, deltas, column_end, entry_row, entry_value, scratch, so,
+def _sum_gradients(
+    sparse, plan, numbers, l, i, n_i, j, width, n_rows, params, state_1, state_2, at, acts, deltas,
+    column_end, entry_row, entry_value, g, w_to, b_to,
 ):  # fmt: skip
-    """Sum the gradient of a block of w over the batch, and update the block.
+    """Overwrite g[w_to :] with the gradient of a task's weights, summed over the batch.
 
-    The block has n_i rows from i on, and the columns of the panel that begins at j.
-    The first block of a panel updates its part of the bias too. With `sparse`, the first operation
-    takes the sorted entries of a batch. Returns the sum of the squares of
-    the weights before the update where `decay` asks for it, else 0.
+    And, if the task has one, g[b_to :] with that of its bias. The weights are at params[at :].
+    With `sparse`, the first operation takes the sorted entries of a batch.
     """
-    panel = panel_columns(params)
-    n_in, n_out = plan[l, N_IN], plan[l, N_OUT]
-    width = panel_width(n_out, j, params, panel)
+    if plan[l, KIND] != AFFINE:
+        if plan[l, SUM_GRADIENT] != 0:  # otherwise the way back has done it
+            run_operation(
+                SUM_GRADIENT, plan, numbers, l, j, width, n_rows, acts, deltas, params, 0, g
+            )
+        return
+    panel, n_in = panel_columns(params), plan[l, N_IN]
     delta_at = plan[l, OUT_AT] + j // panel * plan[l, OUT_PANEL]
     if i == 0 and plan[l, HAS_BIAS]:
-        at = plan[l, B_AT] + j
-        g = scratch[so : so + width]
-        _sum_rows(n_rows, width, deltas, delta_at, scratch, so)
-        update_block(
-            rule, hyperparameters, step, 0.0, params[at : at + width], state_1[at : at + width],
-            state_2[at : at + width], g,
-        )  # fmt: skip
-    at, size = plan[l, W_AT] + j // panel * plan[l, W_PANEL] + i * width, n_i * width
+        _sum_rows(n_rows, width, deltas, delta_at, g, b_to)
     if sparse and l == 0:
         backward_weight_block_sparse(
-            i, n_i, n_in, column_end, entry_row, entry_value, deltas, delta_at, width, scratch, so
+            i, n_i, n_in, column_end, entry_row, entry_value, deltas, delta_at, width, g, w_to
         )
     else:
         backward_weight_block(
             n_rows, i, n_i, n_in, acts, plan[l, X_AT], plan[l, X_PANEL], deltas, delta_at, width,
-            scratch, so, params, state_1, state_2, at,
+            g, w_to, params, state_1, state_2, at,
         )  # fmt: skip
-    p, g = params[at : at + size], scratch[so : so + size]
-    squares = sum_of_squares(p) if decay != 0.0 else 0.0
+
+
+@inner
+def _update(rule, hyperparameters, sizes, at, size, params, state_1, state_2, g):
+    """Move the parameters [at, at + size), given their gradient."""
+    rate, gradient_rate, square, _ = sizes
     update_block(
-        rule, hyperparameters, step, decay, p, state_1[at : at + size], state_2[at : at + size], g
-    )
-    if plan[l, NEEDS_DX] and rule != GRADIENT:
-        _copy_transposed(n_in, n_out, i, n_i, j, width, params, at, transposed, plan[l, WT_AT])
-    return squares
+        rule, hyperparameters, rate, gradient_rate, square, params[at : at + size],
+        state_1[at : at + size], state_2[at : at + size], g,
+    )  # fmt: skip
+
+
+@pasted
+def run_task(
+    phase, last_phase, factor, sparse, plan, numbers, l, i, n_i, j, n_rows, rule, hyperparameters,
+    sizes, alpha, params, state_1, state_2, transposed, acts, deltas, column_end, entry_row,
+    entry_value, gradient, scratch, so,
+):  # fmt: skip
+    """Sum the gradient of a block of w over the batch, and update the block.
+
+    The block has n_i rows from i on, and the columns of the panel that begins at j.
+    The first block of a panel updates its part of the bias too. Of an operation with scale and
+    shift for each column, a task has those of a panel.
+
+    In phase 0 the gradient is summed; in the last phase, which may be the same, it is multiplied by
+    `factor` and used. Between two phases it stays in `gradient`.
+
+    Returns the penalty on the weights before the update (phase 0), and the sum of the squares of
+    the gradient where there is another phase.
+    """
+    panel = panel_columns(params)
+    is_affine, n_out = plan[l, KIND] == AFFINE, plan[l, N_OUT]
+    width = panel_width(n_out, j, params, panel)
+    b_at = plan[l, B_AT] + j
+    if is_affine:
+        at, size = plan[l, W_AT] + j // panel * plan[l, W_PANEL] + i * width, n_i * width
+        has_shift = i == 0 and plan[l, HAS_BIAS] != 0
+        if last_phase == 0:
+            g, w_to, b_to = scratch, so, so + BLOCK_ROWS * panel
+        else:
+            g, w_to, b_to = gradient, at, b_at
+    else:
+        at, size, has_shift = plan[l, W_AT] + j, width, True
+        g, w_to = deltas, plan[l, STATE_AT] + j
+        b_to = w_to + plan[l, STATE_STEP]
+    w_g, b_g = g[w_to : w_to + size], g[b_to : b_to + width]
+
+    penalty = squares = 0.0
+    if phase == 0:
+        _sum_gradients(
+            sparse, plan, numbers, l, i, n_i, j, width, n_rows, params, state_1, state_2, at, acts,
+            deltas, column_end, entry_row, entry_value, g, w_to, b_to,
+        )  # fmt: skip
+        l1, l2 = numbers[l, L1], numbers[l, L2] + alpha
+        if is_affine and (l1 != 0.0 or l2 != 0.0):
+            penalty = penalise(l1, l2, params[at : at + size], w_g)
+        if hyperparameters[CLIP_VALUE] < np.inf:
+            clip_block(hyperparameters, w_g)
+            if has_shift:
+                clip_block(hyperparameters, b_g)
+        if last_phase > 0:
+            squares = sum_of_squares(w_g)
+            if has_shift:
+                squares += sum_of_squares(b_g)
+    if phase == last_phase:
+        if factor != 1.0:
+            scale_block(factor, w_g)
+            if has_shift:
+                scale_block(factor, b_g)
+        if has_shift:
+            _update(rule, hyperparameters, sizes, b_at, width, params, state_1, state_2, b_g)
+        if is_affine and numbers[l, DECAY] != 0.0:
+            share = hyperparameters[LEARNING_RATE] * numbers[l, DECAY]
+            decay_block(share, params[at : at + size])
+        _update(rule, hyperparameters, sizes, at, size, params, state_1, state_2, w_g)
+        if is_affine and plan[l, NEEDS_DX] and rule != GRADIENT:
+            copy_transposed(
+                plan[l, N_IN], n_out, i, n_i, j, width, params, at, transposed, plan[l, WT_AT]
+            )
+    return penalty, squares
+
+
+@pasted
+def _constrain(thread, n_threads, plan, numbers, acts, deltas, params, transposed):
+    """Let a member bring its share of all constrained weights back into their limits."""
+    panel = panel_columns(params)
+    for l in range(plan.shape[0]):
+        if plan[l, CONSTRAIN] != 0:
+            for j in range(thread * panel, plan[l, N_OUT], n_threads * panel):
+                width = panel_width(plan[l, N_OUT], j, params, panel)
+                run_operation(
+                    CONSTRAIN, plan, numbers, l, j, width, 0, acts, deltas, params, 0, transposed
+                )
+
+
+@inner
+def _segment_start(plan, k):
+    """First operation of segment k of the row phase: the k-th BATCH, none of which is the 0th."""
+    l = 0
+    while k > 0 and l < plan.shape[0]:
+        if plan[l, KIND] == BATCH:
+            k -= 1
+        l += 1
+    return l if k > 0 else max(l - 1, 0)
 
 
 @inner
@@ -330,13 +492,14 @@ def training_member(dtype, sparse=False):
             return
         job = vector_at(job_address, _TRAINING_RECORD)[0]
         plan = matrix_at(job.plan, job.n_operations, N_COLUMNS, np.int64)
-        slopes = vector_at(job.slopes, np.float64)
+        numbers = matrix_at(job.numbers, job.n_operations, N_NUMBERS, np.float64)
         tasks = matrix_at(job.tasks, job.n_tasks, 4, np.int64)
         cost_before = vector_at(job.cost_before, np.int64)
         params, transposed = vector_at(job.params, number), vector_at(job.transposed, number)
         state_1, state_2 = vector_at(job.state_1, number), vector_at(job.state_2, number)
         acts, deltas = vector_at(job.acts, number), vector_at(job.deltas, number)
-        scratch = vector_at(job.scratch, number)
+        gradient, scratch = vector_at(job.gradient, number), vector_at(job.scratch, number)
+        squares = vector_at(job.squares, np.float64)
         so = thread * job.scratch_size
         x = vector_at(job.x, number)
         indices, indptr = vector_at(job.indices, np.int32), vector_at(job.indptr, np.int64)
@@ -353,11 +516,16 @@ def training_member(dtype, sparse=False):
         hyperparameters = vector_at(job.hyperparameters, np.float64)
 
         last = job.n_operations - 1
+        panel = panel_columns(params)
+        n_segments = 1
+        for l in range(job.n_operations):
+            n_segments += plan[l, KIND] == BATCH
         first_task = _task_at(cost_before, job.n_tasks, thread, n_threads)
         end_task = _task_at(cost_before, job.n_tasks, thread + 1, n_threads)
         own_rows = (job.batch_size + n_threads - 1) // n_threads
         own_tasks = max(end_task - first_task, 1)
-        updates = job.updates_before
+        last_phase = 1 if job.clip_norm < np.inf else 0
+        updates, product = job.updates_before, hyperparameters[MOMENTUM_PRODUCT]
         for s in range(job.first_step, job.last_step):
             start = s * job.batch_size
             n = min(job.batch_size, job.n_order - start)
@@ -367,38 +535,63 @@ def training_member(dtype, sparse=False):
                 continue  # a batch without any weight says nothing
             share = n / total
 
-            # Row phase.
-            high = first_row(n, thread + 1, n_threads)
-            for row in range(first_row(n, thread, n_threads), high, CHUNK_ROWS):
-                padded = min(CHUNK_ROWS, high - row)
-                real = min(padded, n - row)
-                if sparse:
-                    for r in range(row, row + real):
-                        low, end = indptr[order[start + r]], indptr[order[start + r] + 1]
-                        forward_sparse_row(plan, r, low, end, x, indices, params, acts)
-                    apply_activation(plan, slopes, 0, row, padded, acts)
-                else:
-                    for r in range(row, row + real):
-                        copy_to_panels(
-                            job.n_inputs, x, order[start + r] * job.n_inputs, r, acts,
-                            plan[0, X_AT], plan[0, X_PANEL],
+            # Row phase: forward from segment to segment, then back.
+            for turn in range(2 * n_segments - 1):
+                forward, backward = turn < n_segments, turn >= n_segments - 1
+                segment = turn if forward else 2 * n_segments - 2 - turn
+                first, end = _segment_start(plan, segment), _segment_start(plan, segment + 1)
+                if turn > 0:
+                    l = first if forward else end
+                    n_panels = (plan[l, N_OUT] + panel - 1) // panel
+                    low = n_panels * thread // n_threads
+                    barrier(sync, n_threads)
+                    run_operation(
+                        FORWARD if forward else BACKWARD, plan, numbers, l, low,
+                        n_panels * (thread + 1) // n_threads - low, n, acts, deltas, params,
+                        updates, acts,
+                    )  # fmt: skip
+                    barrier(sync, n_threads)
+                high = first_row(n, thread + 1, n_threads)
+                for row in range(first_row(n, thread, n_threads), high, CHUNK_ROWS):
+                    padded = min(CHUNK_ROWS, high - row)
+                    real = min(padded, n - row)
+                    if turn == 0 and sparse:
+                        for r in range(row, row + real):
+                            at, stop = indptr[order[start + r]], indptr[order[start + r] + 1]
+                            forward_sparse_row(plan, r, at, stop, x, indices, params, acts)
+                        apply_activation(plan, numbers, 0, row, padded, acts)
+                    elif turn == 0:
+                        for r in range(row, row + real):
+                            copy_to_panels(
+                                job.n_inputs, x, order[start + r] * job.n_inputs, r, acts,
+                                plan[0, X_AT], plan[0, X_PANEL],
+                            )  # fmt: skip
+                    if forward:
+                        done = 1 if sparse and turn == 0 else 0
+                        forward_chunk(
+                            plan, numbers, first + done, end, row, padded, params, acts, deltas,
+                            updates,
                         )  # fmt: skip
-                forward_chunk(plan, slopes, 1 if sparse else 0, row, padded, params, acts)
-                loss_rows(
-                    job.loss, number(job.loss_scale), number(job.gradient_scale / total), row, real,
-                    plan[last, N_OUT], acts, deltas, plan[last, OUT_AT], plan[last, OUT_PANEL],
-                    order, start + row, labels, targets, batch_loss,
-                )  # fmt: skip
-                for r in range(row, row + real):
-                    weight = 1.0
-                    if job.is_weighted:
-                        weight = sample_weight[order[start + r]]
-                        weigh_row(
-                            number(weight), r, plan[last, N_OUT], deltas, plan[last, OUT_AT],
-                            plan[last, OUT_PANEL],
+                    if forward and backward:
+                        loss_rows(
+                            job.loss, number(job.loss_scale), number(job.gradient_scale / total),
+                            row, real, plan[last, N_OUT], acts, deltas, plan[last, OUT_AT],
+                            plan[last, OUT_PANEL], order, start + row, labels, targets, batch_loss,
                         )  # fmt: skip
-                    row_loss[r] += weight * share * batch_loss[r]
-                backward_chunk(plan, slopes, row, padded, transposed, acts, deltas)
+                        for r in range(row, row + real):
+                            weight = 1.0
+                            if job.is_weighted:
+                                weight = sample_weight[order[start + r]]
+                                weigh_row(
+                                    number(weight), r, plan[last, N_OUT], deltas,
+                                    plan[last, OUT_AT], plan[last, OUT_PANEL],
+                                )  # fmt: skip
+                            row_loss[r] += weight * share * batch_loss[r]
+                    if backward:
+                        backward_chunk(
+                            plan, numbers, first, end, row, padded, params, transposed, acts,
+                            deltas, updates,
+                        )  # fmt: skip
             if sparse:
                 sort_by_column(
                     thread, n_threads, job.n_inputs, n, start, order, x, indices, indptr,
@@ -408,22 +601,40 @@ def training_member(dtype, sparse=False):
 
             # Weight phase.
             updates += 1
-            step = step_size(job.rule, hyperparameters, updates)
+            sizes = step_sizes(job.rule, hyperparameters, product, updates)
+            product = sizes[3]
             next_row = start + n + own_rows * thread
-            for k in range(first_task, end_task):
-                penalty[k] += share * run_task(
-                    sparse, plan, tasks[k, 0], tasks[k, 1], tasks[k, 2], tasks[k, 3], n, job.rule,
-                    hyperparameters, step, job.alpha / total, params, state_1, state_2, transposed,
-                    acts, deltas, column_end, entry_row, entry_value, scratch, so,
-                )  # fmt: skip
-                # Rows of the next batch lie anywhere in memory: fetch a few after each task.
-                done = k - first_task
-                if not sparse:
-                    _prefetch_samples(
-                        next_row + own_rows * done // own_tasks,
-                        min(next_row + own_rows * (done + 1) // own_tasks, job.n_order),
-                        job.n_inputs, x, order,
+            factor = 1.0
+            for phase in range(last_phase + 1):
+                for k in range(first_task, end_task):
+                    added, squares_of_task = run_task(
+                        phase, last_phase, factor, sparse, plan, numbers, tasks[k, 0], tasks[k, 1],
+                        tasks[k, 2], tasks[k, 3], n, job.rule, hyperparameters, sizes,
+                        job.alpha / total, params, state_1, state_2, transposed, acts, deltas,
+                        column_end, entry_row, entry_value, gradient, scratch, so,
                     )  # fmt: skip
-            barrier(sync, n_threads)
+                    penalty[k] += n * added
+                    if phase < last_phase:
+                        squares[k] = squares_of_task
+                    # Rows of the next batch lie anywhere in memory: fetch a few after each task.
+                    done = k - first_task
+                    if not sparse and phase == 0:
+                        _prefetch_samples(
+                            next_row + own_rows * done // own_tasks,
+                            min(next_row + own_rows * (done + 1) // own_tasks, job.n_order),
+                            job.n_inputs, x, order,
+                        )  # fmt: skip
+                barrier(sync, n_threads)
+                if phase < last_phase:
+                    norm = 0.0
+                    for k in range(job.n_tasks):
+                        norm += squares[k]
+                    norm = norm**0.5
+                    factor = job.clip_norm / norm if norm > job.clip_norm else 1.0
+            if job.is_constrained:
+                _constrain(thread, n_threads, plan, numbers, acts, deltas, params, transposed)
+                barrier(sync, n_threads)
+        if thread == 0:
+            hyperparameters[MOMENTUM_PRODUCT] = product
 
     return member(train_steps)

@@ -417,3 +417,68 @@ def scale_and_shift(typingctx, tile, factor, term):
         return result
 
     return tile(tile, factor, term), codegen
+
+
+# Arithmetic of two tiles, element by element, for what happens to all columns alike.
+
+
+def _join(builder, one, other, tile, operation):
+    """Return the tile of operation(x, y) for the vectors x of one tile and y of another."""
+    for _, _, at in tile.cells():
+        joined = operation(builder.extract_value(one, at), builder.extract_value(other, at))
+        one = builder.insert_value(one, joined, at)
+    return one
+
+
+@intrinsic
+def add(typingctx, tile, other):
+    """Return tile + other."""
+
+    def codegen(context, builder, signature, args):
+        return _join(builder, *args, tile, builder.fadd)
+
+    return tile(tile, tile), codegen
+
+
+@intrinsic
+def subtract(typingctx, tile, other):
+    """Return tile - other."""
+
+    def codegen(context, builder, signature, args):
+        return _join(builder, *args, tile, builder.fsub)
+
+    return tile(tile, tile), codegen
+
+
+@intrinsic
+def multiply(typingctx, tile, other):
+    """Return tile * other, for each element."""
+
+    def codegen(context, builder, signature, args):
+        return _join(builder, *args, tile, builder.fmul)
+
+    return tile(tile, tile), codegen
+
+
+@intrinsic
+def factors_within(typingctx, squares, limit):
+    """Return limit / sqrt(squares) where that root is above the limit, else 1."""
+    tile = squares
+
+    def codegen(context, builder, signature, args):
+        result, limit = args
+        limit = _everywhere(builder, limit, tile)
+        one = ir.Constant(tile.vector, [1.0] * tile.lanes)
+        root_type = ir.FunctionType(tile.vector, [tile.vector])
+        bits = tile.dtype.bitwidth
+        root_of = cgutils.get_or_insert_function(
+            builder.module, root_type, f"llvm.sqrt.v{tile.lanes}f{bits}"
+        )
+        for _, _, at in tile.cells():
+            root = builder.call(root_of, [builder.extract_value(result, at)])
+            above = builder.fcmp_ordered(">", root, limit)
+            factor = builder.select(above, builder.fdiv(limit, root), one)
+            result = builder.insert_value(result, factor, at)
+        return result
+
+    return tile(tile, limit), codegen

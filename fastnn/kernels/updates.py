@@ -1,8 +1,7 @@
 """Update rules: how a block of parameters moves, given its gradient.
 
 All operate on equally long flat blocks: the parameters p, the gradient g, and the states s1 and s2
-of the rule (velocity, running means). They overwrite p and the states. `decay` adds decay * p to
-the gradient: the derivative of the L2 penalty decay / 2 * sum p^2.
+of the rule (velocity, running means). They overwrite p and the states.
 """
 
 import math
@@ -11,87 +10,162 @@ import numpy as np
 
 from fastnn._jit import pasted, reduction, routine
 from fastnn.kernels.codes import (
+    ADAGRAD,
     ADAM,
-    ADAMW,
     BETA_1,
     BETA_2,
+    CLIP_VALUE,
     EPSILON,
     GRADIENT,
     LEARNING_RATE,
     MOMENTUM,
+    NADAM,
     NESTEROV,
     RMSPROP,
     SGD,
-    WEIGHT_DECAY,
 )
 
 
 @pasted
-def step_size(rule, hyperparameters, t):
-    """Learning rate of update number t (from 1): Adam's includes both bias corrections."""
+def step_sizes(rule, hyperparameters, product, t):
+    """Factors of update number t (from 1), with all corrections of running means that begin at 0.
+
+    Returns (of the step, of the gradient alone, of the running mean of squares), the last two for
+    NAdam, and the product of NAdam's momenta, which goes on from `product`.
+    """
     rate = hyperparameters[LEARNING_RATE]
-    if rule in (ADAM, ADAMW):
+    beta_1, beta_2 = hyperparameters[BETA_1], hyperparameters[BETA_2]
+    gradient_rate, square = 0.0, 1.0
+    if rule == ADAM:
         # Kingma & Ba 2015, section 2, the efficient form.
-        corrected = 1.0 - hyperparameters[BETA_2] ** t
-        rate *= corrected**0.5 / (1.0 - hyperparameters[BETA_1] ** t)
-    return rate
+        rate *= (1.0 - beta_2**t) ** 0.5 / (1.0 - beta_1**t)
+    elif rule == NADAM:
+        # Dozat 2016, section 3: a momentum that grows slowly to beta_1; mean and gradient are
+        # corrected each by the momenta that it has seen.
+        now = beta_1 * (1.0 - 0.5 * 0.96 ** (0.004 * t))
+        later = beta_1 * (1.0 - 0.5 * 0.96 ** (0.004 * (t + 1)))
+        product *= now
+        gradient_rate = rate * (1.0 - now) / (1.0 - product)
+        rate *= later / (1.0 - product * later)
+        square = 1.0 / (1.0 - beta_2**t)
+    return rate, gradient_rate, square, product
 
 
 @pasted
-def _adam(p, m, v, g, rate, l2, shrink, beta_1, beta_2, rest_1, rest_2, epsilon):
+def _adam(p, m, v, g, rate, beta_1, beta_2, rest_1, rest_2, epsilon):
     for i in range(p.size):
-        gradient = g[i] + l2 * p[i]
-        m[i] = beta_1 * m[i] + rest_1 * gradient
-        v[i] = beta_2 * v[i] + rest_2 * gradient * gradient
-        p[i] = (p[i] - shrink * p[i]) - rate * m[i] / (math.sqrt(v[i]) + epsilon)
+        m[i] = beta_1 * m[i] + rest_1 * g[i]
+        v[i] = beta_2 * v[i] + rest_2 * g[i] * g[i]
+        p[i] -= rate * m[i] / (math.sqrt(v[i]) + epsilon)
+
+
+@pasted
+def _nadam(p, m, v, g, rate, gradient_rate, square, beta_1, beta_2, rest_1, rest_2, epsilon):
+    for i in range(p.size):
+        m[i] = beta_1 * m[i] + rest_1 * g[i]
+        v[i] = beta_2 * v[i] + rest_2 * g[i] * g[i]
+        p[i] -= (gradient_rate * g[i] + rate * m[i]) / (math.sqrt(square * v[i]) + epsilon)
 
 
 @routine
-def update_block(rule, hyperparameters, step, decay, p, s1, s2, g):
-    """Overwrite p, s1 and s2 by one update with the gradient g.
+def update_block(rule, hyperparameters, step, gradient_step, square, p, s1, s2, g):
+    """Overwrite p, s1 and s2 by one update with the gradient g; `step_sizes` gives the factors.
 
-    The rule GRADIENT only writes the gradient, with the decay, to s1.
+    The rule GRADIENT only writes the gradient to s1.
     """
     number = p.dtype.type
-    rate, l2 = number(step), number(decay)
+    rate = number(step)
     beta_1, beta_2 = number(hyperparameters[BETA_1]), number(hyperparameters[BETA_2])
     # Rounded after the subtraction: 1 - 0.999 in float32 would be off in the fifth digit.
     rest_1, rest_2 = number(1.0 - hyperparameters[BETA_1]), number(1.0 - hyperparameters[BETA_2])
     epsilon = number(hyperparameters[EPSILON])
-    if rule in (ADAM, ADAMW):
-        if rule == ADAMW:
-            # Decoupled decay (Loshchilov & Hutter 2019): not a part of the gradient.
-            shrink = number(hyperparameters[LEARNING_RATE] * hyperparameters[WEIGHT_DECAY])
-        else:
-            shrink = number(0)
-        _adam(p, s1, s2, g, rate, l2, shrink, beta_1, beta_2, rest_1, rest_2, epsilon)
+    if rule == ADAM:
+        _adam(p, s1, s2, g, rate, beta_1, beta_2, rest_1, rest_2, epsilon)
     elif rule == SGD:
         for i in range(p.size):
-            p[i] -= rate * (g[i] + l2 * p[i])
+            p[i] -= rate * g[i]
     elif rule == MOMENTUM:
         for i in range(p.size):
-            s1[i] = beta_1 * s1[i] - rate * (g[i] + l2 * p[i])
+            s1[i] = beta_1 * s1[i] - rate * g[i]
             p[i] += s1[i]
     elif rule == NESTEROV:
         for i in range(p.size):
-            step_alone = rate * (g[i] + l2 * p[i])
+            step_alone = rate * g[i]
             s1[i] = beta_1 * s1[i] - step_alone
             p[i] += beta_1 * s1[i] - step_alone
     elif rule == GRADIENT:
         for i in range(p.size):
-            s1[i] = g[i] + l2 * p[i]
+            s1[i] = g[i]
     elif rule == RMSPROP:
         for i in range(p.size):
-            gradient = g[i] + l2 * p[i]
-            s1[i] = beta_1 * s1[i] + rest_1 * gradient * gradient
-            p[i] -= rate * gradient / (math.sqrt(s1[i]) + epsilon)
+            s1[i] = beta_1 * s1[i] + rest_1 * g[i] * g[i]
+            p[i] -= rate * g[i] / (math.sqrt(s1[i]) + epsilon)
+    elif rule == ADAGRAD:
+        for i in range(p.size):
+            s1[i] += g[i] * g[i]
+            p[i] -= rate * g[i] / (math.sqrt(s1[i]) + epsilon)
+    elif rule == NADAM:
+        _nadam(
+            p, s1, s2, g, rate, number(gradient_step), number(square), beta_1, beta_2, rest_1,
+            rest_2, epsilon,
+        )  # fmt: skip
 
 
 @reduction
-def sum_of_squares(p):
-    """Sum of p[i]^2, in float64."""
-    total = 0.0
+def penalise(l1, l2, p, g):
+    """Add to g the derivative of the penalty ``l1 sum |p| + l2 / 2 sum p^2``; return the penalty.
+
+    The derivative of |p| at zero is taken as zero.
+    """
+    number = p.dtype.type
+    zero = number(0)
+    strength = number(l2)
+    squares = magnitudes = 0.0
     for i in range(p.size):
         value = np.float64(p[i])
+        squares += value * value
+        g[i] += strength * p[i]
+    if l1 != 0.0:
+        strength = number(l1)
+        for i in range(p.size):
+            magnitudes += abs(np.float64(p[i]))
+            if p[i] > zero:
+                g[i] += strength
+            elif p[i] < zero:
+                g[i] -= strength
+    return l1 * magnitudes + 0.5 * l2 * squares
+
+
+@routine
+def decay_block(factor, p):
+    """Overwrite p with p - factor * p: decoupled weight decay (Loshchilov & Hutter 2019)."""
+    share = p.dtype.type(factor)
+    for i in range(p.size):
+        p[i] -= share * p[i]
+
+
+@routine
+def clip_block(hyperparameters, g):
+    """Overwrite g with its elements brought into [-limit, limit]; NaN stays."""
+    limit = g.dtype.type(hyperparameters[CLIP_VALUE])
+    for i in range(g.size):
+        value = limit if g[i] > limit else g[i]
+        g[i] = -limit if value < -limit else value
+
+
+@routine
+def scale_block(factor, g):
+    """Multiply g by a factor."""
+    share = g.dtype.type(factor)
+    for i in range(g.size):
+        g[i] *= share
+
+
+@reduction
+def sum_of_squares(g):
+    """Sum of g[i]^2, in float64."""
+    total = 0.0
+    for i in range(g.size):
+        value = np.float64(g[i])
         total += value * value
     return total

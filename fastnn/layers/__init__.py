@@ -7,27 +7,31 @@ methods compute the same numbers one layer at a time, for those who want to watc
 
 from fastnn.layers.activations import Identity, LeakyReLU, ReLU, Sigmoid, Softmax, Step, Tanh
 from fastnn.layers.affine import Affine
-from fastnn.layers.base import Layer
-
-__all__ = [
-    "LAYERS",
-    "Affine",
-    "Identity",
-    "Layer",
-    "LeakyReLU",
-    "ReLU",
-    "Sigmoid",
-    "Softmax",
-    "Step",
-    "Tanh",
-    "from_config",
-]
+from fastnn.layers.base import Layer, ParametricLayer
+from fastnn.layers.dropout import Dropout
+from fastnn.layers.normalisation import BatchNorm, LayerNorm
+from fastnn.layers.residual import Residual
 
 LAYERS = {
     layer.__name__: layer
-    for layer in (Affine, Identity, ReLU, LeakyReLU, Sigmoid, Tanh, Softmax, Step)
+    for layer in (
+        Affine,
+        Identity,
+        ReLU,
+        LeakyReLU,
+        Sigmoid,
+        Tanh,
+        Softmax,
+        Step,
+        Dropout,
+        BatchNorm,
+        LayerNorm,
+        Residual,
+    )
 }
 """Layers by their class name, as model files name them."""
+
+__all__ = ["LAYERS", "Layer", "ParametricLayer", "from_config", *LAYERS]
 
 
 def from_config(name, config):
@@ -40,4 +44,6 @@ def from_config(name, config):
     """
     if name not in LAYERS:
         raise ValueError(f"layer must be one of {', '.join(LAYERS)}, got {name!r}")
+    if LAYERS[name] is Residual:
+        return Residual([from_config(*layer) for layer in config["layers"]])
     return LAYERS[name](**config)

@@ -1,11 +1,9 @@
 """Activations: layers that apply a function to each element, or to each row."""
 
-import numpy as np
-
 from fastnn.kernels import codes
 from fastnn.kernels.activations import activate, differentiate
 from fastnn.layers.base import Layer
-from fastnn.validation import check_number
+from fastnn.validation import check_number, float_matrix
 
 
 class _Activation(Layer):
@@ -15,9 +13,9 @@ class _Activation(Layer):
         super().__init__()
         self._out = None
 
-    def forward(self, x):
+    def forward(self, x, training=False):
         """Return f(x) for x (B, I)."""
-        self._out = self._copy(x, "x")
+        self._out = float_matrix("x", x)
         if self._out.size:
             activate(self.activation, self.slope, self._out)
         return self._out.copy()
@@ -26,22 +24,12 @@ class _Activation(Layer):
         """Return the gradient with respect to x, given dout (B, I)."""
         if self._out is None:
             raise RuntimeError("backward needs a forward pass before it")
-        dx = self._copy(dout, "dout").astype(self._out.dtype, copy=False)
+        dx = float_matrix("dout", dout).astype(self._out.dtype, copy=False)
         if dx.shape != self._out.shape:
             raise ValueError(f"dout must have the shape {self._out.shape} of x, got {dx.shape}")
         if dx.size:
             differentiate(self.activation, self.slope, dx, self._out)
         return dx
-
-    def _copy(self, x, name):
-        x = np.asarray(x)
-        if x.dtype.kind not in "biuf" or x.ndim != 2:
-            raise ValueError(
-                f"{name} must be a numeric array with 2 dimensions, got shape {x.shape} and "
-                f"dtype {x.dtype}"
-            )
-        single = x.dtype.kind == "f" and x.dtype.itemsize == 4
-        return np.array(x, np.float32 if single else np.float64, order="C")
 
 
 class Identity(_Activation):

@@ -37,12 +37,21 @@ from fastnn.kernels.reference.activations import (
     tanh_backward,
     tanh_forward,
 )
+from fastnn.kernels.reference.dropout import dropout_mask
 from fastnn.kernels.reference.losses import (
     binary_cross_entropy,
     mse,
     poisson,
     softmax_cross_entropy,
     softmax_cross_entropy_dense,
+)
+from fastnn.kernels.reference.normalisation import (
+    batch_norm_backward,
+    batch_norm_backward_fixed,
+    batch_norm_forward,
+    column_statistics,
+    layer_norm_backward,
+    layer_norm_forward,
 )
 from fastnn.kernels.reference.products import (
     affine_backward_input,
@@ -68,10 +77,17 @@ __all__ = [
     "affine_backward_input",
     "affine_backward_weight",
     "affine_forward",
+    "batch_norm_backward",
+    "batch_norm_backward_fixed",
+    "batch_norm_forward",
     "binary_cross_entropy",
+    "column_statistics",
     "dot",
+    "dropout_mask",
     "identity_backward",
     "identity_forward",
+    "layer_norm_backward",
+    "layer_norm_forward",
     "leaky_relu_backward",
     "leaky_relu_forward",
     "logistic_backward",

@@ -1,0 +1,314 @@
+"""Batch and layer normalisation, as operations with kernels of their own.
+
+Both bring numbers to mean 0 and variance 1, then give each column a scale (gamma) and a shift
+(beta) to learn: over the batch for each column, or over the columns for each row.
+`fastnn.kernels.operation` says how they are called. What the way back needs lies in the state.
+
+Each sum runs over the rows in their order, or over the columns panel by panel, so it does not
+depend on the number of threads. `fastnn.kernels.reference` has the plain loops.
+"""
+
+import functools
+import math
+
+import numpy as np
+
+from fastnn._jit import inner, operation, reduction
+from fastnn.kernels.codes import (
+    B_AT,
+    BACKWARD,
+    FORWARD,
+    MEAN_AT,
+    N_OUT,
+    NEEDS_DX,
+    OUT_AT,
+    OUT_PANEL,
+    OWN,
+    STATE_AT,
+    STATE_STEP,
+    SUM_GRADIENT,
+    VARIANCE_AT,
+    W_AT,
+    X_AT,
+    X_PANEL,
+)
+from fastnn.kernels.memory import vector_at
+from fastnn.kernels.panels import panel_columns, panel_width
+from fastnn.kernels.tile import (
+    add,
+    lanes_of,
+    load,
+    multiply,
+    scale_and_shift,
+    store,
+    subtract,
+    zeros,
+)
+
+EPSILON, MOMENTUM = OWN, OWN + 1
+"""Where the numbers of a layer lie."""
+
+# Batch normalisation, some columns at a time: as many as `zero`, a tile of one row, has. The rows
+# of x and out lie `width` apart, the vectors of the state `step`.
+
+
+@inner
+def _normalise_columns(
+    zero, columns, rows, width, x, xo, out, oo, so, step, params, gamma, beta, mean_at, variance_at,
+    epsilon, momentum,
+):  # fmt: skip
+    """out = (x - mean) / sqrt(variance + epsilon) * gamma + beta.
+
+    The state, in x's array, becomes mean, 1 / sqrt(variance + epsilon) and that times gamma. The
+    running statistics at mean_at and variance_at move by `momentum` of their distance; there the
+    variance is the unbiased one.
+    """
+    number = x.dtype.type
+    one, count = number(1), number(rows)
+    total = zero
+    for r in range(rows):
+        total = add(total, load(zero, x, xo + r * width, 0))
+    mean = scale_and_shift(total, one / count, number(0))
+    squares = zero
+    for r in range(rows):
+        deviation = subtract(load(zero, x, xo + r * width, 0), mean)
+        squares = add(squares, multiply(deviation, deviation))
+    store(mean, x, so, 0)
+    store(squares, x, so + step, 0)
+    for c in range(columns):
+        square = x[so + step + c]
+        params[mean_at + c] += momentum * (x[so + c] - params[mean_at + c])
+        params[variance_at + c] += momentum * (square / (count - one) - params[variance_at + c])
+        inverse = one / math.sqrt(square / count + epsilon)
+        x[so + step + c] = inverse
+        x[so + 2 * step + c] = inverse * params[gamma + c]
+    scale, shift = load(zero, x, so + 2 * step, 0), load(zero, params, beta, 0)
+    for r in range(rows):
+        deviation = subtract(load(zero, x, xo + r * width, 0), mean)
+        store(add(multiply(deviation, scale), shift), out, oo + r * width, 0)
+
+
+@inner
+def _differentiate_columns(zero, rows, width, x, xo, so, step, needs_dx, dout, do, dx, dxo):
+    """dgamma = sum dout xhat,  dbeta = sum dout; both go to the state in the array of dout.
+
+    With xhat, the normalised x, and where it is needed (Ioffe & Szegedy 2015, section 3)
+    dx = gamma / sqrt(variance + epsilon) (dout - dbeta / B - xhat dgamma / B).
+    """
+    mean, inverse = load(zero, x, so, 0), load(zero, x, so + step, 0)
+    dgamma, dbeta = zero, zero
+    for r in range(rows):
+        gradient = load(zero, dout, do + r * width, 0)
+        normal = multiply(subtract(load(zero, x, xo + r * width, 0), mean), inverse)
+        dbeta = add(dbeta, gradient)
+        dgamma = add(dgamma, multiply(gradient, normal))
+    store(dgamma, dout, so, 0)
+    store(dbeta, dout, so + step, 0)
+    if needs_dx:
+        share = dout.dtype.type(1) / dout.dtype.type(rows)
+        nothing = dout.dtype.type(0)
+        scale = load(zero, x, so + 2 * step, 0)
+        mean_gradient = scale_and_shift(dbeta, share, nothing)
+        slope = multiply(scale_and_shift(dgamma, share, nothing), inverse)
+        for r in range(rows):
+            gradient = subtract(load(zero, dout, do + r * width, 0), mean_gradient)
+            deviation = subtract(load(zero, x, xo + r * width, 0), mean)
+            gradient = subtract(gradient, multiply(deviation, slope))
+            store(multiply(scale, gradient), dx, dxo + r * width, 0)
+
+
+@functools.cache
+def batch_norm_members(dtype):
+    """Return the addresses of the kernels for training, by their column of a plan."""
+    number = dtype.type
+
+    def forward(operation, numbers, low, count, rows, acts, deltas, params, step, out):
+        plan, own = vector_at(operation, np.int64), vector_at(numbers, np.float64)
+        a, p = vector_at(acts, number), vector_at(params, number)
+        epsilon, momentum = number(own[EPSILON]), number(own[MOMENTUM])
+        panel, lanes = panel_columns(a), lanes_of(a)
+        n, state_step = plan[N_OUT], plan[STATE_STEP]
+        for k in range(low, low + count):
+            j = k * panel
+            width = panel_width(n, j, a, panel)
+            xo, oo = plan[X_AT] + k * plan[X_PANEL], plan[OUT_AT] + k * plan[OUT_PANEL]
+            if width == 3 * lanes:
+                _normalise_columns(
+                    zeros(a, 1, 3), width, rows, width, a, xo, a, oo, plan[STATE_AT] + j,
+                    state_step, p, plan[W_AT] + j, plan[B_AT] + j, plan[MEAN_AT] + j,
+                    plan[VARIANCE_AT] + j, epsilon, momentum,
+                )  # fmt: skip
+            else:
+                for c in range(0, width, lanes):
+                    _normalise_columns(
+                        zeros(a, 1, 1), lanes, rows, width, a, xo + c, a, oo + c,
+                        plan[STATE_AT] + j + c, state_step, p, plan[W_AT] + j + c,
+                        plan[B_AT] + j + c, plan[MEAN_AT] + j + c, plan[VARIANCE_AT] + j + c,
+                        epsilon, momentum,
+                    )  # fmt: skip
+
+    def backward(operation, numbers, low, count, rows, acts, deltas, params, step, out):
+        plan = vector_at(operation, np.int64)
+        a, d = vector_at(acts, number), vector_at(deltas, number)
+        panel, lanes = panel_columns(a), lanes_of(a)
+        n, state_step, needs_dx = plan[N_OUT], plan[STATE_STEP], plan[NEEDS_DX]
+        for k in range(low, low + count):
+            j = k * panel
+            width = panel_width(n, j, a, panel)
+            xo, oo = plan[X_AT] + k * plan[X_PANEL], plan[OUT_AT] + k * plan[OUT_PANEL]
+            if width == 3 * lanes:
+                _differentiate_columns(
+                    zeros(a, 1, 3), rows, width, a, xo, plan[STATE_AT] + j, state_step, needs_dx,
+                    d, oo, d, xo,
+                )  # fmt: skip
+            else:
+                for c in range(0, width, lanes):
+                    _differentiate_columns(
+                        zeros(a, 1, 1), rows, width, a, xo + c, plan[STATE_AT] + j + c, state_step,
+                        needs_dx, d, oo + c, d, xo + c,
+                    )  # fmt: skip
+
+    return {FORWARD: operation(forward), BACKWARD: operation(backward)}
+
+
+@functools.cache
+def batch_norm_evaluation(dtype):
+    """Return the address of the kernel for prediction: it takes the running statistics."""
+    number = dtype.type
+
+    def evaluate(operation, numbers, low, count, rows, acts, deltas, params, step, out):
+        plan, own = vector_at(operation, np.int64), vector_at(numbers, np.float64)
+        a, p = vector_at(acts, number), vector_at(params, number)
+        n, panel, epsilon, one = plan[N_OUT], panel_columns(a), number(own[EPSILON]), number(1)
+        scale = plan[STATE_AT]
+        for c in range(n):
+            variance = p[plan[VARIANCE_AT] + c]
+            a[scale + c] = one / math.sqrt(variance + epsilon) * p[plan[W_AT] + c]
+        for j in range(0, n, panel):
+            width, columns = panel_width(n, j, a, panel), min(panel, n - j)
+            for r in range(low, low + count):
+                x = plan[X_AT] + j // panel * plan[X_PANEL] + r * width
+                o = plan[OUT_AT] + j // panel * plan[OUT_PANEL] + r * width
+                for c in range(columns):
+                    deviation = a[x + c] - p[plan[MEAN_AT] + j + c]
+                    a[o + c] = deviation * a[scale + j + c] + p[plan[B_AT] + j + c]
+
+    return {FORWARD: operation(evaluate)}
+
+
+# Layer normalisation, a row at a time.
+
+
+@reduction
+def _sum(x):
+    total = x.dtype.type(0)
+    for c in range(x.size):
+        total += x[c]
+    return total
+
+
+@reduction
+def _sum_of_squared_deviations(x, mean):
+    total = x.dtype.type(0)
+    for c in range(x.size):
+        total += (x[c] - mean) * (x[c] - mean)
+    return total
+
+
+@reduction
+def _sum_of_products(x, y):
+    total = x.dtype.type(0)
+    for c in range(x.size):
+        total += x[c] * y[c]
+    return total
+
+
+@reduction
+def _sum_of_normal_products(x, y, z, mean):
+    """Sum of x * y * (z - mean)."""
+    total = x.dtype.type(0)
+    for c in range(x.size):
+        total += x[c] * y[c] * (z[c] - mean)
+    return total
+
+
+@functools.cache
+def layer_norm_members(dtype):
+    """Return the addresses of the kernels, by their column of a plan."""
+    number = dtype.type
+
+    def forward(operation, numbers, low, count, rows, acts, deltas, params, step, out):
+        plan, own = vector_at(operation, np.int64), vector_at(numbers, np.float64)
+        a, p = vector_at(acts, number), vector_at(params, number)
+        n, panel, epsilon, one = plan[N_OUT], panel_columns(a), number(own[EPSILON]), number(1)
+        for r in range(low, low + count):
+            total, squares = number(0), number(0)
+            for j in range(0, n, panel):
+                x = plan[X_AT] + j // panel * plan[X_PANEL] + r * panel_width(n, j, a, panel)
+                total += _sum(a[x : x + min(panel, n - j)])
+            mean = total / number(n)
+            for j in range(0, n, panel):
+                x = plan[X_AT] + j // panel * plan[X_PANEL] + r * panel_width(n, j, a, panel)
+                squares += _sum_of_squared_deviations(a[x : x + min(panel, n - j)], mean)
+            inverse = one / math.sqrt(squares / number(n) + epsilon)
+            a[plan[STATE_AT] + r], a[plan[STATE_AT] + plan[STATE_STEP] + r] = mean, inverse
+            for j in range(0, n, panel):
+                width = panel_width(n, j, a, panel)
+                x = plan[X_AT] + j // panel * plan[X_PANEL] + r * width
+                o = plan[OUT_AT] + j // panel * plan[OUT_PANEL] + r * width
+                gamma, beta = plan[W_AT] + j, plan[B_AT] + j
+                for c in range(min(panel, n - j)):
+                    normal = (a[x + c] - mean) * inverse
+                    a[o + c] = normal * p[gamma + c] + p[beta + c]
+
+    def backward(operation, numbers, low, count, rows, acts, deltas, params, step, out):
+        # dx = (g - mean(g) - xhat mean(g xhat)) / sqrt(variance + epsilon), g = dout gamma
+        plan = vector_at(operation, np.int64)
+        a, d, p = vector_at(acts, number), vector_at(deltas, number), vector_at(params, number)
+        n, panel = plan[N_OUT], panel_columns(a)
+        for r in range(low, low + count):
+            mean = a[plan[STATE_AT] + r]
+            inverse = a[plan[STATE_AT] + plan[STATE_STEP] + r]
+            total, slope = number(0), number(0)
+            for j in range(0, n, panel):
+                at, columns = r * panel_width(n, j, a, panel), min(panel, n - j)
+                x = plan[X_AT] + j // panel * plan[X_PANEL] + at
+                o = plan[OUT_AT] + j // panel * plan[OUT_PANEL] + at
+                gamma = p[plan[W_AT] + j : plan[W_AT] + j + columns]
+                total += _sum_of_products(d[o : o + columns], gamma)
+                slope += _sum_of_normal_products(
+                    d[o : o + columns], gamma, a[x : x + columns], mean
+                )
+            total /= number(n)
+            slope *= inverse * inverse / number(n)
+            for j in range(0, n, panel):
+                at = r * panel_width(n, j, a, panel)
+                x = plan[X_AT] + j // panel * plan[X_PANEL] + at
+                o = plan[OUT_AT] + j // panel * plan[OUT_PANEL] + at
+                gamma = plan[W_AT] + j
+                for c in range(min(panel, n - j)):
+                    gradient = d[o + c] * p[gamma + c] - total - (a[x + c] - mean) * slope
+                    d[x + c] = gradient * inverse
+
+    def sum_gradient(operation, numbers, low, count, rows, acts, deltas, params, step, out):
+        # dgamma = sum dout xhat, dbeta = sum dout, for the panel of columns from `low` on
+        plan = vector_at(operation, np.int64)
+        a, d = vector_at(acts, number), vector_at(deltas, number)
+        k = low // panel_columns(a)
+        xo, oo = plan[X_AT] + k * plan[X_PANEL], plan[OUT_AT] + k * plan[OUT_PANEL]
+        dgamma, step_to = plan[STATE_AT] + low, plan[STATE_STEP]
+        for c in range(count):
+            d[dgamma + c] = d[dgamma + step_to + c] = number(0)
+        for r in range(rows):
+            mean = a[plan[STATE_AT] + r]
+            inverse = a[plan[STATE_AT] + step_to + r]
+            for c in range(count):
+                gradient = d[oo + r * count + c]
+                d[dgamma + c] += gradient * ((a[xo + r * count + c] - mean) * inverse)
+                d[dgamma + step_to + c] += gradient
+
+    return {
+        FORWARD: operation(forward),
+        BACKWARD: operation(backward),
+        SUM_GRADIENT: operation(sum_gradient),
+    }
