@@ -15,6 +15,7 @@ _HOMES = {
     "MLPClassifier": "estimators",
     "MLPRegressor": "estimators",
     "Sequential": "network",
+    "Perceptron": "perceptron",
     "Affine": "layers",
     "ReLU": "layers",
     "LeakyReLU": "layers",

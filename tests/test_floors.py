@@ -30,7 +30,7 @@ FLOORS = {
         "sparse",
         "validation",
     },
-    3: {"callbacks", "inspection", "network", "objective", "storage", "training"},
+    3: {"callbacks", "inspection", "network", "objective", "perceptron", "storage", "training"},
     4: {
         "cli.*",
         "datasets",

@@ -1,0 +1,288 @@
+"""`Perceptron`: one neuron with a step, where neural networks began."""
+
+import numpy as np
+
+from fastnn.kernels.perceptron import perceptron_decisions, perceptron_epoch
+from fastnn.validation import (
+    as_array,
+    as_number,
+    check_finite,
+    check_inputs,
+    check_integer,
+    check_number,
+    check_seed,
+    kernel_array,
+)
+
+__all__ = ["Perceptron"]
+
+
+class Perceptron:
+    """One neuron with a step: 1 where ``x @ w + b > 0``, else 0.
+
+    Parameters
+    ----------
+    n_inputs : int
+        Number of inputs I.
+    weights : array_like (I,), optional
+        One for each input; default zeros.
+    bias : float, optional
+        b; default 0.
+    threshold : float, optional
+        The same said the other way: ``threshold = -bias``. Give one of the two.
+    seed : int or numpy.random.Generator, optional
+        For the order in which `fit` shows the samples.
+
+    Attributes
+    ----------
+    weights : ndarray (I,) of float64
+    bias, threshold : float
+        Two views of one number: a change of one is a change of the other.
+    n_inputs : int
+    mistakes_ : list of int
+        After `fit`: the mistakes of each epoch.
+    converged_ : bool
+        After `fit`: whether the last epoch was without a mistake.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, or both `bias` and `threshold` are given.
+
+    Notes
+    -----
+    **A line.** Where ``x @ w + b = 0`` the neuron changes its mind. With two inputs that is a
+    straight line, with three a plane, with more a hyperplane. w is perpendicular to it and points
+    to the side of the ones; b moves it without turning it: it lies ``-b / |w|`` from the origin,
+    in the direction of w.
+
+    **Threshold or bias.** A neuron fires where its weighted input exceeds a threshold:
+    ``x @ w > theta``. Taking theta to the other side, ``x @ w - theta > 0``, makes it one more
+    weight, b = -theta, of an input that is always 1. So it can be learned like the others.
+
+    **Learning** [1]_. After each sample on the wrong side ::
+
+        w += learning_rate * (y - prediction) * x
+        b += learning_rate * (y - prediction)
+
+    which turns the line towards putting that sample right. From weights of zero, another rate only
+    gives another length to all weights, and exactly the same mistakes.
+
+    **Convergence** [2]_. If some line separates the classes, this finds one. Say that the samples,
+    with a 1 appended for the bias, are no longer than R, and that the best line through the
+    origin of that larger space passes all of them at a distance of at least gamma. Starting
+    from zeros, the rule makes at most ``(R / gamma)**2`` mistakes, however many samples there are
+    and in whatever order they come.
+
+    **XOR** [3]_. No line has (0, 1) and (1, 0) on one side and (0, 0) and (1, 1) on the other:
+    adding up ``w1 + b > 0`` and ``w2 + b > 0`` gives ``w1 + w2 + 2 b > 0``, adding up ``b <= 0``
+    and ``w1 + w2 + b <= 0`` gives the opposite. Two layers can do it: it is the AND of NAND
+    and OR. But this rule cannot train the first of them, since it needs to know what each neuron
+    should have said. Back-propagation, with a smooth function in the place of the step, can: see
+    `Sequential`.
+
+    References
+    ----------
+    .. [1] F. Rosenblatt, "The Perceptron: A Probabilistic Model for Information Storage and
+       Organization in the Brain", Psychological Review 65(6), 1958.
+    .. [2] A. B. J. Novikoff, "On Convergence Proofs on Perceptrons", Symposium on the Mathematical
+       Theory of Automata, 1962.
+    .. [3] M. Minsky, S. Papert, "Perceptrons", MIT Press, 1969.
+
+    Examples
+    --------
+    An AND made by hand, with a threshold that only the sum of both inputs exceeds:
+
+    >>> from fastnn import Perceptron
+    >>> X = [[0, 0], [0, 1], [1, 0], [1, 1]]
+    >>> Perceptron(2, weights=[1, 1], threshold=1.5).predict(X)
+    array([0, 0, 0, 1])
+
+    One that is learned:
+
+    >>> neuron = Perceptron(2, seed=0).fit(X, [0, 0, 0, 1])
+    >>> neuron.predict(X), neuron.converged_
+    (array([0, 0, 0, 1]), True)
+    """
+
+    def __init__(self, n_inputs, weights=None, bias=None, threshold=None, seed=None):
+        self.n_inputs = check_integer("n_inputs", n_inputs, 1)
+        self._bias = np.zeros(1)
+        self.weights = np.zeros(self.n_inputs) if weights is None else weights
+        if bias is not None and threshold is not None:
+            raise ValueError(
+                f"threshold must be left out where bias is given, got bias {bias!r} and "
+                f"threshold {threshold!r}"
+            )
+        if bias is not None:
+            self.bias = bias
+        if threshold is not None:
+            self.threshold = threshold
+        self._rng = check_seed(seed)
+
+    def __repr__(self):
+        weights = self.weights.tolist()
+        return f"Perceptron({self.n_inputs}, weights={weights}, bias={self.bias!r})"
+
+    @property
+    def weights(self):
+        """The weights (I,)."""
+        return self._weights
+
+    @weights.setter
+    def weights(self, values):
+        array = as_array("weights", values)
+        if array.dtype.kind not in "biuf" or array.shape != (self.n_inputs,):
+            raise ValueError(
+                f"weights must be {self.n_inputs} numbers, got shape {array.shape} and "
+                f"dtype {array.dtype}"
+            )
+        array = np.array(array, np.float64)  # a copy: `fit` changes it
+        check_finite("weights", array)
+        self._weights = array
+
+    @property
+    def bias(self):
+        """The bias b: how ready the neuron is to fire."""
+        return float(self._bias[0])
+
+    @bias.setter
+    def bias(self, value):
+        self._bias[0] = _check_finite_number("bias", value)
+
+    @property
+    def threshold(self):
+        """The threshold theta = -b, which ``x @ w`` must exceed."""
+        return 0.0 - self.bias  # not -0.0
+
+    @threshold.setter
+    def threshold(self, value):
+        self._bias[0] = 0.0 - _check_finite_number("threshold", value)
+
+    def decision_function(self, X):
+        """Return ``x @ w + b`` for each row: |w| times its signed distance from the line.
+
+        Parameters
+        ----------
+        X : array_like (N, I)
+            Finite numbers.
+
+        Returns
+        -------
+        ndarray (N,) of float64
+
+        Raises
+        ------
+        ValueError
+            If X is not such a table.
+
+        Examples
+        --------
+        >>> from fastnn import Perceptron
+        >>> Perceptron(2, weights=[3, 4], bias=-5).decision_function([[0, 0], [3, 4]])
+        array([-5., 20.])
+        """
+        x = check_inputs(X, np.float64, self.n_inputs)
+        out = np.empty(len(x))
+        perceptron_decisions(out, self._weights, self._bias, x)
+        return out
+
+    def predict(self, X):
+        """Return 1 for each row where ``x @ w + b > 0``, else 0: on the line itself 0.
+
+        Parameters
+        ----------
+        X : array_like (N, I)
+            Finite numbers.
+
+        Returns
+        -------
+        ndarray (N,) of int64
+
+        Raises
+        ------
+        ValueError
+            If X is not such a table.
+
+        Examples
+        --------
+        >>> from fastnn import Perceptron
+        >>> Perceptron(1, weights=[1], threshold=2).predict([[1], [2], [3]])
+        array([0, 0, 1])
+        """
+        return (self.decision_function(X) > 0).astype(np.int64)
+
+    def fit(self, X, y, learning_rate=1.0, epochs=100, shuffle=True):
+        """Learn from the present weights on, until an epoch passes without a mistake.
+
+        Parameters
+        ----------
+        X : array_like (N, I)
+            Finite numbers.
+        y : array_like (N,)
+            0 or 1 for each row.
+        learning_rate : float, default 1.0
+            Factor of each correction, at least 0.
+        epochs : int, default 100
+            The most passes through the data.
+        shuffle : bool, default True
+            Whether each epoch has an order of its own.
+
+        Returns
+        -------
+        Perceptron
+            Itself. `converged_` says whether it succeeded, `mistakes_` how it went.
+
+        Raises
+        ------
+        ValueError
+            If an argument is out of range, before anything is changed.
+
+        Examples
+        --------
+        >>> from fastnn import Perceptron
+        >>> X = [[0, 0], [0, 1], [1, 0], [1, 1]]
+        >>> neuron = Perceptron(2).fit(X, [0, 1, 1, 1], shuffle=False)
+        >>> neuron.mistakes_
+        [1, 2, 1, 0]
+        >>> neuron
+        Perceptron(2, weights=[1.0, 1.0], bias=0.0)
+        >>> Perceptron(2).fit(X, [0, 1, 1, 0]).converged_  # XOR
+        False
+        """
+        x = check_inputs(X, np.float64, self.n_inputs)
+        y = _check_bits(y, len(x))
+        learning_rate = check_number("learning_rate", learning_rate)
+        epochs = check_integer("epochs", epochs, 1)
+        self.mistakes_ = []
+        for _ in range(epochs):
+            order = self._rng.permutation(len(x)) if shuffle else np.arange(len(x))
+            mistakes = perceptron_epoch(self._weights, self._bias, x, y, order, learning_rate)
+            self.mistakes_.append(mistakes)
+            if mistakes == 0:
+                break
+        self.converged_ = self.mistakes_[-1] == 0
+        return self
+
+
+def _check_finite_number(name, value):
+    number = as_number(value)
+    if not np.isfinite(number):
+        raise ValueError(f"{name} must be a finite number, got {value!r}")
+    return number
+
+
+def _check_bits(y, n_rows):
+    """Return targets as the kernel takes them: (N,) int64, each 0 or 1."""
+    y = as_array("y", y)
+    if y.dtype.kind not in "biuf" or y.shape != (n_rows,):
+        raise ValueError(
+            f"y must be {n_rows} numbers, one for each row of X, got shape {y.shape} and "
+            f"dtype {y.dtype}"
+        )
+    if n_rows == 0:
+        raise ValueError("X must have at least 1 row, got 0")
+    wrong = (y != 0) & (y != 1)
+    if wrong.any():
+        raise ValueError(f"y must hold 0 and 1 only, got {y[wrong][0]:g}")
+    return kernel_array(y, np.int64)
