@@ -8,6 +8,9 @@ either way the gradient carries nothing.
 A uniform draw on ``[-limit, limit)`` has variance ``limit**2 / 3``; each ``*_uniform`` function
 has the variance of its ``*_normal`` twin.
 
+Glorot's and He's functions go by the authors' first names as well: ``xavier_uniform`` is
+`glorot_uniform`, ``kaiming_normal`` is `he_normal`.
+
 Numbers are drawn in float64 and rounded to `dtype` afterwards, so a seed gives the same network
 in both precisions.
 
@@ -18,6 +21,10 @@ References
 .. [2] X. Glorot, Y. Bengio, "Understanding the difficulty of training deep feedforward neural
    networks", AISTATS 2010, equations 12 and 16.
 .. [3] K. He, X. Zhang, S. Ren, J. Sun, "Delving Deep into Rectifiers", ICCV 2015, equation 10.
+.. [4] A. M. Saxe, J. L. McClelland, S. Ganguli, "Exact solutions to the nonlinear dynamics of
+   learning in deep linear neural networks", ICLR 2014.
+.. [5] G. Klambauer, T. Unterthiner, A. Mayr, S. Hochreiter, "Self-Normalizing Neural Networks",
+   NeurIPS 2017.
 """
 
 from collections.abc import Callable
@@ -27,14 +34,20 @@ from numpy.typing import DTypeLike
 
 __all__ = [
     "constant",
+    "default_for",
     "get",
     "glorot_normal",
     "glorot_uniform",
     "he_normal",
     "he_uniform",
+    "kaiming_normal",
+    "kaiming_uniform",
     "lecun_normal",
     "lecun_uniform",
+    "orthogonal",
     "uniform",
+    "xavier_normal",
+    "xavier_uniform",
     "zeros",
 ]
 
@@ -340,6 +353,66 @@ def lecun_normal(
     return _normal(rng, n_inputs, n_outputs, dtype, 1.0 / n_inputs)
 
 
+def orthogonal(
+    rng: np.random.Generator,
+    n_inputs: int,
+    n_outputs: int,
+    dtype: DTypeLike = np.float32,
+    gain: float = 1.0,
+) -> np.ndarray:
+    """Draw a random rotation: columns, or rows where there are fewer, of length `gain`.
+
+    All columns (rows) are perpendicular to each other. A square w turns its input and changes no
+    length, so however many such layers follow one another, signals on the way forward and
+    gradients on the way back keep their size exactly, not just on average. That holds as long as
+    there is no activation between; before a ReLU, which silences half, take the gain ``sqrt(2)``.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of the random numbers; its state advances.
+    n_inputs, n_outputs : int
+        Sizes I and O of the layer, each >= 1.
+    dtype : data-type, default=float32
+        Type of the result.
+    gain : float, default=1.0
+        Factor of the result, finite and >= 0.
+
+    Returns
+    -------
+    ndarray of shape (I, O)
+        The weights: ``w.T @ w`` is ``gain**2`` times the identity if I >= O, ``w @ w.T`` if
+        I <= O.
+
+    Raises
+    ------
+    ValueError
+        If a size is below 1, or `gain` is negative or not finite.
+
+    Notes
+    -----
+    Saxe et al. (2014). Q of the QR decomposition of a matrix of normally distributed numbers, with
+    the signs chosen so that the diagonal of R is positive: without that, Q would not be uniform
+    over all rotations and reflections (F. Mezzadri, "How to generate random matrices from the
+    classical compact groups", Notices of the AMS 54, 2007).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn.initializers import orthogonal
+    >>> w = orthogonal(np.random.default_rng(0), 3, 2)
+    >>> np.allclose(w.T @ w, np.eye(2), atol=1e-6)
+    True
+    """
+    _check_sizes(n_inputs, n_outputs)
+    if not 0.0 <= gain < np.inf:
+        raise ValueError(f"gain must be a finite number >= 0, got {gain!r}")
+    tall = rng.standard_normal((max(n_inputs, n_outputs), min(n_inputs, n_outputs)))
+    q, r = np.linalg.qr(tall)
+    q *= gain * np.where(np.diag(r) < 0, -1.0, 1.0)
+    return (q if n_inputs >= n_outputs else q.T).astype(dtype, order="C")
+
+
 def constant(
     rng: np.random.Generator | None,
     n_inputs: int,
@@ -419,20 +492,29 @@ def zeros(
     return constant(rng, n_inputs, n_outputs, dtype)
 
 
+# Names by which other libraries know them.
+xavier_uniform, xavier_normal = glorot_uniform, glorot_normal
+kaiming_uniform, kaiming_normal = he_uniform, he_normal
+
 _BY_NAME = {
-    function.__name__: function
-    for function in (
-        glorot_uniform,
-        glorot_normal,
-        he_uniform,
-        he_normal,
-        lecun_uniform,
-        lecun_normal,
-        uniform,
-        constant,
-        zeros,
-    )
+    "glorot_uniform": glorot_uniform,
+    "glorot_normal": glorot_normal,
+    "xavier_uniform": xavier_uniform,
+    "xavier_normal": xavier_normal,
+    "he_uniform": he_uniform,
+    "he_normal": he_normal,
+    "kaiming_uniform": kaiming_uniform,
+    "kaiming_normal": kaiming_normal,
+    "lecun_uniform": lecun_uniform,
+    "lecun_normal": lecun_normal,
+    "orthogonal": orthogonal,
+    "uniform": uniform,
+    "constant": constant,
+    "zeros": zeros,
 }
+
+# Activations that silence about half of their inputs, as a ReLU does.
+_LIKE_RELU = {"relu", "leaky_relu", "elu", "gelu", "silu", "mish", "softplus"}
 
 
 def get(name: str | Callable) -> Callable[..., np.ndarray]:
@@ -464,3 +546,29 @@ def get(name: str | Callable) -> Callable[..., np.ndarray]:
     if not isinstance(name, str) or name not in _BY_NAME:
         raise ValueError(f"initializer must be one of {', '.join(_BY_NAME)}; got {name!r}")
     return _BY_NAME[name]
+
+
+def default_for(activation: str | None) -> str:
+    """Name the initializer for a layer whose outputs go through an activation.
+
+    Parameters
+    ----------
+    activation : str or None
+        Its name, such as "relu"; None where there is none.
+
+    Returns
+    -------
+    str
+        "he_uniform" for ReLU and its relatives, which silence about half of their inputs;
+        "lecun_normal" for SELU, which keeps mean 0 and variance 1 only if it begins with them [5];
+        "glorot_uniform" for all others and for none.
+
+    Examples
+    --------
+    >>> from fastnn.initializers import default_for
+    >>> default_for("relu"), default_for("tanh"), default_for(None)
+    ('he_uniform', 'glorot_uniform', 'glorot_uniform')
+    """
+    if activation in _LIKE_RELU:
+        return "he_uniform"
+    return "lecun_normal" if activation == "selu" else "glorot_uniform"
