@@ -105,7 +105,8 @@ def test_a_trained_net_solves_xor_more_often_the_more_hidden_neurons_it_has():
                 TABLE, XOR, loss="binary_cross_entropy", optimizer=Adam(0.1), epochs=500,
                 batch_size=4, n_threads=1,
             )  # fmt: skip
-            solved[n_hidden] += np.array_equal(net.predict(TABLE)[:, 0] > 0, XOR)
+            probability = 1 / (1 + np.exp(-net.predict(TABLE)[:, 0]))
+            solved[n_hidden] += abs(probability - XOR).max() < 0.25
     # With two neurons about half of the starts get stuck where two of the four rows stay at 1/2.
     assert 4 <= solved[2] <= 18, solved
     assert solved[2] <= solved[3], solved

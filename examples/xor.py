@@ -1,0 +1,76 @@
+"""XOR takes two layers: made by hand of three gates, then learned by back-propagation.
+
+    python examples/xor.py [folder for the picture]
+
+Two hidden neurons are enough to solve XOR, but about half of the random starts never get there:
+most of those nets are right on two rows and answer 1/2 to the other two, whose pulls on the weights
+cancel. With 3 and 4 hidden neurons there are more ways out. So each size is trained from 20 seeds.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+from fastnn import Adam, Affine, Perceptron, Sequential, Sigmoid
+
+X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+Y = np.array([0, 1, 1, 0])
+LOW, HIGH, N_SEEDS = -0.6, 1.6, 20
+COLOURS = np.array(["#0072b2", "#d55e00"])  # of 0 and 1; told apart by the colour-blind, too
+SHADES = LinearSegmentedColormap.from_list("shades", [COLOURS[0], "white", COLOURS[1]])
+NAND, OR = Perceptron(2, [-1, -1], threshold=-1.5), Perceptron(2, [1, 1], threshold=0.5)
+AND = Perceptron(2, [1, 1], threshold=1.5)
+
+
+def gates(x):
+    """XOR is what NAND and OR agree to call 1."""
+    return AND.predict(np.column_stack([NAND.predict(x), OR.predict(x)]))
+
+
+def train(n_hidden, seed):
+    """Return a net as a function that gives the probability of 1 for each row."""
+    net = Sequential([Affine(2, n_hidden), Sigmoid(), Affine(n_hidden, 1)], seed=seed)
+    loss = "binary_cross_entropy"  # takes logits: the sigmoid of the last neuron is in the loss
+    net.fit(X, Y, loss=loss, optimizer=Adam(0.1), epochs=1000, batch_size=4, n_threads=1)
+    return lambda x: 1 / (1 + np.exp(-net.predict(x)[:, 0].astype(float)))
+
+
+def draw(axes, title, probability):
+    """Show the answer everywhere in the plane, and the four rows as they should be."""
+    x1, x2 = np.meshgrid(*[np.linspace(LOW, HIGH, 300)] * 2)
+    p = probability(np.column_stack([x1.ravel(), x2.ravel()])).reshape(x1.shape)
+    axes.pcolormesh(x1, x2, p, cmap=SHADES, vmin=-0.6, vmax=1.6, rasterized=True)
+    axes.contour(x1, x2, p, levels=[0.5], colors="0.2", linewidths=1.5)
+    axes.scatter(*X.T, s=330, c=COLOURS[Y], edgecolors="white", linewidths=2, zorder=3)
+    for (a, b), target, answer in zip(X, Y, probability(X), strict=True):
+        axes.text(a, b, target, color="white", weight="bold", ha="center", va="center")
+        label = axes.text(a, b - 0.2, f"says {answer:.2f}", fontsize=9, ha="center", va="center")
+        label.set_bbox({"facecolor": "white", "alpha": 0.6, "linewidth": 0, "pad": 1.5})
+    axes.set(xlim=(LOW, HIGH), ylim=(LOW, HIGH), aspect="equal", xticks=[0, 1], yticks=[0, 1])
+    axes.set(xlabel="$x_1$", ylabel="$x_2$")
+    axes.set_title(title, weight="bold")
+
+
+folder = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
+assert (gates(X) == Y).all()
+nets = {n_hidden: [train(n_hidden, seed) for seed in range(N_SEEDS)] for n_hidden in (2, 3, 4)}
+solves = {n_hidden: [abs(net(X) - Y).max() < 0.25 for net in nets[n_hidden]] for n_hidden in nets}
+for n_hidden, results in solves.items():
+    print(f"{n_hidden} hidden neurons: {sum(results):2d} of {N_SEEDS} seeds solve XOR")
+
+figure = Figure(figsize=(14, 3.9), layout="constrained")
+by_hand, good, stuck, counts = figure.subplots(1, 4)
+draw(by_hand, "by hand: NAND and OR", gates)
+draw(good, "2 hidden neurons: solved", nets[2][solves[2].index(True)])
+draw(stuck, "2 hidden neurons: stuck", nets[2][solves[2].index(False)])
+bars = counts.bar(["2", "3", "4"], [sum(results) for results in solves.values()], color="0.45")
+counts.bar_label(bars, fmt="%d", padding=2)
+counts.set(xlabel="hidden neurons", ylim=(0, N_SEEDS + 2), yticks=[0, 5, 10, 15, 20])
+counts.set_title(f"nets that solve it, of {N_SEEDS}", weight="bold")
+counts.set_box_aspect(1)
+counts.spines[["top", "right"]].set_visible(False)
+figure.savefig(folder / "xor.png", dpi=120)
+print(f"wrote {folder / 'xor.png'}")
