@@ -39,9 +39,9 @@ _HOMES = {
     "EarlyStopping": "callbacks",
     "ProgressBar": "callbacks",
     "matmul": "linalg",
-    "warmup": "inspection",
-    "show_config": "inspection",
-    "get_config": "inspection",
+    "warmup": "installation",
+    "show_config": "installation",
+    "get_config": "installation",
     "set_num_threads": "threads",
     "get_num_threads": "threads",
 }

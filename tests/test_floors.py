@@ -30,7 +30,7 @@ FLOORS = {
         "sparse",
         "validation",
     },
-    3: {"callbacks", "inspection", "network", "objective", "perceptron", "storage", "training"},
+    3: {"callbacks", "installation", "network", "objective", "perceptron", "storage", "training"},
     4: {
         "cli.*",
         "datasets",
@@ -48,7 +48,7 @@ NEIGHBOURS = {
     "sparse": {"validation"},
     "layers.*": {"initializers", "linalg", "regularization", "validation"},
     "regularization": {"validation"},
-    "inspection": {"network", "training"},
+    "installation": {"network", "training"},
     "network": {"callbacks", "training"},
     "optimizers": {"validation"},
     "storage": {"network"},

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from rich.text import Text
 
-from fastnn import inspection, storage
+from fastnn import installation, storage
 from fastnn.cli import checks, display
 from fastnn.cli.train import can_score, score
 from fastnn.errors import ModelFileError, require
@@ -111,7 +111,7 @@ def _as_csv(encoder: TableEncoder, outputs: np.ndarray, proba: bool) -> str:
 def info_command(model: str | None, *, json_path: Path | None, force: bool) -> None:
     """Do what ``fastnn info`` does."""
     checks.check_outputs({"--json": json_path}, {"MODEL": model}, force)
-    facts = inspection.get_config() if model is None else _model_facts(model)
+    facts = installation.get_config() if model is None else _model_facts(model)
     table = display.new_table()
     for name, value in facts.items():
         lines = value if isinstance(value, list) else [value]
@@ -164,7 +164,7 @@ def warmup_command(dtype: str, *, json_path: Path | None, force: bool) -> None:
     checks.check_outputs({"--json": json_path}, {}, force)
     dtypes = ("float32", "float64") if dtype == "all" else (dtype,)
     began = time.perf_counter()
-    parts = inspection.warmup(dtypes=dtypes)
+    parts = installation.warmup(dtypes=dtypes)
     seconds = time.perf_counter() - began
     display.show(f"kernels for {' and '.join(dtypes)} are ready after {display.seconds(seconds)}")
     display.write_json(

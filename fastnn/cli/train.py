@@ -18,7 +18,7 @@ from fastnn.cli.settings import ACTIVATIONS, MOMENTUM, SKLEARN_ACTIVATIONS, Trai
 from fastnn.datasets import BUNDLED, Dataset
 from fastnn.errors import DataError, require
 from fastnn.files import write_atomically
-from fastnn.inspection import warmup
+from fastnn.installation import warmup
 from fastnn.layers import Affine
 from fastnn.plots import training_curve
 from fastnn.tables import TableEncoder
