@@ -1,0 +1,90 @@
+"""How training went: figures against the epoch."""
+
+import numpy as np
+
+from fastnn.errors import require
+from fastnn.inspection.checks import TRAIN, VALIDATION, check_axes
+
+_NAMES = {
+    "loss": "loss",
+    "val_accuracy": "validation accuracy",
+    "val_r2": "validation R²",
+}
+_FEW = 40  # epochs that are shown one by one
+
+
+def plot_history(history, ax, *, figure="loss"):
+    """Draw a figure of a fit against the epoch, beside it on the validation data.
+
+    The best epoch of a score, whose name ends in "accuracy" or "r2", is marked.
+
+    Parameters
+    ----------
+    history : History, or mapping of str to sequence of float
+        What `Sequential.fit` returned, or figures by name: one number for each epoch.
+    ax : matplotlib.axes.Axes
+    figure : str, default "loss"
+        Which figure: "loss" (and "val_loss" with it, where there is one), "val_accuracy", "val_r2"
+        or another key of the history.
+
+    Returns
+    -------
+    dict of str to ndarray (E,)
+        The figures that were drawn.
+
+    Raises
+    ------
+    ValueError
+        If the history has no such figure.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from fastnn.inspection import plot_history
+    >>> drawn = plot_history({"loss": [1.0, 0.5], "val_loss": [1.0, 0.7]}, Figure().subplots())
+    >>> drawn["val_loss"].tolist()
+    [1.0, 0.7]
+    """
+    check_axes(ax)
+    if not hasattr(history, "keys") or figure not in history:
+        known = ", ".join(map(repr, history.keys())) if hasattr(history, "keys") else "none"
+        raise ValueError(f"figure must be one of the history's, {known}, got {figure!r}")
+    names = [name for name in (figure, f"val_{figure}") if name in history]
+    drawn = {name: np.asarray(history[name], np.float64) for name in names}
+    epochs = np.arange(1, len(drawn[figure]) + 1)
+    # Markers show single epochs while there are few.
+    style = {"marker": "o", "markersize": 3.5} if len(epochs) <= _FEW else {}
+    for name, values in drawn.items():
+        is_validation = name.startswith("val_")
+        color = VALIDATION if is_validation else TRAIN
+        label = "validation" if is_validation else "training"
+        ax.plot(epochs, values, color=color, label=label, **style)
+    if figure.endswith(("accuracy", "r2")):
+        _mark_best(ax, drawn[names[-1]])
+        ax.margins(y=0.15)
+    else:
+        if not any((values < 0).any() for values in drawn.values()):
+            ax.set_ylim(bottom=0)
+        ax.legend(frameon=False)
+    ax.set(xlabel="epoch", ylabel=_NAMES.get(figure, figure))
+    ax.xaxis.set_major_locator(require("matplotlib.ticker", "plot").MaxNLocator(integer=True))
+    ax.grid(alpha=0.25)
+    ax.spines[["top", "right"]].set_visible(False)
+    return drawn
+
+
+def _mark_best(ax, values):
+    if np.isnan(values).all():
+        return
+    best = int(np.nanargmax(values))
+    ax.axhline(values[best], color="0.6", linewidth=0.8, linestyle="--", zorder=0)
+    ax.annotate(
+        f"best {values[best]:.4f} in epoch {best + 1}",
+        (1, values[best]),
+        xycoords=("axes fraction", "data"),
+        xytext=(-4, 4),
+        textcoords="offset points",
+        ha="right",
+        va="bottom",
+        color="0.3",
+    )
