@@ -160,7 +160,8 @@ def plot_activations(
             ha="center",
             va="top",
         )
-    ax.set(xlim=(left - 1.5, right + 3), ylim=(bottom - 3.2, top + 1.2), aspect="equal")
+    room = 1.8 + 0.6 * max(map(len, labels))
+    ax.set(xlim=(left - 1.5, right + room), ylim=(bottom - 3.8, top + 1.2), aspect="equal")
     ax.set(xticks=[], yticks=[], facecolor="black")
     return found
 
@@ -300,5 +301,6 @@ def _draw_labels(ax, column, labels):
             labels[k],
             color="white" if won else "0.6",
             weight="bold" if won else "normal",
+            fontsize="small",
             va="center",
         )

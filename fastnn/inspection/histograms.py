@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastnn.callbacks import Callback
+from fastnn.errors import require
 from fastnn.inspection.activity import named_layers
 from fastnn.inspection.checks import TRAIN, VALIDATION, check_axes, check_rows
 from fastnn.layers import Affine
@@ -13,6 +14,8 @@ from fastnn.objective import Objective
 from fastnn.validation import as_array, check_integer
 
 _ROWS_AT_ONCE = 256
+_COLORS = (TRAIN, VALIDATION)  # of values and of gradients
+_HEIGHT = 1.8  # of a ridge, where epochs are 1 apart
 
 
 class Histogram(NamedTuple):
@@ -41,7 +44,7 @@ class Histograms(Callback):
         Samples on which gradients are computed, as for `Sequential.fit`. Some hundreds are enough.
     loss : str or Loss, default "softmax_cross_entropy"
         The same as for `fit`. The gradients are those of the mean loss, without a penalty.
-    bins : int, default 50
+    bins : int, default 30
 
     Attributes
     ----------
@@ -67,7 +70,7 @@ class Histograms(Callback):
     (['0 Affine.w', '0 Affine.b', '2 Affine.w', '2 Affine.b'], 4)
     """
 
-    def __init__(self, X, y, loss="softmax_cross_entropy", *, bins=50):
+    def __init__(self, X, y, loss="softmax_cross_entropy", *, bins=30):
         self._X, self._y, self._loss = X, as_array("y", y), loss
         self._bins = check_integer("bins", bins, 1)
         self.values, self.gradients = {}, {}
@@ -92,7 +95,10 @@ class Histograms(Callback):
                     kind.setdefault(f"{layer_name}.{name}", []).append(histogram)
 
     def plot(self, name, ax, *, gradients=False):
-        """Draw the histograms of a parameter above each other, the last epoch in front.
+        """Draw the histograms of a parameter as ridges above each other, one for each epoch.
+
+        All ridges have the same height: look at how wide they are, and where. The first, at
+        epoch 0, is from before the training.
 
         Parameters
         ----------
@@ -117,21 +123,18 @@ class Histograms(Callback):
             known = ", ".join(map(repr, kind)) or "none before the training"
             raise ValueError(f"name must be a parameter ({known}), got {name!r}")
         found = kind[name]
-        color = VALIDATION if gradients else TRAIN
+        color = np.array(require("matplotlib.colors", "plot").to_rgb(_COLORS[gradients]))
         for epoch, (counts, edges) in enumerate(found):
-            middles = (edges[1:] + edges[:-1]) / 2
-            # Every ridge has the same height: a narrow one is not higher than a wide one.
-            ridge = epoch + 2.5 * counts / (counts.max() or 1)
-            part = epoch / max(len(found) - 1, 1)
+            # Opaque, each in front of the next; the first are pale.
+            strength = 0.3 + 0.7 * epoch / max(len(found) - 1, 1)
             ax.fill_between(
-                middles,
+                (edges[1:] + edges[:-1]) / 2,
                 epoch,
-                ridge,
-                facecolor=color,
-                alpha=0.35 + 0.45 * part,
+                epoch + _HEIGHT * counts / (counts.max() or 1),
+                facecolor=1 - strength + strength * color,
                 edgecolor="white",
                 linewidth=0.8,
-                zorder=len(found) - epoch,
+                zorder=2 + (len(found) - epoch) / len(found),
             )
         ax.set(xlabel=f"gradient of {name}" if gradients else name, ylabel="epoch")
         ax.spines[["top", "right", "left"]].set_visible(False)

@@ -105,7 +105,10 @@ def plot_images(images, ax, *, titles=None, n_columns=None, signed=True, shared_
             ax.text(middle, top - 0.8, titles[k], ha="center", va="bottom", fontsize="small")
     cmap, least = (DIVERGING, -1) if signed else ("gray_r", 0)
     ax.imshow(mosaic, cmap=cmap, vmin=least, vmax=1, interpolation="nearest")
-    ax.set_axis_off()
+    ax.set(xticks=[], yticks=[])  # not axis("off"), which would hide a label as well
+    ax.spines[:].set_visible(False)
+    if titles is not None:
+        ax.set_ylim(top=-0.5 - gap)
     return mosaic
 
 

@@ -113,49 +113,48 @@ def plot_alignment(x, W, ax):
         )
     result = alignment(x, w)
     colors = require("matplotlib", "plot").colormaps[DIVERGING]
+    ax.axhline(0, color="0.85", linewidth=0.8, zorder=0)
+    ax.axvline(0, color="0.85", linewidth=0.8, zorder=0)
     for k, neuron in enumerate(w.T):
         cosine = np.nan_to_num(result.cosine[k])
         # The middle of the colours is white, which would not show on white.
         color = "0.55" if abs(cosine) < 0.05 else colors(0.5 + np.sign(cosine) * 0.2 + cosine / 4)
-        _arrow(ax, neuron, color, 2.5)
         angle = "no direction" if np.isnan(result.angle[k]) else f"{result.angle[k]:.0f}°"
-        _name_tip(ax, neuron, f"{angle}, dot {result.dot[k]:.2g}", color)
-    _arrow(ax, np.asarray(x, np.float64), "black", 3.5)
-    _name_tip(ax, np.asarray(x, np.float64), "input", "black")
-    reach = 1.45 * max(np.abs(w).max(), np.abs(x).max()) or 1.0
+        _arrow(ax, neuron, color, 5)
+        outward = neuron / (np.linalg.norm(neuron) or 1.0)
+        _write(ax, neuron, f"{angle}\ndot {result.dot[k]:.2g}", color, outward)
+    x = np.asarray(x, np.float64)
+    _arrow(ax, x, "black", 2)
+    aside = np.array([x[1], -x[0]]) / (np.linalg.norm(x) or 1.0)  # clear of a neuron like it
+    _write(ax, x / 2, "input", "black", aside)
+    reach = 1.8 * max(np.abs(w).max(), np.abs(x).max()) or 1.0
     ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
-    ax.axhline(0, color="0.85", linewidth=0.8, zorder=0)
-    ax.axvline(0, color="0.85", linewidth=0.8, zorder=0)
     ax.set(xlabel="first input", ylabel="second input")
     return result
 
 
 def _arrow(ax, tip, color, width):
-    ax.annotate(
-        "",
-        tip,
-        (0, 0),
-        arrowprops={
-            "arrowstyle": "-|>,head_width=0.35,head_length=0.7",
-            "color": color,
-            "linewidth": width,
-            "shrinkA": 0,
-            "shrinkB": 0,
-        },
-    )
+    style = {
+        "arrowstyle": f"-|>,head_width={0.2 + 0.06 * width},head_length={0.4 + 0.12 * width}",
+        "color": color,
+        "linewidth": width,
+        "shrinkA": 0,
+        "shrinkB": 0,
+        "joinstyle": "miter",
+    }
+    ax.annotate("", tip, (0, 0), arrowprops=style)
 
 
-def _name_tip(ax, tip, text, color):
-    """Write beyond the tip of an arrow."""
-    outward = tip / (np.linalg.norm(tip) or 1.0)
+def _write(ax, place, text, color, side):
+    """Write some points away from a place, on the side to which the vector `side` points."""
     ax.annotate(
         text,
-        tip,
-        10 * outward,
+        place,
+        10 * side,
         textcoords="offset points",
         color=color,
-        ha=_side(outward[0], "left", "right"),
-        va=_side(outward[1], "bottom", "top"),
+        ha=_side(side[0], "left", "right"),
+        va=_side(side[1], "bottom", "top"),
     )
 
 

@@ -70,7 +70,7 @@ def test_the_picture_has_an_arrow_and_a_text_for_the_input_and_each_neuron(ax):
     result = plot_alignment([1.0, 1.0], [[2.0, 1.0, 0.0], [2.0, -1.0, 0.0]], ax)
     assert result.dot.tolist() == [4, 0, 0]
     texts = [text.get_text() for text in ax.texts if text.get_text()]
-    assert texts == ["0°, dot 4", "90°, dot 0", "no direction, dot 0", "input"]
+    assert texts == ["0°\ndot 4", "90°\ndot 0", "no direction\ndot 0", "input"]
     assert sum(text.arrow_patch is not None for text in ax.texts) == 4
 
 

@@ -1,0 +1,79 @@
+"""Look inside a net that reads handwritten digits.
+
+Run: python digits_neurons.py [folder for the picture]
+
+The net has 64 inputs, one for each pixel of an 8 x 8 image, two hidden layers of 16 neurons and 10
+outputs, one for each digit. The picture shows it at work on one image, what the neurons of the
+first layer look for, and which pixels of some images made it say what it said.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+from fastnn import Adam, Affine, ReLU, Sequential
+from fastnn.inspection import (
+    integrated_gradients,
+    plot_activations,
+    plot_images,
+    saliency,
+    weights_as_images,
+)
+
+SHAPE = (8, 8)
+
+images, y = load_digits(return_X_y=True)
+X = (images / 16).astype("float32")  # pixels from 0 to 1
+X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=400, random_state=0)
+
+net = Sequential([Affine(64, 16), ReLU(), Affine(16, 16), ReLU(), Affine(16, 10)], seed=0)
+net.fit(
+    X_train, y_train, optimizer=Adam(3e-3), schedule="linear", epochs=60, batch_size=32, alpha=1.0
+)
+said = net.predict(X_test).argmax(axis=1)
+print(f"{(said == y_test).mean():.1%} of {len(X_test)} new images are read correctly")
+
+figure = Figure(figsize=(12, 9.5), layout="constrained")
+axes = figure.subplot_mosaic(
+    [["work", "weights"], ["image", "image"], ["saliency", "saliency"], ["shares", "shares"]],
+    height_ratios=[3, 1.375, 1, 1],
+    width_ratios=[1.75, 1],
+)
+
+# 1. The net at work. A neuron is bright if it is active; lines are the largest terms x_i w_ij.
+three = int(np.flatnonzero((y_test == 3) & (said == 3))[0])
+plot_activations(net, X_test[three], axes["work"], image_shape=SHAPE)
+axes["work"].set_title("a net reads a 3")
+
+# 2. The weights of each neuron of the first layer, as an image: bright blue pixels speak for it.
+plot_images(weights_as_images(net.layers[0], SHAPE), axes["weights"])
+axes["weights"].set_title("what the first 16 neurons look for (red: against)")
+
+# 3. Why did it say so? Some digits that it reads correctly, then two that it does not.
+right = [np.flatnonzero((y_test == k) & (said == k))[0] for k in range(0, 10, 2)]
+chosen = np.concatenate([right, np.flatnonzero(said != y_test)[:2]])
+X_chosen, titles = X_test[chosen], [f"{y_test[k]}, read as {said[k]}" for k in chosen]
+plot_images(X_chosen.reshape(-1, *SHAPE), axes["image"], titles=titles, n_columns=7, signed=False)
+axes["image"].set_ylabel("image")
+
+# The gradient of the largest output: where would a small change matter?
+slopes = saliency(net, X_chosen).reshape(-1, *SHAPE)
+plot_images(slopes, axes["saliency"], n_columns=7, signed=False, shared_scale=False)
+axes["saliency"].set_ylabel("saliency")
+
+# Integrated gradients share out what the image changed in the largest output, from a black one.
+shares = integrated_gradients(net, X_chosen).attributions
+plot_images(shares.reshape(-1, *SHAPE), axes["shares"], n_columns=7, shared_scale=False)
+axes["shares"].set_ylabel("integrated\ngradients")
+black = net.predict(np.zeros((1, 64)))[0]
+print("what the pixels add to the largest output, and by how much it differs from a black image's:")
+for title, out, share in zip(titles, net.predict(X_chosen), shares, strict=True):
+    print(f"  {title}: {share.sum():6.2f}, {out.max() - black[out.argmax()]:6.2f}")
+
+path = Path(sys.argv[1] if len(sys.argv) > 1 else ".") / "digits_neurons.png"
+figure.savefig(path, dpi=110)
+print(f"drawn in {path}")
