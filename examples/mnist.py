@@ -25,7 +25,7 @@ options = parser.parse_args()
 if options.data.is_dir():
     train = load(options.data)
     X, y, X_test, y_test = train.X, train.y, train.test.X, train.test.y
-    name, epochs = "MNIST", 8
+    name, epochs = "MNIST", 6
 else:
     print(f"{options.data}: no such folder. Here are scikit-learn's small digits instead of MNIST.")
     digits = load("digits")

@@ -151,73 +151,60 @@ def plot_activations(
     places = np.concatenate([column.places for column in columns])
     left, bottom = places.min(axis=0)
     right, top = places.max(axis=0)
+    style = {"color": "0.7", "ha": "center", "va": "top", "fontsize": "small"}
     for column in columns:
-        ax.text(
-            column.places[:, 0].mean(),
-            bottom - 1,
-            column.caption,
-            color="0.7",
-            ha="center",
-            va="top",
-        )
+        ax.text(column.places[:, 0].mean(), bottom - 1, column.caption, **style)
     room = 1.8 + 0.6 * max(map(len, labels))
-    ax.set(xlim=(left - 1.5, right + room), ylim=(bottom - 3.8, top + 1.2), aspect="equal")
+    ax.set(xlim=(left - 2.5, right + room), ylim=(bottom - 3.8, top + 1.2), aspect="equal")
     ax.set(xticks=[], yticks=[], facecolor="black")
     return found
 
 
 def _columns(net, row, found, image_shape, max_neurons):
     """Return the columns of a picture, the inputs first."""
-    outputs = [(None, row), *zip(net.layers, (out for _, out in found), strict=True)]
-    sizes = [out.shape[1] for _, out in outputs]
-    apart = 0.45 * min(max(sizes[1:]), max_neurons) + 1.5
-    columns, w = [], None
-    for k, (layer, out) in enumerate(outputs):
+    outs = [out for _, out in found]
+    tallest = min(max(out.shape[1] for out in outs), max_neurons)
+    values = row[0].astype(np.float64)
+    if image_shape is None:
+        shown, places = _stack(len(values), max_neurons)
+    else:
+        shown, places = np.arange(len(values)), _pixel_places(image_shape, 0.8 * tallest)
+    columns = [_Column(f"{len(values)}\ninputs", values, None, shown, places)]
+    w = None
+    for k, (layer, out) in enumerate(zip(net.layers, outs, strict=True)):
         w = _matrix(layer) if w is None else w
-        is_last = k == len(outputs) - 1
+        is_last = k == len(outs) - 1
         # A neuron is drawn as the next weights see it: after its activation.
-        if k and not is_last and _matrix(outputs[k + 1][0]) is None:
+        if not is_last and _matrix(net.layers[k + 1]) is None:
             continue
-        values = out[0].astype(np.float64)
-        caption = f"{len(values)}\ninputs" if layer is None else f"{len(values)}\n{_kind(layer)}"
-        if k == 0 and image_shape is not None:
-            shown = np.arange(len(values))
-            places = _pixel_places(image_shape, min(max(sizes[1:]), max_neurons) * 0.8)
-        else:
-            shown = _shown(len(values), max_neurons)
-            places = _column_places(len(values), len(shown))
-            if columns:
-                places[:, 0] += columns[-1].places[:, 0].max() + apart
-        if columns and (w is None or w.shape != (len(columns[-1].values), len(values))):
-            w = None  # something else than one affine layer lies between
-        columns.append(_Column(caption, values, w, shown, places))
+        before, values = columns[-1], out[0].astype(np.float64)
+        kind = "outputs" if is_last and _matrix(layer) is not None else type(layer).__name__
+        shown, places = _stack(len(values), max_neurons)
+        places[:, 0] += before.places[:, 0].max() + 0.45 * tallest + 1.5
+        if w is not None and w.shape != (len(before.values), len(values)):
+            w = None  # there is more between than one affine layer
+        columns.append(_Column(f"{len(values)}\n{kind}", values, w, shown, places))
         w = None
     return columns
 
 
-def _kind(layer):
-    return "outputs" if _matrix(layer) is not None else type(layer).__name__
-
-
 def _matrix(layer):
     """Return the matrix of weights of a layer, or None."""
-    w = None if layer is None else layer.params.get("w")
+    w = layer.params.get("w")
     return w if w is not None and w.ndim == 2 else None
 
 
-def _shown(n, most):
-    """Return the indices of the neurons to draw: all, or the first and the last."""
-    if n <= most:
-        return np.arange(n)
-    return np.concatenate([np.arange(most - most // 2), np.arange(n - most // 2, n)])
+def _stack(n, most):
+    """Return which of n neurons to draw, and their places (shown, 2): the first on top.
 
-
-def _column_places(n, n_shown):
-    """Return the places (n_shown, 2) of neurons above each other, the first on top."""
-    y = -np.arange(n_shown, dtype=np.float64)
-    if n > n_shown:
-        y[n_shown - n_shown // 2 :] -= 1.5  # room for the dots
-    return np.stack([np.zeros(n_shown), y - y.mean()], axis=1)
+    Where there are more than `most`, the first and the last.
+    """
+    n_last = most // 2 if n > most else 0
+    n_first = min(n, most) - n_last
+    shown = np.concatenate([np.arange(n_first), np.arange(n - n_last, n)])
+    y = -np.arange(len(shown), dtype=np.float64)
+    y[n_first:] -= 1.5  # room for the dots
+    return shown, np.stack([np.zeros(len(shown)), y - y.mean()], axis=1)
 
 
 def _pixel_places(image_shape, size):

@@ -51,14 +51,14 @@ def check_table(name, values):
     return array
 
 
-def check_weight_matrix(layer_or_w):
+def check_weight_matrix(name, layer_or_w):
     """Return the weights (I, O) of a layer that has some, or those given, or raise ValueError."""
     if isinstance(layer_or_w, Layer):
         w = layer_or_w.params.get("w")
         if w is None or w.ndim != 2:
-            raise ValueError(f"layer must have a matrix of weights 'w', got {layer_or_w!r}")
+            raise ValueError(f"{name} must be weights or a layer with some, got {layer_or_w!r}")
         return w
-    return check_table("W", layer_or_w)
+    return check_table(name, layer_or_w)
 
 
 def check_image_shape(image_shape, n_pixels):

@@ -43,7 +43,7 @@ def weights_as_images(layer_or_w, image_shape):
     >>> weights_as_images(Affine(784, 16, seed=0), (28, 28)).shape
     (16, 28, 28)
     """
-    w = check_weight_matrix(layer_or_w)
+    w = check_weight_matrix("layer_or_w", layer_or_w)
     return w.T.reshape(-1, *check_image_shape(image_shape, len(w))).copy()
 
 

@@ -62,7 +62,7 @@ def alignment(x, W):
     >>> result.angle.tolist()
     [0.0, 90.0, 180.0]
     """
-    w = np.asarray(check_weight_matrix(W), np.float64)
+    w = np.asarray(check_weight_matrix("W", W), np.float64)
     array = as_array("x", x)
     rows = check_inputs(array[None] if array.ndim == 1 else array, np.float64, len(w), "x")
     dot = matmul(rows, w)
@@ -106,7 +106,7 @@ def plot_alignment(x, W, ax):
     [4.0, 0.0]
     """
     check_axes(ax)
-    w = np.asarray(check_weight_matrix(W), np.float64)
+    w = np.asarray(check_weight_matrix("W", W), np.float64)
     if np.shape(x) != (2,) or len(w) != 2:
         raise ValueError(
             f"x and W must have two inputs to be drawn, got shapes {np.shape(x)} and {w.shape}"

@@ -88,6 +88,7 @@ def test_a_wide_layer_is_cut_and_a_dead_net_is_black(ax):
     assert all((part.get_facecolors()[:, :3] == 0).all() for part in neurons)
     assert all(len(part.get_segments()) == 0 for part in lines)
     assert len(ax.lines) == 2  # the dots
+    assert [text.get_text() for text in ax.texts[1:]] == ["100\ninputs", "50\nReLU", "1\noutputs"]
 
 
 def test_a_layer_of_another_kind_is_passed_through(ax, rng):

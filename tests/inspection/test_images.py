@@ -56,7 +56,10 @@ def test_titles_stand_above_their_images(ax):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda ax: weights_as_images(Tanh(), (1, 1)), "layer must have a matrix of weights 'w'"),
+        (
+            lambda ax: weights_as_images(Tanh(), (1, 1)),
+            "layer_or_w must be weights or a layer with",
+        ),
         (lambda ax: weights_as_images(np.ones((4, 2)), (2, 3)), "image_shape must have 4 pixels"),
         (lambda ax: weights_as_images(np.ones((4, 2)), (-2, -2)), r"image_shape\[0\] must be an"),
         (lambda ax: plot_images(np.ones((2, 2)), ax), r"images must be numbers of the shape \(N,"),

@@ -58,7 +58,7 @@ def test_a_zero_vector_has_no_direction():
         ([np.nan], [[1.0]], r"x must be finite, got nan at x\[0, 0\]"),
         ([1.0], [1.0], r"W must have rows and columns, got shape \(1,\)"),
         ([1.0], [["a"]], "W must be numeric, got dtype <U1"),
-        ([1.0], ReLU(), r"layer must have a matrix of weights 'w', got ReLU\(\)"),
+        ([1.0], ReLU(), r"W must be weights or a layer with some, got ReLU\(\)"),
     ],
 )
 def test_wrong_arguments_are_named(x, W, message):
