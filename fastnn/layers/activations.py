@@ -48,6 +48,7 @@ class ReLU(_Activation):
     """
 
     activation = codes.RELU
+    function = "relu"
 
 
 class LeakyReLU(_Activation):
@@ -60,6 +61,7 @@ class LeakyReLU(_Activation):
     """
 
     activation = codes.LEAKY_RELU
+    function = "leaky_relu"
 
     def __init__(self, negative_slope=0.01):
         super().__init__()
@@ -73,12 +75,14 @@ class Sigmoid(_Activation):
     """The logistic function: ``f(x) = 1 / (1 + exp(-x))``."""
 
     activation = codes.LOGISTIC
+    function = "logistic"
 
 
 class Tanh(_Activation):
     """The hyperbolic tangent."""
 
     activation = codes.TANH
+    function = "tanh"
 
 
 class Softmax(_Activation):
@@ -88,6 +92,7 @@ class Softmax(_Activation):
     """
 
     activation = codes.SOFTMAX
+    function = "softmax"
 
 
 class Step(_Activation):
@@ -97,3 +102,4 @@ class Step(_Activation):
     """
 
     activation = codes.STEP
+    function = "step"

@@ -2,7 +2,6 @@
 
 from fastnn import initializers
 from fastnn.kernels import codes
-from fastnn.layers.activations import LeakyReLU, ReLU
 from fastnn.layers.base import ParametricLayer
 from fastnn.linalg import matmul
 from fastnn.regularization import Regularization
@@ -22,8 +21,9 @@ class Affine(ParametricLayer):
     bias : bool, default True
         Whether there is a b.
     init : str, default "auto"
-        How w is drawn: a name of `fastnn.initializers`, or "auto": He uniform before a ReLU or
-        leaky ReLU, Glorot uniform otherwise. b begins at zero.
+        How w is drawn: a name of `fastnn.initializers`, or "auto": what suits the activation that
+        comes after, He uniform before a ReLU and its like, LeCun normal before SELU, Glorot uniform
+        otherwise. b begins at zero.
     regularization : Regularization, optional
         Of w; default that of the whole net, which `Sequential.fit` is given.
     seed : int or numpy.random.Generator, optional
@@ -98,7 +98,7 @@ class Affine(ParametricLayer):
     def _draw(self, rng, before):
         init = self.init
         if init == "auto":
-            init = "he_uniform" if isinstance(before, (ReLU, LeakyReLU)) else "glorot_uniform"
+            init = initializers.default_for(None if before is None else before.function)
         draw = initializers.get(init)
         self._params["w"][...] = draw(rng, self.n_inputs, self.n_outputs, self._dtype)
         if self.bias:

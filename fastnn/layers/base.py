@@ -17,6 +17,9 @@ class Layer:
         Kind of operation in a plan, and the function it applies (`fastnn.kernels.codes`).
     slope : float
         Of that function for negative input.
+    function : str or None
+        Name of an activation, by which the layer before finds its first weights
+        (`fastnn.initializers.default_for`).
     numbers : tuple of float
         What the kernels of the layer need to know beside its sizes.
     only_in_training : bool
@@ -35,6 +38,7 @@ class Layer:
     kind = codes.ACTIVATION
     activation = codes.IDENTITY
     slope = 0.0
+    function = None
     numbers = ()
     only_in_training = False
     noise_seed = 0
