@@ -128,12 +128,22 @@ def member(function):
     return _address_of(function, 4)
 
 
-def operation(function):
+def operation(function, cached=True):
     """Compile a kernel that belongs to an operation of a plan, as `member`; return its address.
 
     `fastnn.kernels.operation` says what its ten arguments are.
+
+    Parameters
+    ----------
+    function : callable
+    cached : bool, default True
+        Whether on disk. Not for a function that takes another one from an enclosing scope.
+
+    Returns
+    -------
+    int
     """
-    return _address_of(function, 10)
+    return _address_of(function, 10, cached)
 
 
 def _address_of(function, n_arguments, cached=True):

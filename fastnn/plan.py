@@ -197,8 +197,7 @@ class _Operations:
                 end = self.add(codes.ADD, layer)
                 self.rows[fork][codes.OTHER_AT], self.rows[end][codes.OTHER_AT] = end, fork
             elif self.training or not layer.only_in_training:
-                k = self.add(layer.kind if self.training else codes.EXTERN, layer)
-                self.rows[k][codes.SEED] = layer.noise_seed
+                self.add(layer.kind if self.training else codes.EXTERN, layer)
 
     def _add_activation(self, layer):
         """Let the operation before apply an activation, if it has none yet."""

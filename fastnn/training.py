@@ -293,7 +293,8 @@ class Trainer:
         for layer, noise in zip(self._noisy, state["noise"], strict=True):
             layer.noise_seed, layer.step = noise
         self._first_noise = [layer.step - self.step_count for layer in self._noisy]
-        self._capacity = 0  # the plan has the seeds
+        if self._capacity:
+            self._complete(self._plan)
 
     def set_data(self, X, y, sample_weight=None):
         """Set what the next epochs train on.
@@ -380,8 +381,8 @@ class Trainer:
                     for column, address in max_norm_members(self._net.dtype).items():
                         operation[column] = address
             elif layer.only_in_training:
-                first = self._first_noise[self._noisy.index(layer)]
-                operation[codes.FIRST_STEP] = first
+                operation[codes.SEED] = layer.noise_seed
+                operation[codes.FIRST_STEP] = self._first_noise[self._noisy.index(layer)]
 
     def run_epoch(self, order, on_progress=None):
         """Train once through the samples named by `order`, in batches.

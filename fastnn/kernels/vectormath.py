@@ -1,8 +1,10 @@
-"""exp, tanh and the logistic function as plain arithmetic, so that LLVM can vectorise them.
+"""exp and functions made of it as plain arithmetic, so that LLVM can vectorise them.
 
 A call to the C library's `exp` handles one element. These are polynomials without a branch: in a
 loop over an array LLVM turns them into SIMD code. NaN passes through, overflow gives infinity.
-The errors are below 2 units in the last place for exp, 3 for the logistic function and 5 for tanh
+The errors are below 2 units in the last place for exp, 3 for the logistic function and expm1, 4 for
+softplus and tanh_softplus, 5 for tanh and 7 for normal_cdf. But below zero normal_cdf(x) may be off
+by another x^2 / 2 units: as many as the power makes of the rounding of x^2
 (tests/kernels/test_vectormath.py).
 
 exp(x) is reduced to a small argument, x = n ln 2 + r with |r| <= ln(2) / 2, and summed as its
@@ -153,6 +155,32 @@ def _logistic(x):
     return implementation
 
 
+def expm1(x):
+    """e**x - 1, for kernels, where x is at most 18 (float32) or 38 (float64)."""
+    return math.expm1(x)
+
+
+@overload(expm1, jit_options=_INLINED)
+def _expm1(x):
+    c, series = _CONSTANTS[x], _SERIES[x]
+    magic, magic_bits, log2_e = c.magic, c.magic_bits, c.log2_e
+    ln2_high, ln2_low = c.ln2_high, c.ln2_low
+    number = type(magic)
+    one, lowest = number(1), number(-2) * c.tanh_limit  # below, the result is -1
+
+    def implementation(x):
+        # No digits are lost near zero, because 2^n (e^r - 1) + (2^n - 1) is summed without
+        # forming e^x first.
+        x = lowest if x < lowest else x
+        shifted = x * log2_e + magic
+        n = shifted - magic
+        r = (x - n * ln2_high) - n * ln2_low
+        scale = _power_of_two(_float_bits(shifted) - magic_bits, x)
+        return scale * series(r) + (scale - one)
+
+    return implementation
+
+
 def tanh(x):
     """The hyperbolic tangent, for kernels."""
     return math.tanh(x)
@@ -160,24 +188,184 @@ def tanh(x):
 
 @overload(tanh, jit_options=_INLINED)
 def _tanh(x):
-    c, series = _CONSTANTS[x], _SERIES[x]
-    magic, magic_bits, log2_e = c.magic, c.magic_bits, c.log2_e
-    ln2_high, ln2_low, limit = c.ln2_high, c.ln2_low, c.tanh_limit
-    number = type(magic)
-    one, two = number(1), number(2)
+    limit = _CONSTANTS[x].tanh_limit
+    two = type(limit)(2)
 
     def implementation(x):
-        # With u = e^(2|x|) - 1, tanh |x| = u / (u + 2): no digits are lost near zero, because
-        # u = 2^n (e^r - 1) + (2^n - 1) is summed without forming e^(2|x|) first.
+        # tanh |x| = u / (u + 2) with u = e^(2|x|) - 1.
         y = abs(x)
         y = limit if y > limit else y
-        y = two * y
-        shifted = y * log2_e + magic
-        n = shifted - magic
-        r = (y - n * ln2_high) - n * ln2_low
-        scale = _power_of_two(_float_bits(shifted) - magic_bits, y)
-        u = scale * series(r) + (scale - one)
-        t = u / (u + two)
-        return math.copysign(t, x)
+        u = expm1(two * y)
+        return math.copysign(u / (u + two), x)
+
+    return implementation
+
+
+@inner
+def _log1p_single(u):
+    """log(1 + u) for 0 <= u <= 1, to the precision of float32; see `softplus`."""
+    w = u / (np.float32(2) + u)
+    s = w * w
+    p = np.float32(2 / 15)
+    p = p * s + np.float32(2 / 13)
+    p = p * s + np.float32(2 / 11)
+    p = p * s + np.float32(2 / 9)
+    p = p * s + np.float32(2 / 7)
+    p = p * s + np.float32(2 / 5)
+    p = p * s + np.float32(2 / 3)
+    return p * s * w + np.float32(2) * w
+
+
+@inner
+def _log1p_double(u):
+    """log(1 + u) for 0 <= u <= 1, to the precision of float64; see `softplus`."""
+    w = u / (2.0 + u)
+    s = w * w
+    p = 2 / 31
+    p = p * s + 2 / 29
+    p = p * s + 2 / 27
+    p = p * s + 2 / 25
+    p = p * s + 2 / 23
+    p = p * s + 2 / 21
+    p = p * s + 2 / 19
+    p = p * s + 2 / 17
+    p = p * s + 2 / 15
+    p = p * s + 2 / 13
+    p = p * s + 2 / 11
+    p = p * s + 2 / 9
+    p = p * s + 2 / 7
+    p = p * s + 2 / 5
+    p = p * s + 2 / 3
+    return p * s * w + 2.0 * w
+
+
+_LOG1P = {types.float32: _log1p_single, types.float64: _log1p_double}
+
+
+def softplus(x):
+    """log(1 + e**x), for kernels."""
+    return max(x, 0) + math.log1p(math.exp(-abs(x)))
+
+
+@overload(softplus, jit_options=_INLINED)
+def _softplus(x):
+    log1p = _LOG1P[x]
+    zero = type(_CONSTANTS[x].magic)(0)
+
+    def implementation(x):
+        # log(1 + e^x) = x + log(1 + e^-x), so the power never exceeds 1. And with
+        # w = u / (2 + u) <= 1/3, log(1 + u) = log((1 + w) / (1 - w)) = 2 (w + w^3/3 + w^5/5 + ...).
+        positive = x if x > zero else zero
+        return positive + log1p(exp(-abs(x)))
+
+    return implementation
+
+
+def tanh_softplus(x):
+    """tanh(log(1 + e**x)), for kernels: what Mish multiplies x by."""
+    return math.tanh(math.log1p(math.exp(x)))
+
+
+@overload(tanh_softplus, jit_options=_INLINED)
+def _tanh_softplus(x):
+    number = type(_CONSTANTS[x].magic)
+    zero, one, two = number(0), number(1), number(2)
+
+    def implementation(x):
+        # tanh(log y) = (y^2 - 1) / (y^2 + 1), and with y = 1 + e^x: e^x (e^x + 2) in place of
+        # y^2 - 1. For positive x the fraction is divided by e^2x on both sides.
+        p = exp(-abs(x))
+        negative = x < zero
+        above = p * (p + two) if negative else two * p + one
+        return above / (above + (two if negative else two * p * p))
+
+    return implementation
+
+
+@inner
+def _mills_single(q):
+    """(y + 4) e^(y^2/2) normal_cdf(-y) for q = (y - 4) / (y + 4), to the precision of float32."""
+    p = np.float32(-0.00012082212)
+    p = p * q + np.float32(0.00019919379)
+    p = p * q + np.float32(0.001570282)
+    p = p * q - np.float32(0.0035262525)
+    p = p * q - np.float32(0.0075283665)
+    p = p * q + np.float32(0.06040699)
+    p = p * q - np.float32(0.18652277)
+    p = p * q + np.float32(0.38713664)
+    p = p * q - np.float32(0.6078966)
+    return p * q + np.float32(0.75528514)
+
+
+@inner
+def _mills_double(q):
+    """(y + 4) e^(y^2/2) normal_cdf(-y) for q = (y - 4) / (y + 4), to the precision of float64."""
+    p = -9.6615755481553e-10
+    p = p * q + 7.731895808625608e-11
+    p = p * q + 1.3938808852558355e-08
+    p = p * q + 1.4569488564608778e-08
+    p = p * q - 7.642482978378022e-08
+    p = p * q - 1.5426167593457165e-07
+    p = p * q + 2.63742514249532e-07
+    p = p * q + 1.0198152807723923e-06
+    p = p * q - 6.251785640512302e-07
+    p = p * q - 5.918905080396581e-06
+    p = p * q + 7.150276513545111e-07
+    p = p * q + 3.5144187813104215e-05
+    p = p * q - 1.907873095933309e-06
+    p = p * q - 0.0002310948203047214
+    p = p * q + 0.00013334425522449717
+    p = p * q + 0.0016308184422239424
+    p = p * q - 0.0034796923623715906
+    p = p * q - 0.0075401889656226675
+    p = p * q + 0.0603965748907066
+    p = p * q - 0.18652185795969298
+    p = p * q + 0.3871374007422187
+    p = p * q - 0.6078966419718917
+    return p * q + 0.7552851304157515
+
+
+_MILLS = {types.float32: _mills_single, types.float64: _mills_double}
+
+
+def normal_cdf(x):
+    """The distribution function of the normal distribution, (1 + erf(x / sqrt 2)) / 2."""
+    return math.erfc(-x / math.sqrt(2)) / 2
+
+
+@overload(normal_cdf, jit_options=_INLINED)
+def _normal_cdf(x):
+    mills = _MILLS[x]
+    number = type(_CONSTANTS[x].magic)
+    zero, half, one = number(0), number(0.5), number(1)
+    four, eight = number(4), number(8)
+
+    def implementation(x):
+        # The tail below -|x| is e^(-x^2/2) times a function that is nearly 1/|x| for large |x|
+        # (Mills' ratio). On the whole half-line that is a polynomial in q, over |x| + 4: the
+        # coefficients are of its Chebyshev series, as Shepherd and Laframboise (1981) do it.
+        y = abs(x)
+        inverse = one / (y + four)
+        tail = exp(-half * y * y) * (mills(one - eight * inverse) * inverse)
+        return tail if x < zero else one - tail
+
+    return implementation
+
+
+def bounded(x):
+    """x, or where it is infinite or large a number beyond which e**-abs(x) is 0, for kernels.
+
+    For products such as x * logistic(x), which would be infinity times 0.
+    """
+    return max(-746.0, min(x, 746.0))
+
+
+@overload(bounded, jit_options=_INLINED)
+def _bounded(x):
+    lowest = _CONSTANTS[x].smallest
+
+    def implementation(x):
+        x = lowest if x < lowest else x  # comparisons with NaN are false: it stays
+        return -lowest if x > -lowest else x
 
     return implementation

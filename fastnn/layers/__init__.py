@@ -9,6 +9,7 @@ from fastnn.layers.activations import Identity, LeakyReLU, ReLU, Sigmoid, Softma
 from fastnn.layers.affine import Affine
 from fastnn.layers.base import Layer, ParametricLayer
 from fastnn.layers.dropout import Dropout
+from fastnn.layers.elementwise import ELU, GELU, SELU, Activation, HardTanh, Mish, SiLU, Softplus
 from fastnn.layers.normalisation import BatchNorm, LayerNorm
 from fastnn.layers.residual import Residual
 
@@ -23,6 +24,13 @@ LAYERS = {
         Tanh,
         Softmax,
         Step,
+        ELU,
+        SELU,
+        GELU,
+        SiLU,
+        Softplus,
+        Mish,
+        HardTanh,
         Dropout,
         BatchNorm,
         LayerNorm,
@@ -31,7 +39,7 @@ LAYERS = {
 }
 """Layers by their class name, as model files name them."""
 
-__all__ = ["LAYERS", "Layer", "ParametricLayer", "from_config", *LAYERS]
+__all__ = ["LAYERS", "Activation", "Layer", "ParametricLayer", "from_config", *LAYERS]
 
 
 def from_config(name, config):

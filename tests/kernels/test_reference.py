@@ -310,6 +310,128 @@ def dtype_value(dtype, value):
     return np.dtype(dtype).type(value)
 
 
+# --- functions of one element, differentiated from their input ------------------------------------
+
+
+def probability_below(z):
+    """P(Z <= z) of a standard normal Z, to the digits of a float64."""
+    return np.vectorize(lambda z: math.erfc(-z / math.sqrt(2)) / 2)(z.astype("float64"))
+
+
+PI = np.longdouble("3.14159265358979323846264338327950288")
+
+# name -> the closed form, its largest error in units of rounding, and settings
+ELEMENTWISE = {
+    "elu": (lambda z: np.where(z < 0, 1.5 * (np.exp(z) - 1), z), 8, (1.5,)),
+    "selu": (
+        lambda z: 1.0507009873554805 * np.where(z < 0, 1.6732632423543772 * (np.exp(z) - 1), z),
+        8,
+        (),
+    ),
+    # The argument z / sqrt(2) of erfc is rounded, which counts z^2 times.
+    "gelu": (lambda z: z * probability_below(z), 80, ()),
+    # So is u = sqrt(2 / pi) * (z + ...), which counts 2 u times.
+    "gelu_tanh": (
+        lambda z: z / (1 + np.exp(-2 * np.sqrt(2 / PI) * (z + 0.044715 * z**3))),
+        300,
+        (),
+    ),
+    "silu": (lambda z: z / (1 + np.exp(-z)), 8, ()),
+    "softplus": (lambda z: np.log1p(np.exp(z)), 8, ()),
+    "mish": (lambda z: z * np.tanh(np.log1p(np.exp(z))), 8, ()),
+    "hard_tanh": (lambda z: np.clip(z, -1, 1), 0, ()),
+}
+with_elementwise = pytest.mark.parametrize("name", ELEMENTWISE)
+
+
+def elementwise_forward(name, z, out=None):
+    out = poisoned(z.shape, z.dtype) if out is None else out
+    getattr(reference, f"{name}_forward")(out, z, *ELEMENTWISE[name][2])
+    return out
+
+
+def elementwise_backward(name, dout, z, dz=None):
+    dz = poisoned(z.shape, z.dtype) if dz is None else dz
+    getattr(reference, f"{name}_backward")(dz, dout, z, *ELEMENTWISE[name][2])
+    return dz
+
+
+@with_sizes
+@with_cases
+@with_elementwise
+def test_a_function_of_one_element_is_its_closed_form(name, dtype, layout, sizes, rng):
+    z = given(pre_activations(rng, *sizes[1:]).astype(dtype), layout)
+    out = elementwise_forward(name, z, poisoned(z.shape, dtype, layout))
+    closed_form, factor, _ = ELEMENTWISE[name]
+    assert_close(out, closed_form(widen(z)), factor)
+
+
+@with_sizes
+@with_elementwise
+def test_the_backward_pass_of_a_function_of_one_element_is_its_central_differences(
+    name, sizes, rng
+):
+    z, dout = pre_activations(rng, *sizes[1:]), rng.normal(size=sizes[1:])
+    dz = elementwise_backward(name, dout, z)
+    assert_is_gradient(dz, lambda z: (elementwise_forward(name, z) * dout).sum(), z)
+
+
+@with_sizes
+@with_cases
+@with_elementwise
+def test_every_layout_and_type_of_a_function_of_one_element_gives_the_same_gradient(
+    name, dtype, layout, sizes, rng
+):
+    z, dout = (array.astype("float32") for array in rng.normal(size=(2, *sizes[1:])))
+    expected = elementwise_backward(name, dout.astype("float64"), z.astype("float64"))
+    dz = elementwise_backward(
+        name,
+        given(dout.astype(dtype), layout),
+        given(z.astype(dtype), layout),
+        poisoned(z.shape, dtype, layout),
+    )
+    assert_close(dz, expected, scale=2 * np.abs(dout).max())
+
+
+@with_dtypes
+@with_elementwise
+def test_both_passes_of_a_function_of_one_element_may_work_in_place(name, dtype, rng):
+    z, dout = rng.normal(size=(2, 7, 17)).astype(dtype)
+    out, dz = elementwise_forward(name, z), elementwise_backward(name, dout, z)
+    assert (elementwise_backward(name, dout, z, dout) == dz).all()
+    assert (elementwise_forward(name, z, z) == out).all()
+
+
+@with_dtypes
+@with_elementwise
+def test_nan_passes_through_every_function_of_one_element(name, dtype):
+    z = np.array([[1, np.nan, -1], [0, 1, 2]], dtype)
+    assert (np.isnan(elementwise_forward(name, z)) == np.isnan(z)).all()
+    assert (np.isnan(elementwise_backward(name, z, np.ones_like(z))) == np.isnan(z)).all()
+
+
+@with_dtypes
+def test_huge_arguments_of_functions_of_one_element_are_finite_and_right(dtype):
+    z = np.array([[-1000, 1000]], dtype)
+    scale = dtype_value(dtype, 1.0507009873554805)
+    limits = {name: ([0, 1000], [0, 1]) for name in ELEMENTWISE}
+    limits["elu"] = [-1.5, 1000], [0, 1]
+    limits["selu"] = [-scale * dtype_value(dtype, 1.6732632423543772), scale * 1000], [0, scale]
+    limits["hard_tanh"] = [-1, 1], [0, 0]
+    for name, (values, slopes) in limits.items():
+        assert (elementwise_forward(name, z) == np.array([values], dtype)).all(), name
+        assert (elementwise_backward(name, np.ones_like(z), z) == [slopes]).all(), name
+
+
+@with_dtypes
+def test_outputs_of_selu_have_mean_0_and_variance_1_where_its_inputs_have(dtype, rng):
+    z = rng.normal(size=(400, 400))
+    z = ((z - z.mean()) / z.std()).astype(dtype)
+    out = elementwise_forward("selu", z).astype("float64")
+    assert abs(out.mean()) < 0.01
+    assert abs(out.var() - 1) < 0.02
+
+
 # --- losses ---------------------------------------------------------------------------------------
 
 LOSSES = ["mse", "binary_cross_entropy", "softmax_cross_entropy", "softmax_cross_entropy_dense"]
