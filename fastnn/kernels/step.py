@@ -350,16 +350,6 @@ def _sum_gradients(
         )  # fmt: skip
 
 
-@inner
-def _update(rule, hyperparameters, sizes, at, size, params, state_1, state_2, g):
-    """Move the parameters [at, at + size), given their gradient."""
-    rate, gradient_rate, square, _ = sizes
-    update_block(
-        rule, hyperparameters, rate, gradient_rate, square, params[at : at + size],
-        state_1[at : at + size], state_2[at : at + size], g,
-    )  # fmt: skip
-
-
 @pasted
 def run_task(
     phase, last_phase, factor, sparse, plan, numbers, l, i, n_i, j, n_rows, rule, hyperparameters,
@@ -393,40 +383,40 @@ def run_task(
         at, size, has_shift = plan[l, W_AT] + j, width, True
         g, w_to = deltas, plan[l, STATE_AT] + j
         b_to = w_to + plan[l, STATE_STEP]
-    w_g, b_g = g[w_to : w_to + size], g[b_to : b_to + width]
-
     penalty = squares = 0.0
     if phase == 0:
         _sum_gradients(
             sparse, plan, numbers, l, i, n_i, j, width, n_rows, params, state_1, state_2, at, acts,
             deltas, column_end, entry_row, entry_value, g, w_to, b_to,
         )  # fmt: skip
-        l1, l2 = numbers[l, L1], numbers[l, L2] + alpha
-        if is_affine and (l1 != 0.0 or l2 != 0.0):
-            penalty = penalise(l1, l2, params[at : at + size], w_g)
-        if hyperparameters[CLIP_VALUE] < np.inf:
-            clip_block(hyperparameters, w_g)
-            if has_shift:
-                clip_block(hyperparameters, b_g)
-        if last_phase > 0:
-            squares = sum_of_squares(w_g)
-            if has_shift:
-                squares += sum_of_squares(b_g)
-    if phase == last_phase:
-        if factor != 1.0:
-            scale_block(factor, w_g)
-            if has_shift:
-                scale_block(factor, b_g)
-        if has_shift:
-            _update(rule, hyperparameters, sizes, b_at, width, params, state_1, state_2, b_g)
-        if is_affine and numbers[l, DECAY] != 0.0:
-            share = hyperparameters[LEARNING_RATE] * numbers[l, DECAY]
-            decay_block(share, params[at : at + size])
-        _update(rule, hyperparameters, sizes, at, size, params, state_1, state_2, w_g)
-        if is_affine and plan[l, NEEDS_DX] and rule != GRADIENT:
-            copy_transposed(
-                plan[l, N_IN], n_out, i, n_i, j, width, params, at, transposed, plan[l, WT_AT]
-            )
+    for is_shift in (True, False):
+        if is_shift and not has_shift:
+            continue
+        first, n, start = (b_at, width, b_to) if is_shift else (at, size, w_to)
+        weights = is_affine and not is_shift
+        p, block = params[first : first + n], g[start : start + n]
+        if phase == 0:
+            l1, l2 = numbers[l, L1], numbers[l, L2] + alpha
+            if weights and (l1 != 0.0 or l2 != 0.0):
+                penalty = penalise(l1, l2, p, block)
+            if hyperparameters[CLIP_VALUE] < np.inf:
+                clip_block(hyperparameters, block)
+            if last_phase > 0:
+                squares += sum_of_squares(block)
+        if phase == last_phase:
+            if factor != 1.0:
+                scale_block(factor, block)
+            if weights and numbers[l, DECAY] != 0.0:
+                decay_block(hyperparameters[LEARNING_RATE] * numbers[l, DECAY], p)
+            rate, gradient_rate, square, _ = sizes
+            update_block(
+                rule, hyperparameters, rate, gradient_rate, square, p,
+                state_1[first : first + n], state_2[first : first + n], block,
+            )  # fmt: skip
+    if phase == last_phase and is_affine and plan[l, NEEDS_DX] and rule != GRADIENT:
+        copy_transposed(
+            plan[l, N_IN], n_out, i, n_i, j, width, params, at, transposed, plan[l, WT_AT]
+        )
     return penalty, squares
 
 
