@@ -9,6 +9,7 @@ import math
 import numpy as np
 
 from fastnn.kernels import codes
+from fastnn.validation import as_array, as_number
 
 
 class Loss:
@@ -25,15 +26,22 @@ class Loss:
         function, or for the Poisson loss an exponential.
     target_range : tuple of float
         Least and greatest value of a target.
+    shares_target : bool
+        Whether a single target of a row is that of each output.
     """
 
     name = ""
     task = "regression"
     takes_logits = False
     target_range = (-math.inf, math.inf)
+    shares_target = False
 
     def __repr__(self):
-        return f"{type(self).__name__}()"
+        arguments = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
+        return f"{type(self).__name__}({arguments})"
+
+    def check_outputs(self, n_outputs):
+        """Raise ValueError if a net with so many outputs cannot have this loss."""
 
     def scales(self, n_outputs):
         """Return the factors of a row's loss and of its gradient for `n_outputs` outputs."""
@@ -42,6 +50,10 @@ class Loss:
     def code(self, integer_labels):
         """Return the kernels' code of this loss for labels or for rows of targets."""
         raise NotImplementedError
+
+    def parameters(self, n_outputs):
+        """Return the numbers of its own that the kernel takes, float64: at least one."""
+        return np.zeros(1)
 
     def of_rows(self, out, labels, targets):
         """Return the loss of each row, for evaluation: training computes it in its kernel.
@@ -71,9 +83,6 @@ class _Reduced(Loss):
         if reduction not in ("mean", "sum"):
             raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
         self.reduction = reduction
-
-    def __repr__(self):
-        return f"{type(self).__name__}(reduction={self.reduction!r})"
 
     def _factor(self, n_outputs):
         return 1.0 / n_outputs if self.reduction == "mean" else 1.0
@@ -121,6 +130,135 @@ class MeanSquaredError(Loss):
         return ((out - targets) ** 2).sum(axis=1)
 
 
+class MeanAbsoluteError(Loss):
+    """The mean over outputs of the absolute error: ``1/O sum_o |out - y|``.
+
+    Its gradient, ``sign(out - y) / O``, is as large for a small error as for a large one, so
+    outliers have little say. It is least at the median of the targets.
+    """
+
+    name = "mae"
+
+    def scales(self, n_outputs):
+        return 2.0 / n_outputs, 2.0 / n_outputs
+
+    def code(self, integer_labels):
+        return codes.QUANTILE  # twice the loss of the median
+
+    def parameters(self, n_outputs):
+        return np.full(n_outputs, 0.5)
+
+    def _sums(self, out, labels, targets):
+        return np.abs(out - targets).sum(axis=1) / 2
+
+
+class Huber(_Reduced):
+    """Half the squared error where it is small, linear in the error where it is large.
+
+    With ``e = out - y``: ``e^2 / 2`` if ``|e| <= delta``, else ``delta * (|e| - delta / 2)``; the
+    gradient is e, cut off at -delta and delta (Huber, 1964).
+
+    Parameters
+    ----------
+    delta : float, default 1
+        The largest error that is squared, greater than 0.
+    reduction : {"mean", "sum"}, default "mean"
+        Over the outputs of a row.
+
+    Examples
+    --------
+    >>> from fastnn.losses import Huber
+    >>> Huber(delta=0.5)
+    Huber(delta=0.5, reduction='mean')
+    """
+
+    name = "huber"
+
+    def __init__(self, delta=1.0, reduction="mean"):
+        if not 0 < as_number(delta) < np.inf:
+            raise ValueError(f"delta must be a finite number > 0, got {delta!r}")
+        self.delta = delta
+        super().__init__(reduction)
+
+    def scales(self, n_outputs):
+        factor = self._factor(n_outputs)
+        return factor, factor
+
+    def code(self, integer_labels):
+        return codes.HUBER
+
+    def parameters(self, n_outputs):
+        return np.array([self.delta], np.float64)
+
+    def _sums(self, out, labels, targets):
+        error = out - targets
+        slope = np.clip(error, -self.delta, self.delta)
+        return (slope * (error - slope / 2)).sum(axis=1)
+
+
+class Quantile(Loss):
+    """The mean over outputs of the pinball loss: outputs become quantiles of the targets.
+
+    With ``e = out - y`` and the quantile q: ``(1 - q) * e`` where the output is too large, and
+    ``-q * e`` where it is too small. It is least where a share q of the targets lies below the
+    output (Koenker & Bassett, 1978).
+
+    Parameters
+    ----------
+    quantiles : float or sequence of float, default 0.5
+        Between 0 and 1: one for all outputs, or one for each. With several of them, y may be a
+        single column, which each output is compared with.
+
+    Examples
+    --------
+    A net that gives a lower bound, a median and an upper bound:
+
+    >>> import numpy as np
+    >>> from fastnn import Affine, Sequential
+    >>> from fastnn.losses import Quantile
+    >>> X = np.linspace(0, 1, 200)[:, None]
+    >>> y = np.random.default_rng(0).normal(3, 1, 200)
+    >>> net = Sequential([Affine(1, 3)], seed=0)
+    >>> history = net.fit(X, y, loss=Quantile([0.1, 0.5, 0.9]), epochs=100, optimizer="sgd")
+    """
+
+    name = "quantile"
+
+    def __init__(self, quantiles=0.5):
+        numbers = as_array("quantiles", quantiles)
+        valid = numbers.dtype.kind == "f" and numbers.ndim <= 1 and numbers.size > 0
+        if not valid or not ((numbers > 0) & (numbers < 1)).all():
+            raise ValueError(
+                f"quantiles must be a number between 0 and 1 or a sequence of them, "
+                f"got {quantiles!r}"
+            )
+        self.quantiles = numbers.tolist()
+
+    @property
+    def shares_target(self):
+        return np.size(self.quantiles) > 1
+
+    def check_outputs(self, n_outputs):
+        if np.size(self.quantiles) not in (1, n_outputs):
+            raise ValueError(
+                f"quantiles must be 1 or as many as the net's {n_outputs} outputs, "
+                f"got {np.size(self.quantiles)}"
+            )
+
+    def scales(self, n_outputs):
+        return 1.0 / n_outputs, 1.0 / n_outputs
+
+    def code(self, integer_labels):
+        return codes.QUANTILE
+
+    def parameters(self, n_outputs):
+        return np.broadcast_to(np.array(self.quantiles, np.float64), n_outputs).copy()
+
+    def _sums(self, out, labels, targets):
+        error, q = out - targets, np.array(self.quantiles)
+        return np.maximum((1 - q) * error, -q * error).sum(axis=1)
+
+
 class Poisson(_Reduced):
     """Half the deviance of counts from a Poisson distribution, from the logarithm of its mean.
 
@@ -153,6 +291,12 @@ class Poisson(_Reduced):
         return (np.exp(out) - out * y + least).sum(axis=1)
 
 
+def _check_smoothing(value):
+    if not 0 <= as_number(value) <= 1:
+        raise ValueError(f"label_smoothing must be a number in [0, 1], got {value!r}")
+    return value
+
+
 class BinaryCrossEntropy(_Reduced):
     """Cross-entropy of independent yes-or-no outputs, from logits.
 
@@ -162,6 +306,8 @@ class BinaryCrossEntropy(_Reduced):
     ----------
     reduction : {"mean", "sum"}, default "mean"
         Over the outputs of a row.
+    label_smoothing : float, default 0
+        s in [0, 1]: ``(1 - s) y + s / 2`` takes the place of y.
     """
 
     name = "binary_cross_entropy"
@@ -169,8 +315,9 @@ class BinaryCrossEntropy(_Reduced):
     takes_logits = True
     target_range = (0.0, 1.0)
 
-    def __init__(self, reduction="mean"):
+    def __init__(self, reduction="mean", label_smoothing=0.0):
         super().__init__(reduction)
+        self.label_smoothing = _check_smoothing(label_smoothing)
 
     def scales(self, n_outputs):
         factor = self._factor(n_outputs)
@@ -179,7 +326,12 @@ class BinaryCrossEntropy(_Reduced):
     def code(self, integer_labels):
         return codes.BINARY_CROSS_ENTROPY
 
+    def parameters(self, n_outputs):
+        return np.array([self.label_smoothing], np.float64)
+
     def _sums(self, out, labels, targets):
+        if self.label_smoothing:
+            targets = (1 - self.label_smoothing) * targets + self.label_smoothing / 2
         losses = np.maximum(out, 0) - out * targets + np.log1p(np.exp(-np.abs(out)))
         return losses.sum(axis=1)
 
@@ -189,6 +341,13 @@ class SoftmaxCrossEntropy(Loss):
 
     ``log(sum_c exp(z_c)) - z_y`` for integer targets y, or ``sum_c y_c (log(sum exp(z)) - z_c)``
     for rows of target probabilities.
+
+    Parameters
+    ----------
+    label_smoothing : float, default 0
+        s in [0, 1]: ``(1 - s) y_c + s / O`` takes the place of the target probabilities, where an
+        integer target is a one-hot row (Szegedy et al., 2016). It keeps the net from being ever
+        more certain.
     """
 
     name = "softmax_cross_entropy"
@@ -196,17 +355,29 @@ class SoftmaxCrossEntropy(Loss):
     takes_logits = True
     target_range = (0.0, 1.0)
 
+    def __init__(self, label_smoothing=0.0):
+        self.label_smoothing = _check_smoothing(label_smoothing)
+
     def scales(self, n_outputs):
         return 1.0, 1.0
 
     def code(self, integer_labels):
         return codes.SOFTMAX_CROSS_ENTROPY if integer_labels else codes.SOFTMAX_CROSS_ENTROPY_DENSE
 
+    def parameters(self, n_outputs):
+        return np.array([self.label_smoothing], np.float64)
+
     def _sums(self, out, labels, targets):
+        smoothing = self.label_smoothing
         shifted = out - out.max(axis=1, keepdims=True)
         log_sums = np.log(np.exp(shifted).sum(axis=1))
         if len(labels):
-            return log_sums - shifted[np.arange(len(out)), labels]
+            at_label = shifted[np.arange(len(out)), labels]
+            if smoothing:
+                at_label = (1 - smoothing) * at_label + smoothing * shifted.mean(axis=1)
+            return log_sums - at_label
+        if smoothing:
+            targets = (1 - smoothing) * targets + smoothing / out.shape[1]
         return (targets * (log_sums[:, None] - shifted)).sum(axis=1)
 
 
@@ -215,11 +386,15 @@ _BY_NAME = {
     for loss in (
         MeanSquaredError,
         SquaredError,
+        MeanAbsoluteError,
+        Huber,
+        Quantile,
         Poisson,
         BinaryCrossEntropy,
         SoftmaxCrossEntropy,
     )
 }
+_BY_NAME["categorical_cross_entropy"] = SoftmaxCrossEntropy  # as other libraries call it
 
 
 def get(loss):

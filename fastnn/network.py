@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from fastnn import losses, threads
+from fastnn import losses, schedules, threads
 from fastnn.callbacks import check_callbacks, for_verbosity
 from fastnn.errors import ModelFileError
 from fastnn.files import read_model, write_model
@@ -26,7 +26,7 @@ from fastnn.layers import (
 from fastnn.plan import padded_size
 from fastnn.prediction import Predictor
 from fastnn.sparse import SparseRows, check_sparse, is_sparse
-from fastnn.training import Trainer, check_schedule, run_epochs
+from fastnn.training import Trainer, run_epochs
 from fastnn.validation import (
     check_dtype,
     check_inputs,
@@ -34,6 +34,7 @@ from fastnn.validation import (
     check_seed,
     check_targets,
 )
+from fastnn.weighting import weigh_samples
 
 FORMAT = 1
 """Version of the net's description in a model file."""
@@ -193,6 +194,8 @@ class Sequential:
         alpha=0.0,
         schedule="constant",
         regularization=None,
+        sample_weight=None,
+        class_weight=None,
     ):
         """Train the net.
 
@@ -202,12 +205,12 @@ class Sequential:
             Finite numbers.
         y : array_like
             (N,) integer classes or (N, O) weights of the classes, usually probabilities, for
-            "softmax_cross_entropy"; (N, O), or
-            (N,) for one output, in [0, 1] for "binary_cross_entropy", any finite number for
-            "mse" and "squared_error".
+            "softmax_cross_entropy"; (N, O), or (N,) for one output, in [0, 1] for
+            "binary_cross_entropy", at least 0 for "poisson", any finite number for the others.
         loss : str or Loss, default "softmax_cross_entropy"
-            "softmax_cross_entropy", "binary_cross_entropy" (both take logits), "mse",
-            "squared_error".
+            "softmax_cross_entropy", "binary_cross_entropy", "poisson" (all of which take
+            logits), "mse", "squared_error", "mae", "huber", "quantile", or an object of
+            `fastnn.losses` such as ``Huber(delta=2)``.
         optimizer : str or Optimizer, default "adam"
             "sgd", "rmsprop", "adam", "adamw", "adagrad", "nadam", or an object such as
             ``Adam(1e-3)``.
@@ -227,11 +230,20 @@ class Sequential:
             See `fastnn.callbacks`.
         alpha : float, default 0
             L2 penalty as in scikit-learn: ``alpha / 2 * sum(w^2) / batch rows``, without biases.
-        schedule : {"constant", "linear"}, default "constant"
-            How the learning rate goes on: "linear" lowers it from epoch to epoch, by equal steps,
-            to 1/epochs of itself in the last. Most nets end better so.
         regularization : Regularization, optional
             Penalties, decay and limit of the weights of all layers that have none of their own.
+        schedule : str or callable, default "constant"
+            How the learning rate goes on from epoch to epoch: "constant", "linear", "step",
+            "exponential", "cosine", "one_cycle", "inverse_scaling", an object of
+            `fastnn.schedules` such as ``Cosine(warmup=5)``, or any function
+            ``(epoch, epochs) -> factor``. Most nets end better with "linear" or "cosine",
+            which lower the rate to almost nothing.
+        sample_weight : array_like (N,), optional
+            A batch's loss and gradient are means weighted by it. Validation has no weights.
+        class_weight : dict, sequence of float, or "balanced", optional
+            A weight for each class, which those of the samples are multiplied by, for a
+            classification with one class for each sample. A class that a dict leaves out weighs 1;
+            "balanced" lets all classes count alike: see `fastnn.weighting.weigh_samples`.
 
         Returns
         -------
@@ -245,9 +257,14 @@ class Sequential:
         """
         epochs = check_integer("epochs", epochs, 1)
         callbacks = check_callbacks(callbacks)
-        check_schedule(schedule)
+        schedule = schedules.get(schedule)
+        schedules.factor_at(schedule, 0, epochs)
         trainer = Trainer(self, loss, optimizer, batch_size, alpha, n_threads, regularization)
-        trainer.set_data(X, y)
+        if class_weight is not None:
+            sample_weight = weigh_samples(
+                class_weight, y, trainer.loss, self.n_outputs, sample_weight
+            )
+        trainer.set_data(X, y, sample_weight)
         validate, val_figures = None, ()
         if validation_data is not None:
             validate = self._validator(validation_data, trainer.loss)

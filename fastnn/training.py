@@ -14,6 +14,7 @@ from fastnn.kernels.team import launch
 from fastnn.kernels.tile import TILE_ROWS
 from fastnn.plan import build, link, pack, panel_columns, unpack
 from fastnn.regularization import Regularization
+from fastnn.schedules import factor_at
 from fastnn.sparse import SparseRows
 from fastnn.validation import (
     check_integer,
@@ -454,6 +455,7 @@ class Trainer:
         else:
             entries = dict.fromkeys(_ENTRIES, 0)
         loss_scale, gradient_scale = self.loss.scales(self._net.n_outputs)
+        self._loss_parameters = self.loss.parameters(self._net.n_outputs)  # the job has its address
         plan = self._plan
         return Job(
             TRAINING_JOB,
@@ -481,6 +483,7 @@ class Trainer:
             row_loss=self._row_loss,
             penalty=self._penalty,
             hyperparameters=self._hyperparameters,
+            loss_parameters=self._loss_parameters,
             n_operations=len(plan.operations),
             n_tasks=len(plan.tasks),
             n_samples=len(self._x),
@@ -516,26 +519,6 @@ def _shapes(tensors):
     return [[None if array is None else array.shape for array in arrays] for arrays in tensors]
 
 
-def _constant(epoch, epochs):
-    return 1.0
-
-
-def _linear(epoch, epochs):
-    return 1.0 - epoch / epochs
-
-
-SCHEDULES = {"constant": _constant, "linear": _linear}
-"""Factors of the learning rate by name: functions of the epoch, from 0, and their number."""
-
-
-def check_schedule(schedule):
-    """Return the name of a schedule, or raise ValueError."""
-    if not isinstance(schedule, str) or schedule not in SCHEDULES:
-        names = ", ".join(map(repr, SCHEDULES))
-        raise ValueError(f"schedule must be one of {names}, got {schedule!r}")
-    return schedule
-
-
 def run_epochs(trainer, net, epochs, schedule, shuffle_rng, validate, val_figures, callbacks):
     """Train for some epochs; return the history.
 
@@ -545,8 +528,8 @@ def run_epochs(trainer, net, epochs, schedule, shuffle_rng, validate, val_figure
         With its data set.
     net : Sequential
     epochs : int
-    schedule : str
-        A name of `SCHEDULES`.
+    schedule : callable
+        Of `fastnn.schedules`; asked at the beginning of each epoch.
     shuffle_rng : numpy.random.Generator or None
         None keeps the samples in their order.
     validate : callable or None
@@ -578,7 +561,7 @@ def run_epochs(trainer, net, epochs, schedule, shuffle_rng, validate, val_figure
                     callback.on_progress(epoch, samples_done, mean_loss)
 
             began = time.perf_counter()
-            trainer.learning_rate = learning_rate * SCHEDULES[schedule](epoch, epochs)
+            trainer.learning_rate = learning_rate * factor_at(schedule, epoch, epochs)
             if shuffle_rng is not None:
                 order = shuffle_rng.permutation(n_samples)
             data_loss, penalty = trainer.run_epoch(order, on_progress if callbacks else None)

@@ -101,6 +101,7 @@ def check_targets(y, loss, n_rows, n_outputs, dtype, name="y"):
     ValueError
         If their shape or values do not suit the loss.
     """
+    loss.check_outputs(n_outputs)
     y = as_array(name, y)
     if y.dtype.kind not in "biuf":
         raise ValueError(f"{name} must be numeric, got dtype {y.dtype}: encode labels as 0..C-1")
@@ -110,6 +111,8 @@ def check_targets(y, loss, n_rows, n_outputs, dtype, name="y"):
     if loss.name == "softmax_cross_entropy" and y.ndim == 1:
         return kernel_array(_class_labels(y, n_outputs, name), np.int64), no_targets
     targets = y[:, None] if y.ndim == 1 else y
+    if loss.shares_target and targets.shape[1] == 1:
+        targets = np.broadcast_to(targets, (n_rows, n_outputs))
     if targets.shape[1] != n_outputs:
         raise ValueError(f"{name} must have {n_outputs} columns, got {targets.shape[1]}")
     targets = kernel_array(targets, dtype)

@@ -95,12 +95,49 @@ def _softmax_cross_entropy(z, target):
     return -(t * log_p).sum(axis=1), dz
 
 
+def _mae(out, target):
+    error = out - _columns(target, out)
+    return np.abs(error).mean(axis=1), np.sign(error) / error.size
+
+
+def _huber(out, target, delta=0.5):
+    error = out - _columns(target, out)
+    far = np.abs(error) > delta
+    loss = np.where(far, delta * (np.abs(error) - 0.5 * delta), 0.5 * error**2)
+    return loss.mean(axis=1), np.where(far, delta * np.sign(error), error) / error.size
+
+
+def _quantile(out, target):
+    """The quantiles of the outputs go from 0.1 up; a single target is that of each output."""
+    target = np.asarray(target, out.dtype).reshape(len(out), -1)
+    error = out - target
+    q = np.linspace(0.1, 0.8, out.shape[1], dtype=out.dtype)
+    slope = np.where(error > 0, 1 - q, np.where(error < 0, -q, 0))
+    return (slope * error).mean(axis=1), slope / error.size
+
+
+def _smoothed_binary_cross_entropy(z, target, smoothing=0.2):
+    t = _columns(target, z)
+    return _binary_cross_entropy(z, t * (1 - smoothing) + smoothing / 2)
+
+
+def _smoothed_softmax_cross_entropy(z, target, smoothing=0.2):
+    target = np.asarray(target)
+    t = np.eye(z.shape[1])[target] if target.ndim == 1 else target
+    return _softmax_cross_entropy(z, t * (1 - smoothing) + smoothing / z.shape[1])
+
+
 LOSSES = {
     "mse": _mse,  # mean over rows and outputs
     "squared_error": _squared_error,  # half the sum over outputs, mean over rows
     "binary_cross_entropy": _binary_cross_entropy,  # mean over rows and outputs
     "binary_cross_entropy_sum": _binary_cross_entropy_sum,  # sum over outputs, mean over rows
     "softmax_cross_entropy": _softmax_cross_entropy,  # mean over rows
+    "mae": _mae,  # mean over rows and outputs
+    "huber": _huber,  # mean over rows and outputs, delta 0.5
+    "quantile": _quantile,  # mean over rows and outputs
+    "smoothed_binary_cross_entropy": _smoothed_binary_cross_entropy,  # by 0.2
+    "smoothed_softmax_cross_entropy": _smoothed_softmax_cross_entropy,  # by 0.2
 }
 
 

@@ -6,7 +6,16 @@ import pytest
 from fastnn import Affine, Sequential, losses
 from fastnn.kernels import codes
 
-NAMES = ["mse", "squared_error", "poisson", "binary_cross_entropy", "softmax_cross_entropy"]
+NAMES = [
+    "mse",
+    "squared_error",
+    "mae",
+    "huber",
+    "quantile",
+    "poisson",
+    "binary_cross_entropy",
+    "softmax_cross_entropy",
+]
 
 
 def loss_of(out, y, loss):
@@ -25,13 +34,15 @@ def test_losses_are_found_by_name():
         assert loss.name == name
     mine = losses.BinaryCrossEntropy(reduction="sum")
     assert losses.get(mine) is mine
+    assert losses.get("categorical_cross_entropy").name == "softmax_cross_entropy"
 
 
 @pytest.mark.parametrize("value", ["MSE", "", None, 1, losses.SquaredError, ["mse"]], ids=repr)
 def test_an_unknown_loss_is_named(value):
     message = (
-        "^loss must be one of 'mse', 'squared_error', 'poisson', 'binary_cross_entropy', "
-        "'softmax_cross_entropy' or a Loss, got "
+        "^loss must be one of 'mse', 'squared_error', 'mae', 'huber', 'quantile', 'poisson', "
+        "'binary_cross_entropy', 'softmax_cross_entropy', 'categorical_cross_entropy' or a Loss, "
+        "got "
     )
     with pytest.raises(ValueError, match=message):
         losses.get(value)
@@ -41,6 +52,30 @@ def test_an_unknown_loss_is_named(value):
 def test_an_unknown_reduction_is_named(reduction):
     with pytest.raises(ValueError, match=r"^reduction must be 'mean' or 'sum', got "):
         losses.BinaryCrossEntropy(reduction)
+    with pytest.raises(ValueError, match=r"^reduction must be 'mean' or 'sum', got "):
+        losses.Huber(reduction=reduction)
+
+
+@pytest.mark.parametrize("delta", [0, -1, np.nan, np.inf, "1", None, True], ids=repr)
+def test_a_bad_delta_is_named(delta):
+    with pytest.raises(ValueError, match=r"^delta must be a finite number > 0, got "):
+        losses.Huber(delta)
+
+
+@pytest.mark.parametrize(
+    "quantiles", [0, 1.0, -0.1, [0.1, 1.0], [], [[0.5]], "0.5", None, np.nan, [0.5, None]], ids=repr
+)
+def test_a_bad_quantile_is_named(quantiles):
+    message = "^quantiles must be a number between 0 and 1 or a sequence of them, got "
+    with pytest.raises(ValueError, match=message):
+        losses.Quantile(quantiles)
+
+
+@pytest.mark.parametrize("kind", [losses.BinaryCrossEntropy, losses.SoftmaxCrossEntropy])
+@pytest.mark.parametrize("smoothing", [-0.1, 1.1, np.nan, "0", None], ids=repr)
+def test_a_bad_smoothing_is_named(kind, smoothing):
+    with pytest.raises(ValueError, match=r"^label_smoothing must be a number in \[0, 1\], got "):
+        kind(label_smoothing=smoothing)
 
 
 @pytest.mark.parametrize(
@@ -50,6 +85,9 @@ def test_an_unknown_reduction_is_named(reduction):
         (losses.SquaredError("mean"), (0.125, 0.25)),
         (losses.Poisson(), (1.0, 1.0)),
         (losses.MeanSquaredError(), (0.25, 0.5)),
+        (losses.Huber(), (0.25, 0.25)),
+        (losses.Huber(reduction="sum"), (1.0, 1.0)),
+        (losses.Quantile(), (0.25, 0.25)),
         (losses.BinaryCrossEntropy(), (0.25, 0.25)),
         (losses.BinaryCrossEntropy("sum"), (1.0, 1.0)),
         (losses.SoftmaxCrossEntropy(), (1.0, 1.0)),
@@ -66,6 +104,7 @@ def test_tasks_logits_and_codes():
         is_classification = name.endswith("entropy")
         assert loss.task == ("classification" if is_classification else "regression")
         assert loss.takes_logits == (is_classification or name == "poisson")
+        assert len(loss.parameters(3)) >= 1
     assert losses.get("mse").code(False) == codes.SQUARED_ERROR
     assert losses.get("binary_cross_entropy").code(False) == codes.BINARY_CROSS_ENTROPY
     assert losses.get("softmax_cross_entropy").code(True) == codes.SOFTMAX_CROSS_ENTROPY
@@ -73,10 +112,17 @@ def test_tasks_logits_and_codes():
 
 
 def test_repr_is_the_call_that_makes_it():
-    for loss in (losses.MeanSquaredError(), losses.SoftmaxCrossEntropy()):
-        assert repr(loss) == f"{type(loss).__name__}()"
-    assert repr(losses.SquaredError()) == "SquaredError(reduction='sum')"
-    assert repr(losses.BinaryCrossEntropy("sum")) == "BinaryCrossEntropy(reduction='sum')"
+    for call in (
+        "MeanSquaredError()",
+        "MeanAbsoluteError()",
+        "SquaredError(reduction='sum')",
+        "Huber(delta=2.0, reduction='sum')",
+        "Quantile(quantiles=0.5)",
+        "Quantile(quantiles=[0.1, 0.9])",
+        "BinaryCrossEntropy(reduction='sum', label_smoothing=0.0)",
+        "SoftmaxCrossEntropy(label_smoothing=0.1)",
+    ):
+        assert repr(eval(call, vars(losses))) == call
 
 
 def test_squared_errors_by_hand():
@@ -84,6 +130,68 @@ def test_squared_errors_by_hand():
     assert loss_of(out, y, "squared_error") == (0.5 + 10) / 2
     assert loss_of(out, y, "mse") == (1 + 0 + 4 + 16) / 4
     assert loss_of([[1], [3]], [0, 1], "mse") == 2.5
+
+
+def test_absolute_errors_by_hand():
+    out, y = [[1, 2], [3, 5]], [[0, 2], [1, 1]]  # absolute errors 1 + 0 and 2 + 4
+    assert loss_of(out, y, "mae") == (1 + 0 + 2 + 4) / 4
+    assert loss_of(out, y, "huber") == (0.5 + 0 + 1.5 + 3.5) / 4
+    assert loss_of(out, y, losses.Huber(3)) == (0.5 + 0 + 2 + 3 * 2.5) / 4
+    assert loss_of(out, y, losses.Huber(3, "sum")) == (0.5 + 0 + 2 + 3 * 2.5) / 2
+    assert loss_of(out, y, "quantile") == (1 + 0 + 2 + 4) / 8
+    assert loss_of([[1], [-3]], [0, 0], losses.Quantile(0.75)) == (0.25 * 1 + 0.75 * 3) / 2
+
+
+def test_with_several_quantiles_one_target_is_compared_with_each_output():
+    out, y = [[1, 2, 3], [5, 5, 5]], [2, 6]
+    loss = losses.Quantile([0.25, 0.5, 0.75])
+    expected = (0.25 * 1 + 0 + 0.25 * 1 + 0.25 + 0.5 + 0.75) / 6
+    for targets in (y, [[value] for value in y], [[value] * 3 for value in y]):
+        assert loss_of(out, targets, loss) == pytest.approx(expected)
+    with pytest.raises(ValueError, match=r"^y must have 3 columns, got 1$"):
+        loss_of(out, y, "quantile")  # one quantile, several outputs: each has a target of its own
+    with pytest.raises(ValueError, match=r"^y must have 3 columns, got 2$"):
+        loss_of(out, [[1, 2], [3, 4]], loss)
+
+
+def test_quantiles_are_as_many_as_outputs():
+    X, net = np.ones((4, 1)), Sequential([Affine(1, 3)], seed=0)
+    before = net.params.copy()
+    message = "^quantiles must be 1 or as many as the net's 3 outputs, got 2$"
+    with pytest.raises(ValueError, match=message):
+        net.fit(X, np.ones(4), loss=losses.Quantile([0.1, 0.9]))
+    np.testing.assert_array_equal(net.params, before)
+
+
+def test_smoothed_labels_are_smoothed_targets(rng):
+    out, labels = rng.normal(size=(5, 3)), rng.integers(0, 3, 5)
+    rows = rng.dirichlet(np.ones(3), 5)
+    smoothed = losses.SoftmaxCrossEntropy(label_smoothing=0.3)
+    for y, target in ((labels, np.eye(3)[labels]), (rows, rows)):
+        expected = loss_of(out, 0.7 * target + 0.1, "softmax_cross_entropy")
+        assert loss_of(out, y, smoothed) == pytest.approx(expected)
+    smoothed = losses.BinaryCrossEntropy(label_smoothing=0.3)
+    expected = loss_of(out, 0.7 * rows + 0.15, "binary_cross_entropy")
+    assert loss_of(out, rows, smoothed) == pytest.approx(expected)
+
+
+def test_losses_are_those_of_pytorch(rng):
+    torch = pytest.importorskip("torch")
+    nn = torch.nn
+    out, real = 3 * rng.normal(size=(9, 4)), 3 * rng.normal(size=(9, 4))
+    labels, rows = rng.integers(0, 4, 9), rng.dirichlet(np.ones(4), 9)
+    for ours, y, theirs in (
+        ("mse", real, nn.MSELoss()),
+        ("mae", real, nn.L1Loss()),
+        ("huber", real, nn.HuberLoss()),
+        (losses.Huber(0.7), real, nn.HuberLoss(delta=0.7)),
+        ("binary_cross_entropy", rows, nn.BCEWithLogitsLoss()),
+        ("softmax_cross_entropy", labels, nn.CrossEntropyLoss()),
+        (losses.SoftmaxCrossEntropy(0.2), labels, nn.CrossEntropyLoss(label_smoothing=0.2)),
+        (losses.SoftmaxCrossEntropy(0.2), rows, nn.CrossEntropyLoss(label_smoothing=0.2)),
+    ):
+        expected = theirs(torch.tensor(out), torch.tensor(y)).item()
+        assert loss_of(out, y, ours) == pytest.approx(expected, rel=1e-12)
 
 
 def test_poisson_losses_by_hand():
@@ -120,4 +228,4 @@ def test_one_row_more_does_not_change_the_loss_of_the_others(rng):
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "poisson"])
 def test_the_loss_of_large_outputs_is_finite(name):
     y = [1, 0] if name == "softmax_cross_entropy" else [[0, 1], [1, 0]]
-    assert np.isfinite(loss_of([[1000, -1000], [-1000, 1000]], y, name))
+    assert np.isfinite(loss_of([[1e4, -1e4], [-1e4, 1e4]], y, name))

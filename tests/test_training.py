@@ -24,7 +24,7 @@ from fastnn import (
 from fastnn.errors import MissingExtraError
 from fastnn.kernels import codes
 from fastnn.kernels.affine import K_BLOCK
-from fastnn.losses import BinaryCrossEntropy
+from fastnn.losses import BinaryCrossEntropy, Huber, Quantile, SoftmaxCrossEntropy
 from fastnn.optimizers import Optimizer
 from fastnn.plan import pack, unpack
 from fastnn.training import Trainer
@@ -67,6 +67,7 @@ def make_net(sizes, activations, dtype="float64", seed=0):
 def make_data(n, n_inputs, n_outputs, loss, seed=1):
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n, n_inputs))
+    loss = loss.removeprefix("smoothed_")
     if loss == "softmax_cross_entropy":
         return X, rng.integers(0, n_outputs, n)
     if loss == "softmax_dense":
@@ -95,8 +96,13 @@ def assert_same_training(
     our_loss = {
         "binary_cross_entropy_sum": BinaryCrossEntropy(reduction="sum"),
         "softmax_dense": "softmax_cross_entropy",
+        "huber": Huber(0.5),
+        "quantile": Quantile(np.linspace(0.1, 0.8, sizes[-1])),
+        "smoothed_binary_cross_entropy": BinaryCrossEntropy(label_smoothing=0.2),
+        "smoothed_softmax_cross_entropy": SoftmaxCrossEntropy(label_smoothing=0.2),
+        "smoothed_softmax_dense": SoftmaxCrossEntropy(label_smoothing=0.2),
     }.get(loss, loss)
-    reference_loss = "softmax_cross_entropy" if loss == "softmax_dense" else loss
+    reference_loss = loss.replace("softmax_dense", "softmax_cross_entropy")
     expected = ReferenceTrainer(
         sizes, activations, reference_loss, optimizer[1], net.weights(), X, y, batch_size, alpha
     )
@@ -134,11 +140,27 @@ def test_every_activation_is_differentiated(activation):
         "binary_cross_entropy_sum",
         "softmax_cross_entropy",
         "softmax_dense",
+        "mae",
+        "huber",
+        "quantile",
+        "smoothed_binary_cross_entropy",
+        "smoothed_softmax_cross_entropy",
+        "smoothed_softmax_dense",
     ],
 )
 @pytest.mark.parametrize("n_outputs", [1, 2, 10, 17, 53])
 def test_every_loss_has_the_textbook_gradient(loss, n_outputs):
     assert_same_training([4, 6, n_outputs], ["tanh", "identity"], loss=loss, alpha=0.1)
+
+
+def test_one_target_is_that_of_each_quantile():
+    X, y = make_data(37, 4, 1, "quantile")
+    loss = Quantile([0.1, 0.45, 0.8])
+    nets = [make_net([4, 6, 3], ["tanh", "identity"]) for _ in range(3)]
+    for net, targets in zip(nets, (y, y[:, 0], np.tile(y, 3)), strict=True):
+        net.fit(X, targets, loss=loss, epochs=3, batch_size=16)
+        assert net.loss(X, targets, loss=loss) == net.loss(X, y, loss=loss)
+        np.testing.assert_array_equal(net.params, nets[0].params)
 
 
 @pytest.mark.parametrize("activation", ["relu", "logistic", "softmax"])

@@ -259,8 +259,8 @@ def train(
         _option(
             "Training",
             metavar="NAME",
-            help="How the learning rate goes on: linear lowers it from epoch to epoch, constant "
-            "keeps it.",
+            help="How the learning rate goes on from epoch to epoch: constant, linear, step, "
+            "exponential, cosine, one_cycle or inverse_scaling.",
         ),
     ] = "linear",
     alpha: Annotated[

@@ -3,12 +3,11 @@
 import dataclasses
 from pathlib import Path
 
-from fastnn import layers, optimizers, threads
+from fastnn import layers, optimizers, schedules, threads
 from fastnn.cli import checks
 from fastnn.datasets import source_name
 from fastnn.errors import require
 from fastnn.plots import SUFFIXES
-from fastnn.training import SCHEDULES
 from fastnn.validation import check_dtype, check_integer, check_number
 
 ACTIVATIONS = {
@@ -104,7 +103,7 @@ class TrainSettings:
         checks.check_choice("--task", self.task, _TASKS)
         checks.check_choice("--activation", self.activation, ACTIVATIONS)
         checks.check_choice("--optimizer", self.optimizer, OPTIMIZERS)
-        checks.check_choice("--schedule", self.schedule, SCHEDULES)
+        checks.check_choice("--schedule", self.schedule, schedules.BY_NAME)
         checks.check_share("--test-size", self.test_size)
         checks.check_share("--validation-size", self.validation_size)
         _ = self.hidden_sizes

@@ -17,14 +17,17 @@ ACTIVATION_CODES = {
 }
 """Activations by their name."""
 
-# Losses. The softmax cross-entropy takes integer labels or rows of target probabilities.
+# Losses. The softmax cross-entropy takes integer labels or rows of target probabilities. The
+# absolute error is twice that of the quantile 1/2.
 (
     SQUARED_ERROR,
     BINARY_CROSS_ENTROPY,
     SOFTMAX_CROSS_ENTROPY,
     SOFTMAX_CROSS_ENTROPY_DENSE,
     POISSON,
-) = range(5)
+    HUBER,
+    QUANTILE,
+) = range(7)
 
 # Update rules. GRADIENT writes the gradient to a vector and leaves the parameters alone.
 SGD, MOMENTUM, NESTEROV, RMSPROP, ADAM, ADAGRAD, NADAM, GRADIENT = range(8)

@@ -14,7 +14,9 @@ import numpy as np
 from fastnn._jit import inner, pasted
 from fastnn.kernels.codes import (
     BINARY_CROSS_ENTROPY,
+    HUBER,
     POISSON,
+    QUANTILE,
     SOFTMAX_CROSS_ENTROPY,
     SQUARED_ERROR,
 )
@@ -124,47 +126,141 @@ def _normalise_row(r, n, dz, o, distance, scale):
     return total
 
 
-@pasted
-def _squared_error(
-    loss_scale, scale, row, n_rows, n, z, dz, o, distance, samples, targets, row_loss
-):
-    """loss = loss_scale * sum (z - t)^2,  dz = scale * (z - t)."""
-    panel = panel_columns(z)
-    for r in range(n_rows):
-        total = z.dtype.type(0)
-        for j in range(0, n, panel):
-            start = _place(row + r, j, n, z, o, distance)
-            for c in range(min(panel, n - j)):
-                error = z[start + c] - targets[samples[r], j + c]
-                total += error * error
-                dz[start + c] = scale * error
-        _clear_padding(row + r, n, dz, o, distance)
-        row_loss[r] += loss_scale * total
+# Losses that are sums over outputs: each returns the loss of one output z and its derivative, up to
+# their factors, given the target t. `link` is the function of z that the loss needs, if any. A NaN
+# makes both NaN: comparisons with it are false. The loop around them is pasted for each, so that
+# the choice of the loss lies outside it.
+
+
+@inner
+def _squared_error(z, link, t, parameter):
+    """loss = (z - t)^2,  derivative = z - t."""
+    error = z - t
+    return error * error, error
+
+
+@inner
+def _binary_cross_entropy(z, link, t, parameter):
+    """loss = max(z, 0) - z t + log(1 + e^-|z|),  derivative = sigmoid(z) - t.
+
+    z is a logit. The form with |z| neither overflows nor takes log(0).
+    """
+    return max(z, type(z)(0)) - z * t + math.log1p(math.exp(-abs(z))), link - t
+
+
+@inner
+def _poisson(z, link, t, parameter):
+    """loss = e^z - t z + t log(t) - t,  derivative = e^z - t.
+
+    Half the deviance of a Poisson distribution whose mean is e^z; the last terms make it zero
+    where that mean is t.
+    """
+    loss = link - t * z - t
+    if t > type(z)(0):
+        loss += t * math.log(t)
+    return loss, link - t
+
+
+@inner
+def _huber(z, link, t, delta):
+    """loss = slope * (e - slope / 2),  derivative = slope: e = z - t, cut off at +-delta."""
+    error = z - t
+    slope = error
+    if error > delta:
+        slope = delta
+    elif error < -delta:
+        slope = -delta
+    return slope * (error - type(z)(0.5) * slope), slope
+
+
+@inner
+def _quantile(z, link, t, q):
+    """loss = slope * (z - t),  derivative = slope: 1 - q if z > t, -q if z < t."""
+    error, zero = z - t, type(z)(0)
+    slope = error  # 0, or NaN
+    if error > zero:
+        slope = type(z)(1) - q
+    elif error < zero:
+        slope = -q
+    return slope * error, slope
 
 
 @pasted
-def _binary_cross_entropy(
-    loss_scale, scale, row, n_rows, n, z, dz, o, distance, samples, targets, row_loss
-):
-    """loss = loss_scale * sum (max(z, 0) - z t + log(1 + e^-|z|)),  dz = scale * (sigmoid(z) - t).
+def _sum_over_outputs(
+    loss_of, parameters, step, loss_scale, scale, row, n_rows, n, z, dz, o, distance, samples,
+    targets, row_loss,
+):  # fmt: skip
+    """loss = loss_scale * sum loss_of(z, t),  dz = scale * its derivative.
 
-    z are logits. The form with |z| neither overflows nor takes log(0).
+    dz holds what `loss_of` gets as `link`. The parameter of output c is parameters[c * step].
     """
     number, panel = z.dtype.type, panel_columns(z)
-    for j in range(0, n, panel):
-        start = _place(row, j, n, z, o, distance)
-        for i in range(start, start + n_rows * panel_width(n, j, z, panel)):
-            dz[i] = logistic(z[i])
     for r in range(n_rows):
         total = number(0)
         for j in range(0, n, panel):
             start = _place(row + r, j, n, z, o, distance)
             for c in range(min(panel, n - j)):
-                logit, target = z[start + c], targets[samples[r], j + c]
-                total += max(logit, number(0)) - logit * target + math.log1p(math.exp(-abs(logit)))
-                dz[start + c] = scale * (dz[start + c] - target)
+                loss, derivative = loss_of(
+                    z[start + c], dz[start + c], targets[samples[r], j + c],
+                    number(parameters[(j + c) * step]),
+                )  # fmt: skip
+                total += loss
+                dz[start + c] = scale * derivative
         _clear_padding(row + r, n, dz, o, distance)
         row_loss[r] += loss_scale * total
+
+
+@pasted
+def _apply(function, row, n_rows, n, z, dz, o, distance):
+    """Overwrite rows of dz with a function of z."""
+    panel = panel_columns(z)
+    for j in range(0, n, panel):
+        start = _place(row, j, n, z, o, distance)
+        for i in range(start, start + n_rows * panel_width(n, j, z, panel)):
+            dz[i] = function(z[i])
+
+
+@pasted
+def _smooth_answers(
+    smoothing, loss_scale, scale, row, n_rows, n, z, dz, o, distance, samples, targets, row_loss
+):
+    """Turn what `_binary_cross_entropy` gave into that for the targets t + smoothing * (1/2 - t).
+
+    Its loss is linear in t, with the factor -z, and its derivative with the factor -1.
+    """
+    number, panel = z.dtype.type, panel_columns(z)
+    for r in range(n_rows):
+        total = number(0)
+        for j in range(0, n, panel):
+            start = _place(row + r, j, n, z, o, distance)
+            for c in range(min(panel, n - j)):
+                change = smoothing * (number(0.5) - targets[samples[r], j + c])
+                total -= z[start + c] * change
+                dz[start + c] -= scale * change
+        row_loss[r] += loss_scale * total
+
+
+@pasted
+def _smooth_labels(smoothing, scale, row, n_rows, n, z, dz, o, distance, samples, labels, row_loss):
+    """Turn what `_softmax_cross_entropy` gave into that for smoothed labels.
+
+    These are t + smoothing * (1/n - t), where t is 1 for the label and 0 for the others. The loss
+    is linear in t, so ``smoothing / n * sum (z[label] - z)`` is added.
+    """
+    number, panel = z.dtype.type, panel_columns(z)
+    share = smoothing / number(n)
+    for r in range(n_rows):
+        label = labels[samples[r]]
+        j = label // panel * panel
+        place = _place(row + r, j, n, z, o, distance) + label - j
+        at_label, total = z[place], number(0)
+        for j in range(0, n, panel):
+            start = _place(row + r, j, n, z, o, distance)
+            for c in range(start, start + min(panel, n - j)):
+                total += at_label - z[c]
+                dz[c] -= scale * share
+        dz[place] += scale * smoothing
+        row_loss[r] += share * total
 
 
 @pasted
@@ -190,53 +286,32 @@ def _softmax_cross_entropy(scale, row, n_rows, n, z, dz, o, distance, samples, l
 
 @pasted
 def _softmax_cross_entropy_dense(
-    scale, row, n_rows, n, z, dz, o, distance, samples, targets, row_loss
+    smoothing, scale, row, n_rows, n, z, dz, o, distance, samples, targets, row_loss
 ):
-    """loss = sum t (log(sum e^z) - z),  dz = scale * (softmax(z) * sum(t) - t)."""
+    """loss = sum t (log(sum e^z) - z),  dz = scale * (softmax(z) * sum(t) - t).
+
+    t are the targets, smoothed: t + smoothing * (1/n - t).
+    """
     number, panel = z.dtype.type, panel_columns(z)
+    keep, share = number(1) - smoothing, smoothing / number(n)
     for r in range(n_rows):
         largest = _shift_row(row + r, n, z, dz, o, distance)
         for j in range(0, n, panel):
             start = _place(row + r, j, n, z, o, distance)
             for c in range(min(panel, n - j)):
-                row_loss[r] += targets[samples[r], j + c] * (largest - z[start + c])
+                target = keep * targets[samples[r], j + c] + share
+                row_loss[r] += target * (largest - z[start + c])
     _exponentiate_rows(row, n_rows, n, dz, o, distance)
     for r in range(n_rows):
         target_sum = number(0)
         for c in range(n):
-            target_sum += targets[samples[r], c]
+            target_sum += keep * targets[samples[r], c] + share
         total = _normalise_row(row + r, n, dz, o, distance, scale * target_sum)
         row_loss[r] += target_sum * math.log(total)
         for j in range(0, n, panel):
             start = _place(row + r, j, n, z, o, distance)
             for c in range(min(panel, n - j)):
-                dz[start + c] -= scale * targets[samples[r], j + c]
-
-
-@pasted
-def _poisson(loss_scale, scale, row, n_rows, n, z, dz, o, distance, samples, targets, row_loss):
-    """loss = loss_scale * sum (e^z - t z + t log(t) - t),  dz = scale * (e^z - t).
-
-    Half the deviance of a Poisson distribution whose mean is e^z; the last terms make it zero
-    where that mean is t.
-    """
-    number, panel = z.dtype.type, panel_columns(z)
-    for j in range(0, n, panel):
-        start = _place(row, j, n, z, o, distance)
-        for i in range(start, start + n_rows * panel_width(n, j, z, panel)):
-            dz[i] = exp(z[i])
-    for r in range(n_rows):
-        total = number(0)
-        for j in range(0, n, panel):
-            start = _place(row + r, j, n, z, o, distance)
-            for c in range(min(panel, n - j)):
-                log_mean, target = z[start + c], targets[samples[r], j + c]
-                total += dz[start + c] - target * log_mean - target
-                if target > number(0):
-                    total += target * math.log(target)
-                dz[start + c] = scale * (dz[start + c] - target)
-        _clear_padding(row + r, n, dz, o, distance)
-        row_loss[r] += loss_scale * total
+                dz[start + c] -= scale * (keep * targets[samples[r], j + c] + share)
 
 
 @inner
@@ -251,30 +326,60 @@ def weigh_row(weight, r, n, dz, o, distance):
 
 @inner
 def loss_rows(
-    code, loss_scale, scale, row, n_rows, n, out, dout, o, distance, order, first, labels, targets,
-    row_loss,
+    code, parameters, loss_scale, scale, row, n_rows, n, out, dout, o, distance, order, first,
+    labels, targets, row_loss,
 ):  # fmt: skip
     """Overwrite rows of dout with d(loss)/d(out), and row_loss[row : row + n_rows].
 
     Row `row` + r belongs to sample order[first + r]: its target is an integer class in `labels`,
-    or a row of `targets`.
+    or a row of `targets`. `parameters` are the loss's own numbers, float64: the smoothing of a
+    cross-entropy, Huber's delta, or the quantile of each output.
     """
     samples, sums = order[first : first + n_rows], row_loss[row : row + n_rows]
+    number = out.dtype.type
     for r in range(n_rows):
         sums[r] = 0.0
     if code == SQUARED_ERROR:
-        _squared_error(
-            loss_scale, scale, row, n_rows, n, out, dout, o, distance, samples, targets, sums
-        )
+        _sum_over_outputs(
+            _squared_error, parameters, 0, loss_scale, scale, row, n_rows, n, out, dout, o,
+            distance, samples, targets, sums,
+        )  # fmt: skip
     elif code == BINARY_CROSS_ENTROPY:
-        _binary_cross_entropy(
-            loss_scale, scale, row, n_rows, n, out, dout, o, distance, samples, targets, sums
-        )
+        _apply(logistic, row, n_rows, n, out, dout, o, distance)
+        _sum_over_outputs(
+            _binary_cross_entropy, parameters, 0, loss_scale, scale, row, n_rows, n, out, dout, o,
+            distance, samples, targets, sums,
+        )  # fmt: skip
+        if parameters[0] > 0.0:
+            _smooth_answers(
+                number(parameters[0]), loss_scale, scale, row, n_rows, n, out, dout, o, distance,
+                samples, targets, sums,
+            )  # fmt: skip
     elif code == SOFTMAX_CROSS_ENTROPY:
         _softmax_cross_entropy(scale, row, n_rows, n, out, dout, o, distance, samples, labels, sums)
+        if parameters[0] > 0.0:
+            _smooth_labels(
+                number(parameters[0]), scale, row, n_rows, n, out, dout, o, distance, samples,
+                labels, sums,
+            )  # fmt: skip
     elif code == POISSON:
-        _poisson(loss_scale, scale, row, n_rows, n, out, dout, o, distance, samples, targets, sums)
+        _apply(exp, row, n_rows, n, out, dout, o, distance)
+        _sum_over_outputs(
+            _poisson, parameters, 0, loss_scale, scale, row, n_rows, n, out, dout, o, distance,
+            samples, targets, sums,
+        )  # fmt: skip
+    elif code == HUBER:
+        _sum_over_outputs(
+            _huber, parameters, 0, loss_scale, scale, row, n_rows, n, out, dout, o, distance,
+            samples, targets, sums,
+        )  # fmt: skip
+    elif code == QUANTILE:
+        _sum_over_outputs(
+            _quantile, parameters, 1, loss_scale, scale, row, n_rows, n, out, dout, o, distance,
+            samples, targets, sums,
+        )  # fmt: skip
     else:
         _softmax_cross_entropy_dense(
-            scale, row, n_rows, n, out, dout, o, distance, samples, targets, sums
-        )
+            number(parameters[0]), scale, row, n_rows, n, out, dout, o, distance, samples, targets,
+            sums,
+        )  # fmt: skip

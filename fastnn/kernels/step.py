@@ -132,13 +132,15 @@ TRAINING_JOB = np.dtype(
             # By position in the batch (batch_size,) float64: the loss, and its sum over all
             # batches; by task (T,) float64, also over all batches: the penalty on its weights.
             "batch_loss", "row_loss", "penalty", "hyperparameters",
+            # Numbers of the loss, float64 (`fastnn.losses.Loss.parameters`).
+            "loss_parameters",
             # Numbers.
             "n_operations", "n_tasks", "n_samples", "n_inputs", "n_outputs", "n_order",
             "batch_size", "first_step", "last_step", "updates_before", "rule", "loss",
             "is_weighted", "is_constrained", "scratch_size",
             "alpha", "loss_scale", "gradient_scale", "clip_norm",
         ],
-        "formats": [np.int64] * 43 + [np.float64] * 4,
+        "formats": [np.int64] * 44 + [np.float64] * 4,
     }
 )  # fmt: skip
 """What a team needs to run steps [first_step, last_step) of an epoch."""
@@ -504,6 +506,7 @@ def training_member(dtype, sparse=False):
         batch_loss = vector_at(job.batch_loss, np.float64)
         row_loss, penalty = vector_at(job.row_loss, np.float64), vector_at(job.penalty, np.float64)
         hyperparameters = vector_at(job.hyperparameters, np.float64)
+        loss_parameters = vector_at(job.loss_parameters, np.float64)
 
         last = job.n_operations - 1
         panel = panel_columns(params)
@@ -564,9 +567,10 @@ def training_member(dtype, sparse=False):
                         )  # fmt: skip
                     if forward and backward:
                         loss_rows(
-                            job.loss, number(job.loss_scale), number(job.gradient_scale / total),
-                            row, real, plan[last, N_OUT], acts, deltas, plan[last, OUT_AT],
-                            plan[last, OUT_PANEL], order, start + row, labels, targets, batch_loss,
+                            job.loss, loss_parameters, number(job.loss_scale),
+                            number(job.gradient_scale / total), row, real, plan[last, N_OUT], acts,
+                            deltas, plan[last, OUT_AT], plan[last, OUT_PANEL], order, start + row,
+                            labels, targets, batch_loss,
                         )  # fmt: skip
                         for r in range(row, row + real):
                             weight = 1.0

@@ -15,8 +15,21 @@ CODES = {
     "poisson": codes.POISSON,
     "softmax_cross_entropy": codes.SOFTMAX_CROSS_ENTROPY,
     "softmax_cross_entropy_dense": codes.SOFTMAX_CROSS_ENTROPY_DENSE,
+    "huber": codes.HUBER,
+    "quantile": codes.QUANTILE,
+    "mae": codes.QUANTILE,  # twice the loss of the median
+    "smoothed binary_cross_entropy": codes.BINARY_CROSS_ENTROPY,
+    "smoothed softmax_cross_entropy": codes.SOFTMAX_CROSS_ENTROPY,
+    "smoothed softmax_cross_entropy_dense": codes.SOFTMAX_CROSS_ENTROPY_DENSE,
 }
-SOFTMAX = ("softmax_cross_entropy", "softmax_cross_entropy_dense")
+SOFTMAX = [name for name in CODES if "softmax" in name]
+LABELLED = ("softmax_cross_entropy", "smoothed softmax_cross_entropy")
+SMOOTHED = {
+    "smoothed binary_cross_entropy": "binary_cross_entropy",
+    "smoothed softmax_cross_entropy": "softmax_cross_entropy_dense",
+    "smoothed softmax_cross_entropy_dense": "softmax_cross_entropy_dense",
+}
+SMOOTHING, DELTA = 0.1, 1.5
 WIDE = TILE_VECTORS * lanes("float32")  # columns of a panel; half as many are one of float64
 # (rows, columns): around whole vectors and whole panels.
 BLOCKS = [
@@ -40,16 +53,25 @@ with_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
 @kernel
 def loss_rows(
-    code, loss_scale, scale, row, n_rows, n, out, dout, o, distance, order, first, labels, targets,
-    row_loss,
+    code, parameters, loss_scale, scale, row, n_rows, n, out, dout, o, distance, order, first,
+    labels, targets, row_loss,
 ):  # fmt: skip
     losses.loss_rows(
-        code, out.dtype.type(loss_scale), out.dtype.type(scale), row, n_rows, n, out, dout, o,
-        distance, order, first, labels, targets, row_loss,
+        code, parameters, out.dtype.type(loss_scale), out.dtype.type(scale), row, n_rows, n, out,
+        dout, o, distance, order, first, labels, targets, row_loss,
     )  # fmt: skip
 
 
+def parameters_of(name, n):
+    if name == "quantile":
+        return np.linspace(0.1, 0.8, n)
+    if name == "mae":
+        return np.full(n, 0.5)
+    return np.array([{"huber": DELTA}.get(name, SMOOTHING if name in SMOOTHED else 0.0)])
+
+
 def make_targets(name, n_rows, n, dtype, rng):
+    name = name.removeprefix("smoothed ")
     if name == "softmax_cross_entropy":
         return rng.integers(0, n, n_rows)
     if name == "softmax_cross_entropy_dense":
@@ -76,13 +98,13 @@ def run(name, out, target, row=2, row_loss_before=0.0):
     order = np.concatenate([np.full(first, -1), order])
     samples = order[first : first + n_rows]
     labels, targets = np.full(n_samples, -1), np.full((n_samples, n), np.nan, out.dtype)
-    if name == "softmax_cross_entropy":
+    if name in LABELLED:
         labels[samples] = target
     else:
         targets[samples] = target
     loss_rows(
-        CODES[name], LOSS_SCALE, SCALE, row, n_rows, n, logits.flat, dout.flat, dout.offset,
-        dout.distance, order, first, labels, targets, row_loss,
+        CODES[name], parameters_of(name, n), LOSS_SCALE, SCALE, row, n_rows, n, logits.flat,
+        dout.flat, dout.offset, dout.distance, order, first, labels, targets, row_loss,
     )  # fmt: skip
     assert np.isnan(row_loss[:row]).all()
     assert np.isnan(row_loss[row + n_rows :]).all()
@@ -92,8 +114,20 @@ def run(name, out, target, row=2, row_loss_before=0.0):
 
 def expected(name, out, target):
     row_loss, dout = np.full(len(out), np.nan, out.dtype), np.full_like(out, np.nan)
-    scales = (SCALE,) if name in SOFTMAX else (LOSS_SCALE, SCALE)
-    getattr(reference, name)(row_loss, dout, out, target, *scales)
+    numbers = (SCALE,) if name in SOFTMAX else (LOSS_SCALE, SCALE)
+    if name in ("huber", "quantile"):
+        parameters = parameters_of(name, out.shape[1])
+        numbers = (parameters if name == "quantile" else DELTA, *numbers)
+    if name == "mae":
+        numbers = (LOSS_SCALE / 2, SCALE / 2)
+    if name in SMOOTHED:
+        if name in LABELLED:
+            target = np.eye(out.shape[1], dtype=out.dtype)[target]
+        choices = out.shape[1] if name in SOFTMAX else 2
+        smooth = np.full_like(target, np.nan)
+        reference.smooth_targets(smooth, target, SMOOTHING, choices)
+        target, name = smooth, SMOOTHED[name]
+    getattr(reference, name)(row_loss, dout, out, target, *numbers)
     return row_loss, dout
 
 
@@ -132,21 +166,38 @@ def test_losses_of_rows_are_overwritten(name, dtype, rng):
 
 
 @pytest.mark.parametrize("name", [name for name in CODES if name != "poisson"])
+@pytest.mark.parametrize("large", [1e3, 1e4])
 @with_dtypes
-def test_large_logits_give_finite_losses(name, dtype):
-    out = np.array([[1000, -1000], [-1000, 1000], [1000, 1000], [-1000, -1000]], dtype)
+def test_large_logits_give_finite_and_right_losses(name, large, dtype):
+    out = large * np.array([[1, -1], [-1, 1], [1, 1], [-1, -1]], dtype)
     target = np.tile(np.array([1, 0], dtype), (4, 1))
-    if name == "softmax_cross_entropy":
+    if name in LABELLED:
         target = np.zeros(4, np.int64)
     row_loss, dout = run(name, out, target)
     assert np.isfinite(row_loss).all()
     assert np.isfinite(dout).all()
+    s = SMOOTHING if name in SMOOTHED else 0
+    scale, moved = LOSS_SCALE, np.array([s / 2, -s / 2])
     if name in SOFTMAX:
-        np.testing.assert_allclose(row_loss, [0, 2000, np.log(2), np.log(2)], rtol=1e-6)
-        np.testing.assert_allclose(dout / SCALE, [[0, 0], [-1, 1], [-0.5, 0.5], [-0.5, 0.5]])
-    elif name == "binary_cross_entropy":
-        np.testing.assert_array_equal(row_loss / LOSS_SCALE, [0, 2000, 1000, 1000])
-        np.testing.assert_array_equal(dout / SCALE, [[0, 0], [-1, 1], [0, 1], [-1, 0]])
+        right_loss = np.array([s * large, (2 - s) * large, np.log(2), np.log(2)])
+        right = np.array([[0, 0], [-1, 1], [-0.5, 0.5], [-0.5, 0.5]]) + moved
+        scale = 1
+    elif "binary" in name:
+        right_loss = large * np.array([s, 2 - s, 1, 1])
+        right = np.array([[0, 0], [-1, 1], [0, 1], [-1, 0]]) + moved
+    elif name == "huber":
+        error = np.abs(out - target)
+        right_loss = (DELTA * (error - DELTA / 2)).sum(axis=1)
+        right = DELTA * np.sign(out)
+    elif name == "quantile":
+        right = np.where(out > 0, 1 - np.array([0.1, 0.8]), -np.array([0.1, 0.8]))
+        right_loss = (right * (out - target)).sum(axis=1)
+    elif name == "mae":
+        right_loss, right = np.abs(out - target).sum(axis=1) / 2, np.sign(out) / 2
+    else:
+        right_loss, right = ((out - target) ** 2).sum(axis=1), out - target
+    np.testing.assert_allclose(row_loss, scale * right_loss, rtol=1e-6, atol=1e-30)
+    np.testing.assert_allclose(dout, SCALE * right, rtol=1e-6, atol=1e-7)
 
 
 @with_names
@@ -171,7 +222,7 @@ def test_nan_reaches_the_loss_of_its_row_and_no_other(name, dtype, rng):
 @with_dtypes
 def test_an_infinite_output_is_not_a_finite_loss(name, dtype):
     out, target = np.array([[np.inf, 0]], dtype), np.array([[0, 1]], dtype)
-    if name == "softmax_cross_entropy":
+    if name in LABELLED:
         target = np.ones(1, np.int64)
     row_loss, _ = run(name, out, target)
     assert not np.isfinite(row_loss).any()
@@ -227,15 +278,27 @@ def test_gradients_are_central_differences(name, n, rng):
     out, target = rng.normal(size=(3, n)), make_targets(name, 3, n, "float64", rng)
     _, dout = run(name, out, target)
     # The gradient of the sum of the rows' losses, with the factor that belongs to it.
-    one = SCALE / LOSS_SCALE
-    factor = {"mse": one / 2, "binary_cross_entropy": one, "poisson": one}
+    factor = SCALE if name in SOFTMAX else SCALE / LOSS_SCALE
+    factor /= 2 if name == "mse" else 1
     h = 1e-6
     for place in np.ndindex(out.shape):
         up, down = out.copy(), out.copy()
         up[place] += h
         down[place] -= h
         change = (run(name, up, target)[0] - run(name, down, target)[0]).sum() / (2 * h)
-        assert dout[place] == pytest.approx(factor.get(name, SCALE) * change, abs=1e-8)
+        assert dout[place] == pytest.approx(factor * change, abs=1e-8)
+
+
+def evaluated_loss(name, n):
+    """Return the loss as users have it."""
+    if name == "huber":
+        return evaluated.Huber(DELTA)
+    if name == "quantile":
+        return evaluated.Quantile(parameters_of(name, n))
+    smoothing = SMOOTHING if name in SMOOTHED else 0.0
+    if "binary" in name:
+        return evaluated.BinaryCrossEntropy(label_smoothing=smoothing)
+    return evaluated.SoftmaxCrossEntropy(smoothing) if name in SOFTMAX else evaluated.get(name)
 
 
 @with_names
@@ -245,11 +308,29 @@ def test_evaluation_gives_the_losses_of_training(name, dtype, n, rng):
     out = 5 * rng.normal(size=(5, n)).astype(dtype)
     target = make_targets(name, 5, n, dtype, rng)
     labels, targets = np.empty(0, np.int64), np.empty((0, n), dtype)
-    if name == "softmax_cross_entropy":
+    if name in LABELLED:
         labels = target
     else:
         targets = target
-    loss = evaluated.get("softmax_cross_entropy" if name in SOFTMAX else name)
+    loss = evaluated_loss(name, n)
+    assert loss.code(len(labels) > 0) == CODES[name]
+    np.testing.assert_array_equal(loss.parameters(n), parameters_of(name, n))
     expected = run(name, out, target)[0] / (LOSS_SCALE if name not in SOFTMAX else 1)
     rows = loss.of_rows(out, labels, targets) / loss.scales(n)[0]
     np.testing.assert_allclose(rows, expected, rtol=20 * np.finfo(dtype).eps)
+
+
+@with_dtypes
+def test_without_an_error_a_quantile_has_no_gradient(dtype):
+    out = np.array([[1, 2, 0]], dtype)
+    row_loss, dout = run("quantile", out, out)
+    assert row_loss[0] == 0
+    assert (dout == 0).all()
+
+
+@with_dtypes
+def test_an_error_of_delta_is_where_both_parts_of_huber_meet(dtype):
+    out = np.array([[DELTA, -DELTA, 2 * DELTA, 0]], dtype)
+    row_loss, dout = run("huber", out, np.zeros_like(out))
+    assert row_loss[0] == LOSS_SCALE * DELTA**2 * (0.5 + 0.5 + 1.5)
+    assert (dout == SCALE * np.array([DELTA, -DELTA, DELTA, 0])).all()

@@ -434,7 +434,16 @@ def test_outputs_of_selu_have_mean_0_and_variance_1_where_its_inputs_have(dtype,
 
 # --- losses ---------------------------------------------------------------------------------------
 
-LOSSES = ["mse", "binary_cross_entropy", "softmax_cross_entropy", "softmax_cross_entropy_dense"]
+LOSSES = [
+    "mse",
+    "mae",
+    "huber",
+    "quantile",
+    "binary_cross_entropy",
+    "softmax_cross_entropy",
+    "softmax_cross_entropy_dense",
+]
+DELTA = 1.5
 SCALE_LOSS, SCALE_GRADIENT = 0.75, 0.125
 with_losses = pytest.mark.parametrize("loss", LOSSES)
 
@@ -446,28 +455,46 @@ def draw_loss_inputs(rng, loss, n_rows, n_outputs, dtype="float64"):
     return out, rng.uniform(size=out.shape).astype(dtype)
 
 
-def scales(loss):
-    return (SCALE_GRADIENT,) if loss.startswith("softmax") else (SCALE_LOSS, SCALE_GRADIENT)
+def quantiles(n_outputs):
+    return np.linspace(0.1, 0.8, n_outputs)
+
+
+def numbers(loss, n_outputs):
+    """Return the arguments of a loss behind the targets."""
+    if loss.startswith("softmax"):
+        return (SCALE_GRADIENT,)
+    own = {"huber": (DELTA,), "quantile": (quantiles(n_outputs),)}
+    return *own.get(loss, ()), SCALE_LOSS, SCALE_GRADIENT
 
 
 def compute_loss(loss, out, target, layout="C"):
     row_loss = poisoned(len(out), out.dtype, layout)
     dout = poisoned(out.shape, out.dtype, layout)
-    getattr(reference, loss)(row_loss, dout, out, target, *scales(loss))
+    getattr(reference, loss)(row_loss, dout, out, target, *numbers(loss, out.shape[1]))
     return row_loss, dout
 
 
 def loss_by_definition(loss, out, target):
     """Return the loss of each row by the formula of a textbook, with more digits."""
     out = widen(out)
+    if loss == "softmax_cross_entropy":
+        log_p = np.log(np.exp(out) / np.exp(out).sum(axis=1, keepdims=True))
+        return -log_p[np.arange(len(out)), target]
     if loss == "mse":
         return SCALE_LOSS * ((out - target) ** 2).sum(axis=1)
+    error = np.abs(out - target)
+    if loss == "mae":
+        return SCALE_LOSS * error.sum(axis=1)
+    if loss == "huber":
+        linear = DELTA * (error - DELTA / 2)
+        return SCALE_LOSS * np.where(error <= DELTA, error**2 / 2, linear).sum(axis=1)
+    if loss == "quantile":
+        q = quantiles(out.shape[1])
+        return SCALE_LOSS * np.where(out > target, (1 - q) * error, q * error).sum(axis=1)
     if loss == "binary_cross_entropy":
         p = 1 / (1 + np.exp(-out))
         return SCALE_LOSS * -(target * np.log(p) + (1 - target) * np.log(1 - p)).sum(axis=1)
     log_p = np.log(np.exp(out) / np.exp(out).sum(axis=1, keepdims=True))
-    if loss == "softmax_cross_entropy":
-        return -log_p[np.arange(len(out)), target]
     return -(target * log_p).sum(axis=1)
 
 
@@ -492,7 +519,7 @@ def test_the_gradient_of_a_loss_is_its_central_differences(loss, sizes, rng):
     out, target = draw_loss_inputs(rng, loss, sizes[0], sizes[2])
     _, dout = compute_loss(loss, out, target)
     # The factor 2 of a square is left to scale_gradient.
-    factor = {"mse": 2 * SCALE_LOSS, "binary_cross_entropy": SCALE_LOSS}.get(loss, 1)
+    factor = {"mse": 2 * SCALE_LOSS}.get(loss, 1 if loss.startswith("softmax") else SCALE_LOSS)
     assert_is_gradient(
         dout * factor / SCALE_GRADIENT, lambda out: compute_loss(loss, out, target)[0].sum(), out
     )
@@ -557,6 +584,46 @@ def test_onehot_targets_mean_the_same_as_labels(dtype, rng):
     assert_close(dense_dlogits, dlogits, scale=SCALE_GRADIENT)
     narrow_loss, _ = compute_loss("softmax_cross_entropy", logits, labels.astype(np.int32))
     assert (narrow_loss == row_loss).all()
+
+
+@with_dtypes
+def test_losses_of_absolute_errors_by_hand(dtype):
+    out = np.array([[3, -3, 0.5, 0]], dtype)
+    target = np.zeros_like(out)
+    expected = {
+        "mae": (6.5, [1, -1, 1, 0]),
+        "huber": (2 * 1.5 * (3 - 0.75) + 0.125, [1.5, -1.5, 0.5, 0]),
+    }
+    for loss, (right_loss, right) in expected.items():
+        row_loss, dout = compute_loss(loss, out, target)
+        assert row_loss[0] == SCALE_LOSS * right_loss
+        assert (dout == SCALE_GRADIENT * np.array([right])).all()
+    row_loss, dout = poisoned(1, dtype), poisoned((1, 4), dtype)
+    reference.quantile(row_loss, dout, out, target, np.full(4, 0.25), 1, 1)
+    assert row_loss[0] == 0.75 * 3 + 0.25 * 3 + 0.75 * 0.5
+    assert dout.tolist() == [[0.75, -0.25, 0.75, 0]]
+
+
+def test_a_quantile_loss_is_least_at_the_quantile(rng):
+    target = rng.normal(size=(101, 1))
+    losses = []
+    for out in np.sort(target[:, 0]):
+        row_loss, dout = poisoned(101, "float64"), poisoned((101, 1), "float64")
+        out = np.full((101, 1), out)
+        reference.quantile(row_loss, dout, out, target, np.array([0.25]), 1.0, 1.0)
+        losses.append(row_loss.sum())
+    assert np.argmin(losses) == 25  # a quarter of the 100 others lie below it
+
+
+@with_cases
+def test_smooth_targets_are_mixed_with_equal_ones(dtype, layout, rng):
+    target = rng.dirichlet(np.ones(5), 7).astype(dtype)
+    smooth = poisoned((7, 5), dtype, layout)
+    reference.smooth_targets(smooth, given(target, layout), 0.25, 5)
+    assert_close(smooth, 0.75 * widen(target) + 0.05, factor=2)
+    assert_close(smooth.sum(axis=1), np.ones(7))
+    reference.smooth_targets(smooth, given(target, layout), 0.0, 5)
+    assert (smooth == target).all()
 
 
 # --- updates --------------------------------------------------------------------------------------
@@ -748,6 +815,11 @@ RUNS = {
     "binary_cross_entropy_sum": ["relu", "softmax", "identity"],
     "mse": ["relu", "identity", "softmax"],
     "squared_error": ["tanh", "relu", "logistic"],
+    "mae": ["tanh", "relu", "identity"],
+    "huber": ["logistic", "tanh", "identity"],
+    "quantile": ["tanh", "relu", "identity"],
+    "smoothed_binary_cross_entropy": ["tanh", "relu", "identity"],
+    "smoothed_softmax_cross_entropy": ["relu", "tanh", "identity"],
 }
 
 
@@ -755,7 +827,7 @@ RUNS = {
 def test_the_oracle_descends_along_the_central_differences_of_its_loss(loss, rng):
     sizes, alpha = [3, 5, 4, 2], 0.5
     X, y = rng.normal(size=(7, 3)), rng.integers(0, 2, (7, 2)).astype(float)
-    y = y.argmax(axis=1) if loss == "softmax_cross_entropy" else y
+    y = y.argmax(axis=1) if loss.endswith("softmax_cross_entropy") else y
 
     def trainer(params):
         return ReferenceTrainer(

@@ -57,6 +57,180 @@ def mse(row_loss, dout, out, target, scale_loss, scale_gradient):
 
 
 @reference
+def mae(row_loss, dout, out, target, scale_loss, scale_gradient):
+    """Sum the absolute errors of each row: a regression that outliers do not dominate.
+
+    ``row_loss[row] = scale_loss * sum_o |out[row, o] - target[row, o]|`` and
+    ``dout = scale_gradient * sign(out - target)``, which is 0 where they are equal.
+
+    Parameters
+    ----------
+    row_loss : ndarray of shape (B,)
+        Overwritten.
+    dout : ndarray of shape (B, O)
+        Overwritten.
+    out, target : ndarray of shape (B, O)
+        What the network says and what it should say.
+    scale_loss, scale_gradient : float
+        Factors of the loss and of the gradient.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> row_loss, dout = np.empty(1), np.empty((1, 2))
+    >>> mae(row_loss, dout, np.array([[1.0, 2.0]]), np.array([[1.0, 5.0]]), 1.0, 1.0)
+    >>> row_loss, dout
+    (array([3.]), array([[ 0., -1.]]))
+    """
+    loss_factor = out.dtype.type(scale_loss)
+    gradient_factor = out.dtype.type(scale_gradient)
+    zero, one = out.dtype.type(0), out.dtype.type(1)
+    for row in range(out.shape[0]):
+        total = zero
+        for o in range(out.shape[1]):
+            error = out[row, o] - target[row, o]
+            slope = error  # 0, or NaN
+            if error > zero:
+                slope = one
+            elif error < zero:
+                slope = -one
+            total += abs(error)
+            dout[row, o] = gradient_factor * slope
+        row_loss[row] = loss_factor * total
+
+
+@reference
+def huber(row_loss, dout, out, target, delta, scale_loss, scale_gradient):
+    """Sum losses that are square for small errors and linear for large ones (Huber, 1964).
+
+    With ``e = out - target``, the loss of one output is ``e^2 / 2`` where ``|e| <= delta`` and
+    ``delta * (|e| - delta / 2)`` elsewhere; its derivative is e, cut off at -delta and delta.
+    ``row_loss[row] = scale_loss * sum_o loss`` and ``dout = scale_gradient * derivative``.
+
+    Parameters
+    ----------
+    row_loss : ndarray of shape (B,)
+        Overwritten.
+    dout : ndarray of shape (B, O)
+        Overwritten.
+    out, target : ndarray of shape (B, O)
+        What the network says and what it should say.
+    delta : float
+        The largest error that is squared, greater than 0.
+    scale_loss, scale_gradient : float
+        Factors of the loss and of the gradient.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> row_loss, dout = np.empty(1), np.empty((1, 2))
+    >>> huber(row_loss, dout, np.array([[1.5, 9.0]]), np.array([[1.0, 5.0]]), 1.0, 1.0, 1.0)
+    >>> row_loss, dout
+    (array([3.625]), array([[0.5, 1. ]]))
+    """
+    loss_factor = out.dtype.type(scale_loss)
+    gradient_factor = out.dtype.type(scale_gradient)
+    limit, half = out.dtype.type(delta), out.dtype.type(0.5)
+    for row in range(out.shape[0]):
+        total = out.dtype.type(0)
+        for o in range(out.shape[1]):
+            error = out[row, o] - target[row, o]
+            slope = error
+            loss = half * error * error
+            if error > limit:
+                slope = limit
+                loss = limit * (error - half * limit)
+            elif error < -limit:
+                slope = -limit
+                loss = limit * (-error - half * limit)
+            total += loss
+            dout[row, o] = gradient_factor * slope
+        row_loss[row] = loss_factor * total
+
+
+@reference
+def quantile(row_loss, dout, out, target, quantiles, scale_loss, scale_gradient):
+    """Sum losses that weigh errors to both sides differently: the "pinball" loss.
+
+    With ``e = out - target`` and the quantile q, the loss of one output is ``(1 - q) * e`` where
+    the output is too large and ``-q * e`` where it is too small. It is least on average where a
+    share q of the targets lies below the output (Koenker & Bassett, 1978). The derivative is
+    ``1 - q`` or ``-q``, and 0 where both are equal.
+    ``row_loss[row] = scale_loss * sum_o loss`` and ``dout = scale_gradient * derivative``.
+
+    Parameters
+    ----------
+    row_loss : ndarray of shape (B,)
+        Overwritten.
+    dout : ndarray of shape (B, O)
+        Overwritten.
+    out, target : ndarray of shape (B, O)
+        What the network says and what it should say.
+    quantiles : ndarray of shape (O,)
+        The quantile of each output, between 0 and 1.
+    scale_loss, scale_gradient : float
+        Factors of the loss and of the gradient.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> row_loss, dout, q = np.empty(1), np.empty((1, 2)), np.array([0.25, 0.75])
+    >>> quantile(row_loss, dout, np.array([[1.0, 9.0]]), np.array([[5.0, 5.0]]), q, 1.0, 1.0)
+    >>> row_loss, dout
+    (array([2.]), array([[-0.25,  0.25]]))
+    """
+    loss_factor = out.dtype.type(scale_loss)
+    gradient_factor = out.dtype.type(scale_gradient)
+    zero, one = out.dtype.type(0), out.dtype.type(1)
+    for row in range(out.shape[0]):
+        total = zero
+        for o in range(out.shape[1]):
+            q = out.dtype.type(quantiles[o])
+            error = out[row, o] - target[row, o]
+            slope = error  # 0, or NaN
+            if error > zero:
+                slope = one - q
+            elif error < zero:
+                slope = -q
+            total += slope * error
+            dout[row, o] = gradient_factor * slope
+        row_loss[row] = loss_factor * total
+
+
+@reference
+def smooth_targets(smooth, target, smoothing, choices):
+    """Move target probabilities towards equal ones: "label smoothing" (Szegedy et al., 2016).
+
+    ``smooth = (1 - smoothing) * target + smoothing / choices``. Cross-entropies with such targets
+    are least for finite logits: a network need not be ever more certain to be right.
+
+    Parameters
+    ----------
+    smooth : ndarray of shape (B, O)
+        Overwritten.
+    target : ndarray of shape (B, O)
+        Probabilities.
+    smoothing : float
+        From 0 to 1.
+    choices : int
+        Between how many answers a target decides: O for one class out of O, 2 for yes or no.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> smooth = np.empty((1, 2))
+    >>> smooth_targets(smooth, np.array([[0.0, 1.0]]), 0.2, 2)
+    >>> smooth
+    array([[0.1, 0.9]])
+    """
+    keep = target.dtype.type(1.0 - smoothing)
+    floor = target.dtype.type(smoothing / choices)
+    for row in range(target.shape[0]):
+        for o in range(target.shape[1]):
+            smooth[row, o] = keep * target[row, o] + floor
+
+
+@reference
 def poisson(row_loss, dlogs, logs, target, scale_loss, scale_gradient):
     """Deviance of counts from a Poisson distribution whose mean is e^z.
 

@@ -1,0 +1,106 @@
+"""Weights of classes as weights of samples: so that a rare class counts as much as a common one."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from fastnn.validation import as_array, as_number, check_targets, check_weights
+
+
+def weigh_samples(class_weight, y, loss, n_outputs, sample_weight=None):
+    """Return the weight of each sample: that of its class, times its own.
+
+    A batch's loss and gradient are means weighted by them, ``sum(w * loss) / sum(w)``.
+
+    Parameters
+    ----------
+    class_weight : dict, sequence of float, or "balanced"
+        A weight of at least 0 for each class: by class, where one that is left out weighs 1, or for
+        all classes in their order. "balanced" gives a class ``n / (n_classes * count)``, where
+        n_classes counts those that are in y (King & Zeng, 2001; as in scikit-learn).
+    y : array_like
+        Integer classes (N,) or one-hot rows (N, O) for a softmax; 0 or 1, (N,) or (N, 1), for the
+        single output of a binary cross-entropy.
+    loss : Loss
+        A softmax or binary cross-entropy.
+    n_outputs : int
+        Of the net.
+    sample_weight : array_like (N,), optional
+        Weights that the samples have besides.
+
+    Returns
+    -------
+    ndarray (N,) of float64
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, or samples have not one class each.
+
+    Examples
+    --------
+    >>> from fastnn import losses
+    >>> from fastnn.weighting import weigh_samples
+    >>> loss = losses.get("softmax_cross_entropy")
+    >>> weigh_samples("balanced", [0, 0, 0, 1], loss, n_outputs=2).round(2)
+    array([0.67, 0.67, 0.67, 2.  ])
+    >>> weigh_samples({1: 5}, [0, 0, 0, 1], loss, n_outputs=2)
+    array([1., 1., 1., 5.])
+    """
+    labels, n_classes = _classes(y, loss, n_outputs)
+    weights = _class_weights(class_weight, labels, n_classes)[labels]
+    if sample_weight is not None:
+        weights *= check_weights(sample_weight, len(labels))
+    return weights
+
+
+def _classes(y, loss, n_outputs):
+    """Return the class of each sample, and how many classes there are."""
+    if loss.task != "classification":
+        raise ValueError(f"class_weight needs a loss of a classification, got {loss.name!r}")
+    y = as_array("y", y)
+    n_rows = len(y) if y.ndim else 0
+    labels, targets = check_targets(y, loss, n_rows, n_outputs, np.dtype(np.float64))
+    if len(labels) == n_rows:
+        return labels, n_outputs
+    if not np.isin(targets, (0, 1)).all():
+        raise ValueError("class_weight needs y of classes, or of zeros and ones")
+    if loss.name == "binary_cross_entropy":
+        if n_outputs > 1:
+            raise ValueError(
+                f"class_weight needs one class for each sample, got {n_outputs} yes-or-no outputs"
+            )
+        return targets[:, 0].astype(np.int64), 2
+    if (targets.sum(axis=1) != 1).any():
+        raise ValueError("class_weight needs rows of y with a single 1 each")
+    return targets.argmax(axis=1), n_outputs
+
+
+def _class_weights(class_weight, labels, n_classes):
+    """Return the weight of each class, float64 (n_classes,)."""
+    if isinstance(class_weight, str) and class_weight == "balanced":
+        counts = np.bincount(labels, minlength=n_classes)
+        return len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    if isinstance(class_weight, Mapping):
+        pairs = class_weight.items()
+    elif isinstance(class_weight, (Sequence, np.ndarray)) and not isinstance(class_weight, str):
+        if len(class_weight) != n_classes:
+            raise ValueError(
+                f"class_weight must have {n_classes} weights, one for each class, "
+                f"got {len(class_weight)}"
+            )
+        pairs = enumerate(class_weight)
+    else:
+        raise ValueError(
+            f"class_weight must be a dict, a sequence or 'balanced', got {class_weight!r}"
+        )
+    weights = np.ones(n_classes)
+    for name, weight in pairs:
+        if name not in range(n_classes):
+            raise ValueError(
+                f"class_weight must name classes from 0 to {n_classes - 1}, got {name!r}"
+            )
+        if not 0 <= as_number(weight) < np.inf:
+            raise ValueError(f"class_weight[{name!r}] must be a finite number >= 0, got {weight!r}")
+        weights[int(name)] = weight
+    return weights
