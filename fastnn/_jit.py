@@ -146,6 +146,11 @@ def operation(function, cached=True):
     return _address_of(function, 10, cached)
 
 
+def rule_kernel(function):
+    """Compile an update rule (`fastnn.kernels.updates`), as `member`; return its address."""
+    return _address_of(function, 7)
+
+
 def _address_of(function, n_arguments, cached=True):
     """Compile a function of int64 arguments that returns nothing; return its address."""
     signature = types.void(*[types.int64] * n_arguments)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastnn.kernels import codes
+from fastnn.kernels.activations import activation_member, derivative_member
 from fastnn.kernels.affine import NO_BIAS
 from fastnn.kernels.memory import CACHE_LINE
 from fastnn.kernels.step import BLOCK_ROWS
@@ -159,6 +160,12 @@ def link(plan, dtype, training=True):
         if operation[codes.KIND] in (codes.EXTERN, codes.BATCH):
             for column, address in layer.members(dtype, training).items():
                 operation[column] = address
+        function = int(operation[codes.FUNCTION])
+        in_product = function == codes.RELU and operation[codes.KIND] == codes.AFFINE
+        if function != codes.IDENTITY and not in_product:
+            operation[codes.ACTIVATE] = activation_member(function, dtype)
+        if training and operation[codes.OWN_DERIVATIVE]:
+            operation[codes.DIFFERENTIATE] = derivative_member(function, dtype)
 
 
 class _Operations:

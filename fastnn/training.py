@@ -8,10 +8,13 @@ import numpy as np
 from fastnn import losses, optimizers, threads
 from fastnn.kernels import codes
 from fastnn.kernels.constraint import max_norm_members
+from fastnn.kernels.job import SIZES, TRAINING_JOB
+from fastnn.kernels.losses import loss_member
 from fastnn.kernels.memory import Job, aligned_zeros
-from fastnn.kernels.step import BLOCK_ROWS, TRAINING_JOB, training_member
+from fastnn.kernels.step import BLOCK_ROWS, training_member
 from fastnn.kernels.team import launch
 from fastnn.kernels.tile import TILE_ROWS
+from fastnn.kernels.updates import rule_member
 from fastnn.plan import build, link, pack, panel_columns, unpack
 from fastnn.regularization import Regularization
 from fastnn.schedules import factor_at
@@ -363,6 +366,7 @@ class Trainer:
         self._penalty = aligned_zeros(len(self._plan.tasks), np.float64)
         self._squares = aligned_zeros(len(self._plan.tasks), np.float64)
         self._pace = _Pace(self._plan.flops * rows, self.n_threads, self.use_all_threads)
+        self._sizes = aligned_zeros(self.n_threads * SIZES, np.float64)
         block = (BLOCK_ROWS + 1) * panel_columns(dtype)  # of weights, and of biases
         self._scratch = aligned_zeros(self.n_threads * block, dtype)
 
@@ -495,7 +499,9 @@ class Trainer:
             last_step=0,
             updates_before=0,
             rule=self._optimizer.rule,
-            loss=self.loss.code(len(self._labels) > 0),
+            loss=loss_member(self.loss.code(len(self._labels) > 0), self._net.dtype),
+            update=rule_member(self._optimizer.rule, self._net.dtype),
+            sizes=self._sizes,
             is_weighted=len(self._weights) > 0,
             is_constrained=bool(plan.operations[:, codes.CONSTRAIN].any()),
             scratch_size=len(self._scratch) // self.n_threads,

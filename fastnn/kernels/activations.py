@@ -7,9 +7,25 @@ Arguments that say which rows: `n_rows` of them from `row` on, of a matrix with 
 panels of `panel` columns begin at o, `distance` apart (`fastnn.kernels.panels`).
 """
 
-from fastnn._jit import kernel, pasted, routine
-from fastnn.kernels.codes import LEAKY_RELU, LOGISTIC, RELU, SOFTMAX, STEP, TANH
-from fastnn.kernels.panels import panel_width
+import functools
+
+import numpy as np
+
+from fastnn._jit import kernel, operation, pasted
+from fastnn.kernels.codes import (
+    LEAKY_RELU,
+    LOGISTIC,
+    N_OUT,
+    OUT_AT,
+    OUT_PANEL,
+    RELU,
+    SLOPE,
+    SOFTMAX,
+    STEP,
+    TANH,
+)
+from fastnn.kernels.memory import vector_at
+from fastnn.kernels.panels import panel_columns, panel_width
 from fastnn.kernels.vectormath import exp, logistic, tanh
 
 
@@ -104,7 +120,7 @@ def _differentiate(code, slope, dz, y):
             dz[i] = zero
 
 
-@routine
+@pasted
 def activate_rows(code, slope, row, n_rows, n, out, o, panel, distance):
     """Overwrite rows of pre-activations with the activation: out = f(out)."""
     if code == SOFTMAX:
@@ -116,7 +132,7 @@ def activate_rows(code, slope, row, n_rows, n, out, o, panel, distance):
         _activate(code, slope, out[start : start + n_rows * width], width, min(panel, n - j))
 
 
-@routine
+@pasted
 def differentiate_rows(code, slope, row, n_rows, n, dout, do, out, o, panel, distance):
     """Overwrite rows of gradients dout with the gradient before the activation.
 
@@ -129,6 +145,38 @@ def differentiate_rows(code, slope, row, n_rows, n, dout, do, out, o, panel, dis
         width = panel_width(n, j, out, panel)
         at, size = j // panel * distance + row * width, n_rows * width
         _differentiate(code, slope, dout[do + at : do + at + size], out[o + at : o + at + size])
+
+
+@functools.cache
+def activation_member(code, dtype):
+    """Return the address of the ACTIVATE kernel of an activation (`fastnn.kernels.operation`)."""
+    number = dtype.type
+
+    def activate_result(plan, numbers, low, count, rows, acts, deltas, params, step, out):
+        plan, own = vector_at(plan, np.int64), vector_at(numbers, np.float64)
+        a = vector_at(acts, number)
+        activate_rows(
+            code, own[SLOPE], low, count, plan[N_OUT], a, plan[OUT_AT], panel_columns(a),
+            plan[OUT_PANEL],
+        )  # fmt: skip
+
+    return operation(activate_result)
+
+
+@functools.cache
+def derivative_member(code, dtype):
+    """Return the address of the DIFFERENTIATE kernel of an activation."""
+    number = dtype.type
+
+    def differentiate_result(plan, numbers, low, count, rows, acts, deltas, params, step, out):
+        plan, own = vector_at(plan, np.int64), vector_at(numbers, np.float64)
+        a, d = vector_at(acts, number), vector_at(deltas, number)
+        differentiate_rows(
+            code, own[SLOPE], low, count, plan[N_OUT], d, plan[OUT_AT], a, plan[OUT_AT],
+            panel_columns(a), plan[OUT_PANEL],
+        )  # fmt: skip
+
+    return operation(differentiate_result)
 
 
 @kernel

@@ -68,6 +68,8 @@ AFFINE, ACTIVATION, EXTERN, BATCH, ADD, FORK = range(6)
     # (and among the gradients for those of their parameters), in vectors STATE_STEP apart.
     FORWARD,
     BACKWARD,
+    ACTIVATE,  # any operation's: the activation, unless a product does it on its way
+    DIFFERENTIATE,
     SUM_GRADIENT,
     CONSTRAIN,  # any layer's: what is done to its weights after an update
     STATE_AT,
@@ -80,8 +82,8 @@ AFFINE, ACTIVATION, EXTERN, BATCH, ADD, FORK = range(6)
     # Dropout: where its random numbers come from.
     SEED,
     FIRST_STEP,
-) = range(28)
-N_COLUMNS = 28
+) = range(30)
+N_COLUMNS = 30
 VECTORS = (W_AT, B_AT, MEAN_AT, VARIANCE_AT)
 
 # Beside it, a table of float64: up to three numbers of the layer itself, the slope of the

@@ -7,19 +7,26 @@ begin at o both. `scale` is the factor of the gradient: 1 / B for a loss that is
 batch.
 """
 
+import functools
 import math
 
 import numpy as np
 
-from fastnn._jit import inner, pasted
+from fastnn._jit import inner, member, pasted
 from fastnn.kernels.codes import (
     BINARY_CROSS_ENTROPY,
     HUBER,
+    N_COLUMNS,
+    N_OUT,
+    OUT_AT,
+    OUT_PANEL,
     POISSON,
     QUANTILE,
     SOFTMAX_CROSS_ENTROPY,
     SQUARED_ERROR,
 )
+from fastnn.kernels.job import TRAINING_RECORD
+from fastnn.kernels.memory import matrix_at, vector_at
 from fastnn.kernels.panels import panel_columns, panel_width
 from fastnn.kernels.tile import (
     fill_after,
@@ -185,7 +192,7 @@ def _quantile(z, link, t, q):
     return slope * error, slope
 
 
-@pasted
+@inner
 def _sum_over_outputs(
     loss_of, parameters, step, loss_scale, scale, row, n_rows, n, z, dz, o, distance, samples,
     targets, row_loss,
@@ -210,7 +217,7 @@ def _sum_over_outputs(
         row_loss[r] += loss_scale * total
 
 
-@pasted
+@inner
 def _apply(function, row, n_rows, n, z, dz, o, distance):
     """Overwrite rows of dz with a function of z."""
     panel = panel_columns(z)
@@ -220,7 +227,7 @@ def _apply(function, row, n_rows, n, z, dz, o, distance):
             dz[i] = function(z[i])
 
 
-@pasted
+@inner
 def _smooth_answers(
     smoothing, loss_scale, scale, row, n_rows, n, z, dz, o, distance, samples, targets, row_loss
 ):
@@ -240,7 +247,7 @@ def _smooth_answers(
         row_loss[r] += loss_scale * total
 
 
-@pasted
+@inner
 def _smooth_labels(smoothing, scale, row, n_rows, n, z, dz, o, distance, samples, labels, row_loss):
     """Turn what `_softmax_cross_entropy` gave into that for smoothed labels.
 
@@ -263,7 +270,7 @@ def _smooth_labels(smoothing, scale, row, n_rows, n, z, dz, o, distance, samples
         row_loss[r] += share * total
 
 
-@pasted
+@inner
 def _softmax_cross_entropy(scale, row, n_rows, n, z, dz, o, distance, samples, labels, row_loss):
     """loss = log(sum e^z) - z[label],  dz = scale * (softmax(z) - onehot(label)).
 
@@ -284,7 +291,7 @@ def _softmax_cross_entropy(scale, row, n_rows, n, z, dz, o, distance, samples, l
         dz[_place(row + r, j, n, z, o, distance) + label - j] -= scale
 
 
-@pasted
+@inner
 def _softmax_cross_entropy_dense(
     smoothing, scale, row, n_rows, n, z, dz, o, distance, samples, targets, row_loss
 ):
@@ -324,7 +331,7 @@ def weigh_row(weight, r, n, dz, o, distance):
             dz[c] *= weight
 
 
-@inner
+@pasted
 def loss_rows(
     code, parameters, loss_scale, scale, row, n_rows, n, out, dout, o, distance, order, first,
     labels, targets, row_loss,
@@ -383,3 +390,43 @@ def loss_rows(
             number(parameters[0]), scale, row, n_rows, n, out, dout, o, distance, samples, targets,
             sums,
         )  # fmt: skip
+
+
+@functools.cache
+def loss_member(code, dtype):
+    """Compile a loss; return the address of its kernel, which is called for rows of a batch.
+
+    It takes (row, n_rows, step, job), where `job` is the address of a `TRAINING_JOB`: rows
+    [row, row + n_rows) of the batch that belongs to the step. It overwrites the gradient of the
+    mean loss with respect to the last operation's result, and adds to the sums of the losses.
+    """
+    number = dtype.type
+
+    def loss_of_rows(row, n_rows, step, job_address):
+        job = vector_at(job_address, TRAINING_RECORD)[0]
+        plan = matrix_at(job.plan, job.n_operations, N_COLUMNS, np.int64)
+        acts, deltas = vector_at(job.acts, number), vector_at(job.deltas, number)
+        labels = vector_at(job.labels, np.int64)
+        targets = matrix_at(job.targets, job.n_samples, job.n_outputs, number)
+        order = vector_at(job.order, np.int64)
+        sample_weight = vector_at(job.sample_weight, np.float64)
+        batch_loss = vector_at(job.batch_loss, np.float64)
+        row_loss = vector_at(job.row_loss, np.float64)
+        parameters = vector_at(job.loss_parameters, np.float64)
+        last, start = job.n_operations - 1, step * job.batch_size
+        n_out, at, distance = plan[last, N_OUT], plan[last, OUT_AT], plan[last, OUT_PANEL]
+        total = vector_at(job.batch_weight, np.float64)[step]
+        share = min(job.batch_size, job.n_order - start) / total
+        loss_rows(
+            code, parameters, number(job.loss_scale), number(job.gradient_scale / total), row,
+            n_rows, n_out, acts, deltas, at, distance, order, start + row, labels, targets,
+            batch_loss,
+        )  # fmt: skip
+        for r in range(row, row + n_rows):
+            weight = 1.0
+            if job.is_weighted:
+                weight = sample_weight[order[start + r]]
+                weigh_row(number(weight), r, n_out, deltas, at, distance)
+            row_loss[r] += weight * share * batch_loss[r]
+
+    return member(loss_of_rows)

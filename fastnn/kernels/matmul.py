@@ -19,10 +19,10 @@ import numpy as np
 from numba import from_dtype
 
 from fastnn._jit import inner, kernel, member, routine
+from fastnn.kernels.calls import call
 from fastnn.kernels.memory import vector_at
 from fastnn.kernels.packing import pack
 from fastnn.kernels.panels import round_up
-from fastnn.kernels.team import call_member
 from fastnn.kernels.tile import (
     TILE_ROWS,
     TILE_VECTORS,
@@ -438,5 +438,5 @@ def multiply(a, b, out, job_address, has_bias, alone_below):
     job.b_k, job.b_column = b.strides[0] // b.itemsize, b.strides[1] // b.itemsize
     if m * n * n_k * out.itemsize >= alone_below:
         return FOR_A_TEAM
-    call_member(job.member, 0, 1, 0, job_address)
+    call(job.member, (0, 1, 0, job_address))
     return DONE

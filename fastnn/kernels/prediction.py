@@ -11,9 +11,10 @@ import numpy as np
 from numba import from_dtype
 
 from fastnn._jit import kernel, member, pasted
-from fastnn.kernels.activations import activate_rows
 from fastnn.kernels.affine import KEEP, RECTIFY, multiply_packed_row, multiply_row
+from fastnn.kernels.calls import call
 from fastnn.kernels.codes import (
+    ACTIVATE,
     ADD,
     AFFINE,
     B_AT,
@@ -21,7 +22,6 @@ from fastnn.kernels.codes import (
     FORWARD,
     FUNCTION,
     HAS_BIAS,
-    IDENTITY,
     KIND,
     N_COLUMNS,
     N_IN,
@@ -32,7 +32,6 @@ from fastnn.kernels.codes import (
     OUT_AT,
     OUT_PANEL,
     RELU,
-    SLOPE,
     VECTORS,
     W_AT,
     W_PANEL,
@@ -45,14 +44,13 @@ from fastnn.kernels.panels import panel_columns, panel_width
 from fastnn.kernels.step import (
     CHUNK_ROWS,
     add_rows,
-    apply_activation,
     copy,
     copy_to_panels,
     first_row,
     forward_chunk,
     forward_sparse_row,
 )
-from fastnn.kernels.team import barrier, call_member, team_starts
+from fastnn.kernels.team import barrier, team_starts
 from fastnn.kernels.tile import TILE_ROWS
 
 PREDICTION_JOB = np.dtype(
@@ -136,11 +134,8 @@ def _forward_row(plan, numbers, params, is_packed, packed_plan, packed, acts):
             copy(n_out, acts, plan[l, X_AT], acts, plan[l, OUT_AT])
         if plan[l, KIND] == ADD:
             add_rows(0, 1, n_out, acts, plan[l, OTHER_AT], acts, plan[l, OUT_AT], panel)
-        if function != IDENTITY and not (function == RELU and plan[l, KIND] == AFFINE):
-            activate_rows(
-                function, numbers[l, SLOPE], 0, 1, n_out, acts, plan[l, OUT_AT], panel,
-                plan[l, OUT_PANEL],
-            )  # fmt: skip
+        if plan[l, ACTIVATE] != 0:
+            run_operation(ACTIVATE, plan, numbers, l, 0, 1, 1, acts, acts, params, 0, acts)
 
 
 @functools.cache
@@ -186,7 +181,10 @@ def prediction_member(dtype, sparse=False):
                 for r in range(real):
                     low, end = indptr[row + r], indptr[row + r + 1]
                     forward_sparse_row(plan, r, low, end, x, indices, packed, acts)
-                apply_activation(plan, numbers, 0, 0, padded, acts)
+                if plan[0, ACTIVATE] != 0:
+                    run_operation(
+                        ACTIVATE, plan, numbers, 0, 0, padded, padded, acts, acts, packed, 0, acts
+                    )
             else:
                 for r in range(real):
                     at = (row + r) * n_in
@@ -212,4 +210,4 @@ def start_prediction(address, job_address, n_threads, x, out):
     job = vector_at(job_address, np.int64)
     job[_X], job[_OUT], job[_N_ROWS] = x.ctypes.data, out.ctypes.data, x.shape[0]
     if n_threads == 1:
-        call_member(address, 0, 1, 0, job_address)
+        call(address, (0, 1, 0, job_address))

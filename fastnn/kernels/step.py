@@ -18,10 +18,8 @@ Every number is computed in the same order whatever the number of threads.
 import functools
 
 import numpy as np
-from numba import from_dtype
 
 from fastnn._jit import inner, member, pasted
-from fastnn.kernels.activations import activate_rows, differentiate_rows
 from fastnn.kernels.affine import (
     KEEP,
     MASK,
@@ -30,7 +28,9 @@ from fastnn.kernels.affine import (
     backward_weight_block,
     multiply_rows,
 )
+from fastnn.kernels.calls import call
 from fastnn.kernels.codes import (
+    ACTIVATE,
     ACTIVATION,
     ADD,
     AFFINE,
@@ -40,13 +40,13 @@ from fastnn.kernels.codes import (
     CLIP_VALUE,
     CONSTRAIN,
     DECAY,
+    DIFFERENTIATE,
     EXTERN,
     FORK,
     FORWARD,
     FUNCTION,
     GRADIENT,
     HAS_BIAS,
-    IDENTITY,
     KIND,
     L1,
     L2,
@@ -61,9 +61,7 @@ from fastnn.kernels.codes import (
     OTHER_AT,
     OUT_AT,
     OUT_PANEL,
-    OWN_DERIVATIVE,
     RELU,
-    SLOPE,
     STATE_AT,
     STATE_STEP,
     SUM_GRADIENT,
@@ -73,7 +71,7 @@ from fastnn.kernels.codes import (
     X_AT,
     X_PANEL,
 )
-from fastnn.kernels.losses import loss_rows, weigh_row
+from fastnn.kernels.job import SIZES, TRAINING_RECORD
 from fastnn.kernels.memory import matrix_at, vector_at
 from fastnn.kernels.operation import run_operation
 from fastnn.kernels.panels import panel_columns, panel_width, prefetch_lines
@@ -97,9 +95,8 @@ from fastnn.kernels.updates import (
     decay_block,
     penalise,
     scale_block,
-    step_sizes,
     sum_of_squares,
-    update_block,
+    write_step_sizes,
 )
 
 # Rows that go through one layer together: a weight panel is read once for all of them, and their
@@ -109,42 +106,6 @@ CHUNK_ROWS = 64
 # Most rows of a block of a weight matrix, which one task of the weight phase sums and updates:
 # a multiple of TILE_ROWS. Enough for long loops, and the block stays in the first-level cache.
 BLOCK_ROWS = 24
-
-TRAINING_JOB = np.dtype(
-    {
-        "names": [
-            # Addresses. The plan (L, N_COLUMNS) and its numbers (L, N_NUMBERS) say what to do; the
-            # tasks (T, 4) are the weight phase in pieces: an operation, and the first row, rows and
-            # first column of a block; cost_before (T + 1,) is the work in all tasks before each.
-            "plan", "numbers", "tasks", "cost_before",
-            # Packed parameters (P,), two states of the update rule (P,), panels of w.T; where the
-            # norm of the gradient is limited, the gradient (P,), and by task (T,) float64 the sums
-            # of its squares.
-            "params", "state_1", "state_2", "transposed", "gradient", "squares",
-            # Activations and gradients of a batch, laid out by the plan; a block for each member.
-            "acts", "deltas", "scratch",
-            # Samples x (N, I), or their nonzero entries with indices and indptr
-            # (`fastnn.kernels.sparse`); those of a batch, sorted by column.
-            "x", "indices", "indptr", "column_end", "entry_row", "entry_value",
-            # Labels (N,) int64 or targets (N, O), weights of samples (N,) float64 or nothing; the
-            # order of the samples (M,) int64; the sum of the weights of each batch, float64.
-            "labels", "targets", "sample_weight", "order", "batch_weight",
-            # By position in the batch (batch_size,) float64: the loss, and its sum over all
-            # batches; by task (T,) float64, also over all batches: the penalty on its weights.
-            "batch_loss", "row_loss", "penalty", "hyperparameters",
-            # Numbers of the loss, float64 (`fastnn.losses.Loss.parameters`).
-            "loss_parameters",
-            # Numbers.
-            "n_operations", "n_tasks", "n_samples", "n_inputs", "n_outputs", "n_order",
-            "batch_size", "first_step", "last_step", "updates_before", "rule", "loss",
-            "is_weighted", "is_constrained", "scratch_size",
-            "alpha", "loss_scale", "gradient_scale", "clip_norm",
-        ],
-        "formats": [np.int64] * 44 + [np.float64] * 4,
-    }
-)  # fmt: skip
-"""What a team needs to run steps [first_step, last_step) of an epoch."""
-_TRAINING_RECORD = from_dtype(TRAINING_JOB)
 
 
 @inner
@@ -196,17 +157,6 @@ def add_rows(row, n_rows, n, source, so, target, to, distance):
             b[i] += a[i]
 
 
-@inner
-def apply_activation(plan, numbers, l, row, n_rows, acts):
-    """Apply the activation of an operation to rows of its result; a ReLU is part of its tiles."""
-    function = plan[l, FUNCTION]
-    if function != IDENTITY and not (function == RELU and plan[l, KIND] == AFFINE):
-        activate_rows(
-            function, numbers[l, SLOPE], row, n_rows, plan[l, N_OUT], acts, plan[l, OUT_AT],
-            panel_columns(acts), plan[l, OUT_PANEL],
-        )  # fmt: skip
-
-
 @pasted
 def forward_chunk(plan, numbers, first, end, row, n_rows, params, acts, deltas, step):
     """Take rows [row, row + n_rows) of the workspace through the operations [first, end).
@@ -214,12 +164,8 @@ def forward_chunk(plan, numbers, first, end, row, n_rows, params, acts, deltas, 
     Those of the kind BATCH have been done already, but for their activation.
     """
     for l in range(first, end):
-        kind, n_out, at, distance = (
-            plan[l, KIND],
-            plan[l, N_OUT],
-            plan[l, OUT_AT],
-            plan[l, OUT_PANEL],
-        )
+        kind, n_out = plan[l, KIND], plan[l, N_OUT]
+        at, distance = plan[l, OUT_AT], plan[l, OUT_PANEL]
         if kind == AFFINE:
             multiply_rows(
                 row, n_rows, plan[l, N_IN], n_out, acts, plan[l, X_AT], plan[l, X_PANEL],
@@ -234,7 +180,10 @@ def forward_chunk(plan, numbers, first, end, row, n_rows, params, acts, deltas, 
             _copy_rows(row, n_rows, n_out, acts, plan[l, X_AT], acts, at, distance)
         if kind == ADD:
             add_rows(row, n_rows, n_out, acts, plan[l, OTHER_AT], acts, at, distance)
-        apply_activation(plan, numbers, l, row, n_rows, acts)
+        if plan[l, ACTIVATE] != 0:
+            run_operation(
+                ACTIVATE, plan, numbers, l, row, n_rows, n_rows, acts, deltas, params, step, acts
+            )
 
 
 @inner
@@ -260,16 +209,12 @@ def backward_chunk(plan, numbers, first, end, row, n_rows, params, transposed, a
     """
     panel = panel_columns(acts)
     for l in range(end - 1, first - 1, -1):
-        kind, n_out, oo, distance = (
-            plan[l, KIND],
-            plan[l, N_OUT],
-            plan[l, OUT_AT],
-            plan[l, OUT_PANEL],
-        )
-        if plan[l, OWN_DERIVATIVE]:
-            differentiate_rows(
-                plan[l, FUNCTION], numbers[l, SLOPE], row, n_rows, n_out, deltas, oo, acts, oo,
-                panel, distance,
+        kind, n_out = plan[l, KIND], plan[l, N_OUT]
+        oo, distance = plan[l, OUT_AT], plan[l, OUT_PANEL]
+        if plan[l, DIFFERENTIATE] != 0:
+            run_operation(
+                DIFFERENTIATE, plan, numbers, l, row, n_rows, n_rows, acts, deltas, params, step,
+                deltas,
             )  # fmt: skip
         if plan[l, NEEDS_DX]:
             if kind == AFFINE:
@@ -354,9 +299,9 @@ def _sum_gradients(
 
 @pasted
 def run_task(
-    phase, last_phase, factor, sparse, plan, numbers, l, i, n_i, j, n_rows, rule, hyperparameters,
-    sizes, alpha, params, state_1, state_2, transposed, acts, deltas, column_end, entry_row,
-    entry_value, gradient, scratch, so,
+    phase, last_phase, factor, sparse, plan, numbers, l, i, n_i, j, n_rows, rule, update,
+    hyperparameters, sizes, alpha, params, state_1, state_2, transposed, acts, deltas, column_end,
+    entry_row, entry_value, gradient, scratch, so,
 ):  # fmt: skip
     """Sum the gradient of a block of w over the batch, and update the block.
 
@@ -410,10 +355,13 @@ def run_task(
                 scale_block(factor, block)
             if weights and numbers[l, DECAY] != 0.0:
                 decay_block(hyperparameters[LEARNING_RATE] * numbers[l, DECAY], p)
-            rate, gradient_rate, square, _ = sizes
-            update_block(
-                rule, hyperparameters, rate, gradient_rate, square, p,
-                state_1[first : first + n], state_2[first : first + n], block,
+            call(
+                update,
+                (
+                    hyperparameters.ctypes.data, sizes, n, p.ctypes.data,
+                    state_1[first : first + n].ctypes.data, state_2[first : first + n].ctypes.data,
+                    block.ctypes.data,
+                ),
             )  # fmt: skip
     if phase == last_phase and is_affine and plan[l, NEEDS_DX] and rule != GRADIENT:
         copy_transposed(
@@ -482,7 +430,7 @@ def training_member(dtype, sparse=False):
     def train_steps(thread, n_threads, sync, job_address):
         if not team_starts(sync, n_threads):
             return
-        job = vector_at(job_address, _TRAINING_RECORD)[0]
+        job = vector_at(job_address, TRAINING_RECORD)[0]
         plan = matrix_at(job.plan, job.n_operations, N_COLUMNS, np.int64)
         numbers = matrix_at(job.numbers, job.n_operations, N_NUMBERS, np.float64)
         tasks = matrix_at(job.tasks, job.n_tasks, 4, np.int64)
@@ -498,17 +446,12 @@ def training_member(dtype, sparse=False):
         column_end = vector_at(job.column_end, np.int64)
         entry_row = vector_at(job.entry_row, np.int32)
         entry_value = vector_at(job.entry_value, number)
-        labels = vector_at(job.labels, np.int64)
-        targets = matrix_at(job.targets, job.n_samples, job.n_outputs, number)
         order = vector_at(job.order, np.int64)
-        sample_weight = vector_at(job.sample_weight, np.float64)
         batch_weight = vector_at(job.batch_weight, np.float64)
-        batch_loss = vector_at(job.batch_loss, np.float64)
-        row_loss, penalty = vector_at(job.row_loss, np.float64), vector_at(job.penalty, np.float64)
+        penalty = vector_at(job.penalty, np.float64)
+        sizes = vector_at(job.sizes + thread * SIZES * 8, np.float64)
         hyperparameters = vector_at(job.hyperparameters, np.float64)
-        loss_parameters = vector_at(job.loss_parameters, np.float64)
 
-        last = job.n_operations - 1
         panel = panel_columns(params)
         n_segments = 1
         for l in range(job.n_operations):
@@ -526,7 +469,6 @@ def training_member(dtype, sparse=False):
             total = batch_weight[s]  # n, where samples have no weights
             if total == 0.0:
                 continue  # a batch without any weight says nothing
-            share = n / total
 
             # Row phase: forward from segment to segment, then back.
             for turn in range(2 * n_segments - 1):
@@ -552,7 +494,11 @@ def training_member(dtype, sparse=False):
                         for r in range(row, row + real):
                             at, stop = indptr[order[start + r]], indptr[order[start + r] + 1]
                             forward_sparse_row(plan, r, at, stop, x, indices, params, acts)
-                        apply_activation(plan, numbers, 0, row, padded, acts)
+                        if plan[0, ACTIVATE] != 0:
+                            run_operation(
+                                ACTIVATE, plan, numbers, 0, row, padded, n, acts, deltas, params,
+                                updates, acts,
+                            )  # fmt: skip
                     elif turn == 0:
                         for r in range(row, row + real):
                             copy_to_panels(
@@ -566,21 +512,7 @@ def training_member(dtype, sparse=False):
                             updates,
                         )  # fmt: skip
                     if forward and backward:
-                        loss_rows(
-                            job.loss, loss_parameters, number(job.loss_scale),
-                            number(job.gradient_scale / total), row, real, plan[last, N_OUT], acts,
-                            deltas, plan[last, OUT_AT], plan[last, OUT_PANEL], order, start + row,
-                            labels, targets, batch_loss,
-                        )  # fmt: skip
-                        for r in range(row, row + real):
-                            weight = 1.0
-                            if job.is_weighted:
-                                weight = sample_weight[order[start + r]]
-                                weigh_row(
-                                    number(weight), r, plan[last, N_OUT], deltas,
-                                    plan[last, OUT_AT], plan[last, OUT_PANEL],
-                                )  # fmt: skip
-                            row_loss[r] += weight * share * batch_loss[r]
+                        call(job.loss, (row, real, s, job_address))
                     if backward:
                         backward_chunk(
                             plan, numbers, first, end, row, padded, params, transposed, acts,
@@ -595,15 +527,15 @@ def training_member(dtype, sparse=False):
 
             # Weight phase.
             updates += 1
-            sizes = step_sizes(job.rule, hyperparameters, product, updates)
-            product = sizes[3]
+            product = write_step_sizes(job.rule, hyperparameters, product, updates, sizes)
             next_row = start + n + own_rows * thread
             factor = 1.0
             for phase in range(last_phase + 1):
                 for k in range(first_task, end_task):
                     added, squares_of_task = run_task(
                         phase, last_phase, factor, sparse, plan, numbers, tasks[k, 0], tasks[k, 1],
-                        tasks[k, 2], tasks[k, 3], n, job.rule, hyperparameters, sizes,
+                        tasks[k, 2], tasks[k, 3], n, job.rule, job.update, hyperparameters,
+                        sizes.ctypes.data,
                         job.alpha / total, params, state_1, state_2, transposed, acts, deltas,
                         column_end, entry_row, entry_value, gradient, scratch, so,
                     )  # fmt: skip

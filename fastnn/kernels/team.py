@@ -22,6 +22,7 @@ from numba.extending import intrinsic
 
 from fastnn import threads
 from fastnn._jit import inner, kernel, parallel_kernel
+from fastnn.kernels.calls import call
 from fastnn.kernels.memory import address_of, aligned_zeros
 
 SYNC_SIZE = 32
@@ -149,23 +150,10 @@ def barrier(sync, n_threads):
                 _leave_core()
 
 
-@intrinsic
-def call_member(typingctx, address, thread, n_threads, sync, job):
-    """Call the compiled function at an address: (thread, n_threads, sync, job), all int64."""
-
-    def codegen(context, builder, signature, args):
-        i64 = ir.IntType(64)
-        function = ir.FunctionType(ir.VoidType(), [i64] * 4)
-        builder.call(builder.inttoptr(args[0], function.as_pointer()), args[1:])
-        return context.get_dummy_value()
-
-    return types.void(*[types.int64] * 5), codegen
-
-
 @kernel
 def run_alone(address, sync, job):
     """Run a member on the calling thread."""
-    call_member(address, 0, 1, sync, job)
+    call(address, (0, 1, sync, job))
 
 
 _get_num_threads = types.ExternalFunction("get_num_threads", types.intp())
@@ -182,7 +170,7 @@ def run_team(address, n_threads, sync, job):
     before = _get_num_threads()
     _set_num_threads(n_threads)
     for thread in prange(n_threads):
-        call_member(address, np.int64(thread), n_threads, sync, job)
+        call(address, (thread, n_threads, sync, job))
     _set_num_threads(before)
 
 

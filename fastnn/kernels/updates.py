@@ -4,11 +4,12 @@ All operate on equally long flat blocks: the parameters p, the gradient g, and t
 of the rule (velocity, running means). They overwrite p and the states.
 """
 
+import functools
 import math
 
 import numpy as np
 
-from fastnn._jit import pasted, reduction, routine
+from fastnn._jit import pasted, reduction, routine, rule_kernel
 from fastnn.kernels.codes import (
     ADAGRAD,
     ADAM,
@@ -24,6 +25,7 @@ from fastnn.kernels.codes import (
     RMSPROP,
     SGD,
 )
+from fastnn.kernels.memory import vector_at
 
 
 @pasted
@@ -67,7 +69,7 @@ def _nadam(p, m, v, g, rate, gradient_rate, square, beta_1, beta_2, rest_1, rest
         p[i] -= (gradient_rate * g[i] + rate * m[i]) / (math.sqrt(square * v[i]) + epsilon)
 
 
-@routine
+@pasted
 def update_block(rule, hyperparameters, step, gradient_step, square, p, s1, s2, g):
     """Overwrite p, s1 and s2 by one update with the gradient g; `step_sizes` gives the factors.
 
@@ -109,6 +111,32 @@ def update_block(rule, hyperparameters, step, gradient_step, square, p, s1, s2, 
             p, s1, s2, g, rate, number(gradient_step), number(square), beta_1, beta_2, rest_1,
             rest_2, epsilon,
         )  # fmt: skip
+
+
+@pasted
+def write_step_sizes(rule, hyperparameters, product, t, sizes):
+    """Write the factors of update t to `sizes`; return the new product."""
+    sizes[0], sizes[1], sizes[2], product = step_sizes(rule, hyperparameters, product, t)
+    return product
+
+
+@functools.cache
+def rule_member(rule, dtype):
+    """Compile an update rule; return the address of its kernel.
+
+    It takes (hyperparameters, sizes, n, p, s1, s2, g), all but n addresses, and does what
+    `update_block` does.
+    """
+    number = dtype.type
+
+    def update(hyperparameters, sizes, n, p, s1, s2, g):
+        own, factors = vector_at(hyperparameters, np.float64), vector_at(sizes, np.float64)
+        update_block(
+            rule, own, factors[0], factors[1], factors[2], vector_at(p, number)[:n],
+            vector_at(s1, number)[:n], vector_at(s2, number)[:n], vector_at(g, number)[:n],
+        )  # fmt: skip
+
+    return rule_kernel(update)
 
 
 @reduction
