@@ -1,6 +1,6 @@
 """Look inside a net that reads handwritten digits.
 
-Run: python digits_neurons.py [folder for the picture]
+    python examples/digits_neurons.py [folder for the picture]
 
 The net has 64 inputs, one for each pixel of an 8 x 8 image, two hidden layers of 16 neurons and 10
 outputs, one for each digit. The picture shows it at work on one image, what the neurons of the

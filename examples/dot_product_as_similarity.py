@@ -1,6 +1,6 @@
 """The dot product as similarity: what a single neuron computes.
 
-Run: python dot_product_as_similarity.py [folder for the picture]
+    python examples/dot_product_as_similarity.py [folder for the picture]
 
 A neuron multiplies its input x with its weights w, number by number, and adds up: the dot product
 x . w = |x| |w| cos(angle). For vectors of one length it only depends on the angle. It is largest

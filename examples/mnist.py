@@ -1,6 +1,6 @@
 """Train 784-128-10 on MNIST: 60000 handwritten digits of 28 x 28 pixels.
 
-Run: python mnist.py [folder for the picture] [--data FOLDER]
+    python examples/mnist.py [folder for the picture] [--data FOLDER]
 
 FOLDER holds the four IDX files of MNIST, as they are or with .gz: train-images-idx3-ubyte,
 train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte. Without it, the small
