@@ -1,0 +1,99 @@
+"""What might you like next? Two embeddings, compared by their dot product.
+
+    python examples/recommender.py [folder for the picture]
+
+One layer turns each user into a short vector, another one each film. An input that is 1 at the
+user's own place and 0 elsewhere picks out one row of the weights, so the rows are the vectors: an
+embedding. The dot product of a user and a film says how well they go together. Nobody tells the
+layers what the films are about; what people liked is enough to find it.
+
+Two layers side by side are no `Sequential`, so here they are trained by hand.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from fastnn import Affine
+from fastnn.inspection import alignment
+
+GENRES = ["comedy", "crime", "romance"]
+COLOURS = np.array(["#0072b2", "#d55e00", "#009e73"])  # told apart by the colour-blind, too
+N_USERS, N_FILMS, N_DIMENSIONS = 500, 150, 3
+
+# Users have a taste, shares of the genres; films have a genre, and some are more popular.
+rng = np.random.default_rng(0)
+taste = rng.dirichlet([0.3, 0.3, 0.3], N_USERS)
+genre = np.repeat(np.arange(3), N_FILMS // 3)
+popularity = rng.normal(0, 0.8, N_FILMS)
+truth = 1 / (1 + np.exp(3.5 - 3.5 * taste[:, genre] - popularity))  # (users, films)
+liked = rng.random(truth.shape) < truth
+hidden = liked & (rng.random(truth.shape) < 0.3)  # to be found: the layers never see these
+known = liked & ~hidden
+
+users = Affine(N_USERS, N_DIMENSIONS, bias=False, seed=0)
+films = Affine(N_FILMS, N_DIMENSIONS, bias=False, seed=1)
+every_user, every_film = np.eye(N_USERS, dtype="float32"), np.eye(N_FILMS, dtype="float32")
+for _ in range(200):
+    u, f = users.forward(every_user), films.forward(every_film)
+    p = 1 / (1 + np.exp(-u @ f.T))  # of a like, for all pairs
+    dscore = p - known  # of the cross-entropy
+    users.backward(dscore @ f / N_FILMS)  # the score is u . f, so its derivative by u is f
+    films.backward(dscore.T @ u / N_USERS)
+    for layer in (users, films):
+        w = layer.params["w"]
+        w -= 4.0 * (layer.grads["w"] + 0.03 * w)  # the decay keeps the vectors short
+
+
+def recall(score):
+    """Return which share of the hidden likes is among a user's 10 best films, on average."""
+    best = np.argsort(np.where(known, -np.inf, score), axis=1)[:, -10:]  # nothing known already
+    n_found, n_hidden = np.take_along_axis(hidden, best, 1).sum(axis=1), hidden.sum(axis=1)
+    return (n_found[n_hidden > 0] / n_hidden[n_hidden > 0]).mean()
+
+
+scores = {
+    "random": rng.random(truth.shape),
+    "most popular": np.tile(known.sum(axis=0), (N_USERS, 1)),
+    "embeddings": u @ f.T,
+    "the truth": truth,
+}
+recalls = {name: recall(score) for name, score in scores.items()}
+for name, value in recalls.items():
+    print(f"{name:>12}: {value:5.1%} of the hidden likes are among the 10 best")
+assert recalls["embeddings"] > recalls["most popular"] > recalls["random"]
+
+# All films share a direction, that of most users. Without it, two others tell the genres apart.
+middle = f.mean(axis=0)
+plane = np.linalg.svd(f - middle)[2][:2].T
+figure = Figure(figsize=(14, 4.3), layout="constrained")
+places, matrix, bars = figure.subplots(1, 3, width_ratios=[1.2, 1.1, 0.9])
+dots, diamonds = (u - u.mean(axis=0)) @ plane, (f - middle) @ plane
+places.scatter(*dots.T, s=12, c=COLOURS[taste.argmax(axis=1)], alpha=0.45, linewidths=0)
+style = {"s": 40, "marker": "D", "edgecolors": "white", "linewidths": 0.6}
+for k, name in enumerate(GENRES):
+    places.scatter(*diamonds[genre == k].T, color=COLOURS[k], label=name, **style)
+places.legend(loc="upper right", frameon=False)
+places.set(xlabel="first direction", ylabel="second direction")
+places.set_title("films (diamonds) and users (by favourite)")
+
+cosine = alignment(f - middle, (f - middle).T).cosine
+image = matrix.imshow(cosine, cmap="RdBu", vmin=-1, vmax=1)
+figure.colorbar(image, ax=matrix, shrink=0.8, ticks=[-1, 0, 1])
+centres = (np.arange(3) + 0.5) * N_FILMS / 3
+matrix.set_xticks(centres, GENRES)
+matrix.set_yticks(centres, GENRES, rotation=90, va="center")
+matrix.tick_params(length=0)
+matrix.set_title(f"cosine between the {N_FILMS} films")
+
+drawn = bars.barh(list(recalls), list(recalls.values()), color=["0.75", "0.55", "#0072b2", "0.75"])
+bars.bar_label(drawn, fmt="{:.0%}", padding=3)
+bars.invert_yaxis()
+bars.set(title="hidden likes among the 10 best", xlim=(0, 0.45), xticks=[])
+bars.spines[["top", "right", "bottom"]].set_visible(False)
+places.spines[["top", "right"]].set_visible(False)
+path = Path(sys.argv[1] if len(sys.argv) > 1 else ".") / "recommender.png"
+figure.savefig(path, dpi=120)
+print(f"drawn in {path}")
