@@ -1,0 +1,74 @@
+"""Kinds of customers, found by clustering what a net has learned about them.
+
+    python examples/customer_segments.py [folder for the picture]
+
+Clustering puts those together who look alike. But alike in what? Here the young and the old differ
+in most columns of the table, so clusters of the table are mainly about age. A net that was trained
+to predict spending has hidden neurons for what matters to spending, and lets go of the rest. So
+clusters of their outputs are kinds of customers. The net is never told that there are kinds; here
+we know them, and see how well both ways find them.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from scipy.optimize import linear_sum_assignment
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
+from sklearn.metrics import adjusted_rand_score, confusion_matrix
+
+from fastnn import AdamW, Affine, Sequential, Tanh
+from fastnn.inspection import activations
+
+KINDS = ["families", "neighbours", "gourmets", "bargain hunters"]
+# How often they come, how much they buy at once and how much of it at a discount, against the mean.
+HABITS = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
+# What they spend on food, for the house and on wine: logarithms.
+SPENDING = np.array([[5.5, 4.5, 2.5], [4.5, 3.0, 3.0], [4.0, 3.0, 5.0], [3.0, 4.0, 2.0]])
+COLOURS = np.array(["#0072b2", "#d55e00", "#009e73", "#cc79a7"])  # for the colour-blind, too
+N, N_TRAIN = 8000, 5000
+
+rng = np.random.default_rng(0)
+kind, old = rng.integers(0, 4, N), rng.choice([-1, 1], N)
+habits = HABITS[kind] + rng.normal(0, 0.7, (N, 3))
+# Age, hour of the purchase, payment in cash and use of the app: all four are about age.
+about_age = old[:, None] * [1, -1, 1, -1] + rng.normal(0, 0.5, (N, 4))
+X = np.column_stack([habits, about_age]).astype("float32")
+y = SPENDING[kind] + rng.normal(0, 0.5, (N, 3))
+y = (y - y.mean(axis=0)) / y.std(axis=0)
+
+net = Sequential([Affine(7, 32), Tanh(), Affine(32, 8), Tanh(), Affine(8, 3)], seed=0)
+net.fit(X[:N_TRAIN], y[:N_TRAIN], loss="mse", optimizer=AdamW(3e-3), schedule="linear", epochs=30)
+
+X_new, y_new, kind_new = X[N_TRAIN:], y[N_TRAIN:], kind[N_TRAIN:]
+r2 = 1 - ((net.predict(X_new) - y_new) ** 2).mean() / y_new.var()
+print(f"the net explains {r2:.0%} of how the spending of {len(X_new)} new customers varies")
+
+features = {"the table": X_new, "hidden neurons": activations(net, X_new)[3][1]}
+agreement = {}
+figure = Figure(figsize=(14, 4.1), layout="constrained")
+panels = figure.subplots(1, 4).reshape(2, 2)
+for (name, values), (true, found) in zip(features.items(), panels, strict=True):
+    cluster = KMeans(4, n_init=10, random_state=0).fit_predict(values)
+    agreement[name] = adjusted_rand_score(kind_new, cluster)
+    print(f"clusters of {name:>14}: adjusted Rand index {agreement[name]:.2f}")
+
+    # A cluster gets the colour of the kind it fits best, each kind once.
+    colour_of = linear_sum_assignment(-confusion_matrix(cluster, kind_new))[1]
+    place = PCA(2).fit_transform(values)
+    for axes, colours in ((true, kind_new), (found, colour_of[cluster])):
+        axes.scatter(*place.T, s=7, c=COLOURS[colours], alpha=0.6, linewidths=0)
+        axes.set(xticks=[], yticks=[], xlabel="first principal component")
+    true.set_title(f"{name}: the kinds")
+    found.set_title(f"{name}: clusters, index {agreement[name]:.2f}")
+    true.set_ylabel("second principal component")
+assert agreement["hidden neurons"] > agreement["the table"] + 0.3
+
+for colour, label in zip(COLOURS, KINDS, strict=True):
+    panels[0, 0].scatter([], [], s=50, color=colour, label=label)
+figure.legend(loc="outside lower center", ncols=4, frameon=False)
+path = Path(sys.argv[1] if len(sys.argv) > 1 else ".") / "customer_segments.png"
+figure.savefig(path, dpi=120)
+print(f"drawn in {path}")
