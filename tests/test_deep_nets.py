@@ -472,3 +472,25 @@ def test_training_follows_pytorch(name):
     with torch.no_grad():
         expected = model(torch.from_numpy(X)).numpy()
     np.testing.assert_allclose(net.predict(X), expected, rtol=1e-9, atol=1e-11)
+
+
+def test_the_first_weights_follow_the_next_activation():
+    after = {
+        "he_uniform": [ReLU(), LeakyReLU(), GELU(), SiLU(), ELU(), Mish(), Softplus()],
+        "lecun_normal": [SELU()],
+        "glorot_uniform": [Tanh(), Sigmoid(), Softmax(), HardTanh(), Identity(), Affine(40, 2)],
+    }
+    for init, others in after.items():
+        expected = Affine(30, 40, init=init, seed=0).params["w"]
+        for other in others:
+            net = Sequential([Affine(30, 40), other], seed=0)
+            np.testing.assert_array_equal(net.layers[0].params["w"], expected)
+            # Normalisation and dropout between the two change nothing.
+            layers = [Affine(30, 40), BatchNorm(40), Dropout(0.5, seed=0), copy.deepcopy(other)]
+            net = Sequential(layers, seed=0)
+            np.testing.assert_array_equal(net.layers[0].params["w"], expected)
+    last = Sequential([Affine(30, 40)], seed=0).layers[0].params["w"]
+    np.testing.assert_array_equal(last, Affine(30, 40, init="glorot_uniform", seed=0).params["w"])
+    within = Sequential([Residual([Affine(40, 40), ReLU()]), Affine(40, 2)], seed=0)
+    expected = Affine(40, 40, init="he_uniform", seed=0).params["w"]
+    np.testing.assert_array_equal(within.layers[0].params["0.w"], expected)
