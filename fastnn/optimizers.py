@@ -20,10 +20,23 @@ class Optimizer:
     learning_rate : float
         Step size, greater than 0.
     clip_value : float, optional
-        Each element of the gradient (with the penalties) is brought into [-clip_value, clip_value].
+        Each element of the gradient, with the penalties, is brought into
+        ``[-clip_value, clip_value]``. By name only.
     clip_norm : float, optional
-        Where the norm of the whole gradient, over all parameters, is larger than this, the gradient
-        is scaled down to it (Pascanu et al., 2013). Comes after `clip_value`.
+        Where the norm of the whole gradient, over all parameters with biases and penalties, is
+        larger than this, the gradient is scaled down to it (Pascanu et al., 2013). Comes after
+        `clip_value`. By name only.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
+
+    Examples
+    --------
+    >>> from fastnn import SGD
+    >>> SGD(0.1, clip_norm=5.0)
+    SGD(learning_rate=0.1, momentum=0.0, nesterov=False, clip_norm=5.0)
     """
 
     learning_rate: float
@@ -88,6 +101,8 @@ class SGD(Optimizer):
         How much of the last step is kept, in [0, 1].
     nesterov : bool, default False
         Whether to use Nesterov's momentum.
+    clip_value, clip_norm : float, optional
+        Limits of the gradient, as for `Optimizer`.
 
     Examples
     --------
@@ -128,6 +143,14 @@ class RMSProp(Optimizer):
         Decay of the running mean, in [0, 1).
     epsilon : float, default 1e-7
         Keeps the divisor from zero.
+    clip_value, clip_norm : float, optional
+        Limits of the gradient, as for `Optimizer`.
+
+    Examples
+    --------
+    >>> from fastnn import RMSProp
+    >>> RMSProp(0.01, rho=0.99)
+    RMSProp(learning_rate=0.01, rho=0.99, epsilon=1e-07)
     """
 
     learning_rate: float = 1e-3
@@ -162,7 +185,16 @@ class Adam(Optimizer):
     beta_1, beta_2 : float, default 0.9 and 0.999
         Decay of the two running means, in [0, 1).
     epsilon : float, default 1e-8
-        Keeps the divisor from zero.
+        Keeps the divisor from zero. Added to the root of v as it is: where v is corrected first,
+        as in PyTorch, the same value counts for less in the first updates.
+    clip_value, clip_norm : float, optional
+        Limits of the gradient, as for `Optimizer`.
+
+    Examples
+    --------
+    >>> from fastnn import Adam
+    >>> Adam(3e-4)
+    Adam(learning_rate=0.0003, beta_1=0.9, beta_2=0.999, epsilon=1e-08)
     """
 
     learning_rate: float = 1e-3
@@ -196,7 +228,15 @@ class AdamW(Adam):
     learning_rate, beta_1, beta_2, epsilon : float
         As for `Adam`.
     weight_decay : float, default 0.01
-        Decay in units of the learning rate.
+        Decay in units of the learning rate. A layer's `Regularization` may say otherwise.
+    clip_value, clip_norm : float, optional
+        Limits of the gradient, as for `Optimizer`.
+
+    Examples
+    --------
+    >>> from fastnn import AdamW
+    >>> AdamW(weight_decay=0.1).weight_decay
+    0.1
     """
 
     weight_decay: float = 0.01
@@ -214,6 +254,14 @@ class AdaGrad(Optimizer):
         Step size.
     epsilon : float, default 1e-10
         Keeps the divisor from zero.
+    clip_value, clip_norm : float, optional
+        Limits of the gradient, as for `Optimizer`.
+
+    Examples
+    --------
+    >>> from fastnn import AdaGrad
+    >>> AdaGrad(0.1)
+    AdaGrad(learning_rate=0.1, epsilon=1e-10)
     """
 
     learning_rate: float = 0.01
@@ -234,16 +282,25 @@ class AdaGrad(Optimizer):
 class NAdam(Adam):
     """Adam with Nesterov's momentum.
 
-    With the momenta ``mu_t = beta_1 (1 - 0.96^(0.004 t) / 2)``, their product ``P_t`` up to t, and
-    m and v as in `Adam`, ``p -= learning_rate * (mu_(t+1) m / (1 - P_(t+1)) + (1 - mu_t) g / (1 -
-    P_t)) / (sqrt(v / (1 - beta_2^t)) + epsilon)`` (Dozat, 2016).
+    m and v are as in `Adam`, the momenta ``mu_t = beta_1 * (1 - 0.96^(0.004 t) / 2)`` grow slowly
+    to beta_1, and ``P_t`` is the product of those up to t. Then
+    ``p -= learning_rate * mean / (sqrt(v / (1 - beta_2^t)) + epsilon)`` with
+    ``mean = mu_(t+1) * m / (1 - P_(t+1)) + (1 - mu_t) * g / (1 - P_t)`` (Dozat, 2016, section 3).
 
     Parameters
     ----------
     learning_rate : float, default 0.002
         Step size.
     beta_1, beta_2, epsilon : float
-        As for `Adam`.
+        As for `Adam`; but epsilon is added after v is corrected.
+    clip_value, clip_norm : float, optional
+        Limits of the gradient, as for `Optimizer`.
+
+    Examples
+    --------
+    >>> from fastnn import NAdam
+    >>> NAdam()
+    NAdam(learning_rate=0.002, beta_1=0.9, beta_2=0.999, epsilon=1e-08)
     """
 
     learning_rate: float = 2e-3

@@ -1,12 +1,12 @@
 """Regularisation: what keeps weights small, or few, or short. Biases are free."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 
 from fastnn.validation import as_number, check_number
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Regularization:
     """What holds the weights w of a layer back, or those of all layers.
 
@@ -17,8 +17,9 @@ class Regularization:
     Parameters
     ----------
     l1 : float, default 0
-        ``l1 * sum |w|`` is added to the loss. Drives weights that are of little use to zero, by
-        the same small step each time, and then they stay around it.
+        ``l1 * sum |w|`` is added to the loss: the derivative is ``l1 * sign(w)``, or 0 at zero.
+        Drives weights that are of little use to zero, by the same small step each time, and then
+        they stay around it.
     l2 : float, default 0
         ``l2 / 2 * sum w^2`` is added to the loss: the derivative is ``l2 * w``.
     weight_decay : float, optional
@@ -28,12 +29,22 @@ class Regularization:
         After each update, the weights of a neuron (a column of w) that are longer than this are
         scaled down to it (Srebro et al., 2005).
 
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
+
     Examples
     --------
-    >>> from fastnn import Affine, Regularization
-    >>> layer = Affine(64, 32, regularization=Regularization(l1=1e-4))
-    >>> layer.regularization.l1
-    0.0001
+    Of all layers, but for the last, which has its own:
+
+    >>> from fastnn import Affine, ReLU, Regularization, Sequential
+    >>> last = Affine(32, 10, regularization=Regularization(l1=1e-4, max_norm=3))
+    >>> last.regularization
+    Regularization(l1=0.0001, max_norm=3.0)
+    >>> net = Sequential([Affine(64, 32), ReLU(), last])
+
+    Then ``net.fit(X, y, regularization=Regularization(l2=1e-3))``.
     """
 
     l1: float = 0.0
@@ -42,12 +53,21 @@ class Regularization:
     max_norm: float = math.inf
 
     def __post_init__(self):
-        for name in ("l1", "l2"):
-            check_number(name, getattr(self, name))
-        if self.weight_decay is not None:
-            check_number("weight_decay", self.weight_decay)
-        if not as_number(self.max_norm) > 0:
-            raise ValueError(f"max_norm must be a number > 0, got {self.max_norm!r}")
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.name == "max_norm":
+                number = as_number(value)
+                if not number > 0:
+                    raise ValueError(f"max_norm must be a number > 0, got {value!r}")
+            elif item.name == "weight_decay" and value is None:
+                continue
+            else:
+                number = check_number(item.name, value)
+            object.__setattr__(self, item.name, number)  # a float, which JSON can hold
+
+    def __repr__(self):
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.config().items())
+        return f"{type(self).__name__}({arguments})"
 
     @classmethod
     def of(cls, value):
@@ -55,14 +75,11 @@ class Regularization:
         if value is None or isinstance(value, cls):
             return value
         if isinstance(value, dict) and value.keys() <= set(cls.__dataclass_fields__):
-            if value.get("max_norm", 0) is None:
-                value = {**value, "max_norm": math.inf}
             return cls(**value)
         raise ValueError(f"regularization must be a Regularization or None, got {value!r}")
 
     def config(self):
-        """Return the constructor's arguments, as JSON can hold them."""
-        config = asdict(self)
-        if math.isinf(self.max_norm):
-            config["max_norm"] = None
-        return config
+        """Return the constructor's arguments that are not its defaults, as JSON can hold them."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        defaults = {item.name: item.default for item in fields(self)}
+        return {name: value for name, value in values.items() if value != defaults[name]}

@@ -382,7 +382,9 @@ class Trainer:
                 numbers[codes.L1], numbers[codes.L2] = rule.l1, rule.l2
                 numbers[codes.DECAY] = self._optimizer.weight_decay if decay is None else decay
                 numbers[codes.MAX_NORM] = rule.max_norm
-                if rule.max_norm < np.inf:
+                if self._optimizer.rule == codes.GRADIENT:  # moves no parameter
+                    numbers[codes.DECAY], numbers[codes.MAX_NORM] = 0, np.inf
+                if numbers[codes.MAX_NORM] < np.inf:
                     for column, address in max_norm_members(self._net.dtype).items():
                         operation[column] = address
             elif layer.only_in_training:
@@ -429,6 +431,8 @@ class Trainer:
             n_threads, steps = self._pace.next_call()
             end = min(step + steps, n_steps)
             self._run_steps(job, step, end, n_threads)
+            # A batch without any weight is no update: the kernel does not count it either.
+            self.step_count += int(np.count_nonzero(batch_weight[step:end]))
             step = end
             if on_progress is not None:
                 done = min(step * self._capacity, n)
@@ -518,7 +522,6 @@ class Trainer:
         began = time.perf_counter()
         launch(member, job, n_threads)
         self._pace.record(n_threads, last - first, time.perf_counter() - began)
-        self.step_count += last - first
 
 
 def _shapes(tensors):

@@ -8,14 +8,16 @@ Networks are chains of affine layers, each followed by an activation:
 * `sizes`: ``[n_inputs, ..., n_outputs]``, L + 1 numbers for L layers.
 * `activations`: L names from ACTIVATIONS, or ``("leaky_relu", negative_slope)``.
 * `loss`: a name from LOSSES. Cross-entropies take logits: give the last layer "identity".
-* `optimizer`: ``{"name": "sgd" | "rmsprop" | "adam" | "adamw", **settings}``; settings left out
-  come from OPTIMIZERS.
+* `optimizer`: ``{"name": name, **settings}`` with a name from OPTIMIZERS; settings left out come
+  from there. "clip_value" and "clip_norm" go with any.
 * `params`: ``[(w (I, O), b (O,)), ...]``, copied.
 
 Rows are taken from ``order`` in slices of `batch_size`; the last batch may be smaller and its
 gradient is the mean over the rows that it has. `alpha` is scikit-learn's penalty: a batch of B rows
 adds ``0.5 * alpha * ||w||^2 / B`` to its loss and ``alpha * w / B`` to the gradient of each w;
-biases are free.
+biases are free. `regularization` is a dict, or one for each layer, of "l1" and "l2" (penalties that
+do not depend on B), "weight_decay" (in units of the learning rate; that of the optimizer without
+it) and "max_norm".
 """
 
 import math
@@ -154,7 +156,13 @@ OPTIMIZERS = {
         "epsilon": 1e-8,
         "weight_decay": 0.01,
     },
+    "adagrad": {"learning_rate": 0.01, "epsilon": 1e-10},
+    "nadam": {"learning_rate": 2e-3, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8},
 }
+
+
+def _nadam_momentum(beta_1, t):
+    return beta_1 * (1 - 0.5 * 0.96 ** (t * 0.004))
 
 
 def _update(p, state, g, t, name, learning_rate, **settings):
@@ -168,12 +176,20 @@ def _update(p, state, g, t, name, learning_rate, **settings):
         rho = settings["rho"]
         second[:] = rho * second + (1 - rho) * g**2
         p -= learning_rate * g / (np.sqrt(second) + settings["epsilon"])
+    elif name == "adagrad":
+        second += g**2
+        p -= learning_rate * g / (np.sqrt(second) + settings["epsilon"])
     else:
         beta_1, beta_2 = settings["beta_1"], settings["beta_2"]
-        if name == "adamw" and p.ndim == 2:  # biases do not decay
-            p -= learning_rate * settings["weight_decay"] * p
         first[:] = beta_1 * first + (1 - beta_1) * g
         second[:] = beta_2 * second + (1 - beta_2) * g**2
+        if name == "nadam":
+            now, later = _nadam_momentum(beta_1, t), _nadam_momentum(beta_1, t + 1)
+            product = math.prod(_nadam_momentum(beta_1, k) for k in range(1, t + 1))
+            mean = later * first / (1 - product * later) + (1 - now) * g / (1 - product)
+            root = np.sqrt(second / (1 - beta_2**t))
+            p -= learning_rate * mean / (root + settings["epsilon"])
+            return
         step_size = learning_rate * math.sqrt(1 - beta_2**t) / (1 - beta_1**t)
         p -= step_size * first / (np.sqrt(second) + settings["epsilon"])
 
@@ -196,6 +212,8 @@ class ReferenceTrainer:
         Rows of a batch.
     alpha : float
         L2 penalty on the weights.
+    regularization : dict or list of dict, optional
+        What holds the weights of all layers back, or those of each.
 
     Attributes
     ----------
@@ -207,7 +225,19 @@ class ReferenceTrainer:
         Number of updates so far.
     """
 
-    def __init__(self, sizes, activations, loss, optimizer, params, X, y, batch_size, alpha=0.0):
+    def __init__(
+        self,
+        sizes,
+        activations,
+        loss,
+        optimizer,
+        params,
+        X,
+        y,
+        batch_size,
+        alpha=0.0,
+        regularization=None,
+    ):
         assert len(sizes) - 1 == len(activations) == len(params)
         self.params = [(np.array(w), np.array(b)) for w, b in params]
         for (w, b), n_inputs, n_outputs in zip(self.params, sizes[:-1], sizes[1:], strict=True):
@@ -220,6 +250,14 @@ class ReferenceTrainer:
         self.loss = LOSSES[loss]
         self.settings = OPTIMIZERS[optimizer["name"]] | optimizer
         self.learning_rate = self.settings.pop("learning_rate")
+        self._clip_value = self.settings.pop("clip_value", np.inf)
+        self._clip_norm = self.settings.pop("clip_norm", np.inf)
+        decay = self.settings.pop("weight_decay", 0.0)
+        if not isinstance(regularization, list):
+            regularization = [regularization or {}] * len(params)
+        none = {"l1": 0.0, "l2": 0.0, "weight_decay": decay, "max_norm": np.inf}
+        self._regularization = [none | given for given in regularization]
+        assert all(len(given) == 4 for given in self._regularization)
         self.X, self.y = np.asarray(X, self.dtype), np.asarray(y)
         self.batch_size, self.alpha = batch_size, float(alpha)
         self.step_count = 0
@@ -245,10 +283,30 @@ class ReferenceTrainer:
             w = self.params[layer][0]
             name, slope = self.activations[layer]
             dz = ACTIVATIONS[name][1](dout, outs[layer + 1], *slope)
+            rule = self._regularization[layer]
             dw = outs[layer].T @ dz + self.alpha * w / len(dz)
+            dw += rule["l1"] * np.sign(w) + rule["l2"] * w
             grads.insert(0, (dw, dz.sum(axis=0)))
             dout = dz @ w.T
         return row_loss, grads
+
+    def penalty(self, n_rows):
+        """Return what is added to the loss of a batch of some rows, in float64."""
+        total = 0.0
+        for (w, _), rule in zip(self.params, self._regularization, strict=True):
+            w = w.astype(np.float64)
+            l2 = rule["l2"] + self.alpha / n_rows
+            total += rule["l1"] * np.abs(w).sum() + 0.5 * l2 * (w**2).sum()
+        return total
+
+    def clip(self, grads):
+        """Clip the gradients of all parameters, in place: by value, then by their norm together."""
+        for g in grads:
+            np.clip(g, -self._clip_value, self._clip_value, out=g)
+        norm = np.sqrt(sum((g.astype(np.float64) ** 2).sum() for g in grads))
+        if norm > self._clip_norm:
+            for g in grads:
+                g *= self._clip_norm / norm
 
     def run_epoch(self, order):
         """Make one pass over the rows in `order`; return the mean loss of a row, and the penalty.
@@ -261,13 +319,13 @@ class ReferenceTrainer:
             rows = order[start : start + self.batch_size]
             row_loss, grads = self.gradients(self.X[rows], self.y[rows])
             data_loss += row_loss.sum(dtype=np.float64)
-            penalty += (
-                0.5 * self.alpha * sum((w.astype(np.float64) ** 2).sum() for w, _ in self.params)
-            )
+            penalty += len(rows) * self.penalty(len(rows))
             self.step_count += 1
-            for p, state, g in zip(
-                self._flat(self.params), self._states, self._flat(grads), strict=True
-            ):
+            grads = self._flat(grads)
+            self.clip(grads)
+            for (w, _), rule in zip(self.params, self._regularization, strict=True):
+                w -= self.learning_rate * rule["weight_decay"] * w  # biases do not decay
+            for p, state, g in zip(self._flat(self.params), self._states, grads, strict=True):
                 _update(
                     p,
                     state,
@@ -276,10 +334,14 @@ class ReferenceTrainer:
                     learning_rate=float(self.learning_rate),
                     **self.settings,
                 )
+            for (w, _), rule in zip(self.params, self._regularization, strict=True):
+                norms = np.linalg.norm(w, axis=0)
+                too_long = norms > rule["max_norm"]
+                w[:, too_long] *= rule["max_norm"] / norms[too_long]
         return data_loss / len(order), penalty / len(order)
 
 
-def train(sizes, activations, loss, optimizer, params, X, y, orders, batch_size, alpha=0.0):
+def train(sizes, activations, loss, optimizer, params, X, y, orders, batch_size, alpha=0.0, **more):
     """Train for one epoch per entry of `orders`; see the top of this file for the arguments.
 
     Parameters
@@ -294,6 +356,8 @@ def train(sizes, activations, loss, optimizer, params, X, y, orders, batch_size,
     losses : list of (data_loss, penalty)
         One pair per epoch, as `ReferenceTrainer.run_epoch` returns it.
     """
-    trainer = ReferenceTrainer(sizes, activations, loss, optimizer, params, X, y, batch_size, alpha)
+    trainer = ReferenceTrainer(
+        sizes, activations, loss, optimizer, params, X, y, batch_size, alpha, **more
+    )
     losses = [trainer.run_epoch(order) for order in orders]
     return trainer.params, losses

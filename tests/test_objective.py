@@ -3,10 +3,20 @@
 import numpy as np
 import pytest
 
-from fastnn import SGD, Adam, Affine, RMSProp, Sequential, Tanh
+from fastnn import (
+    SGD,
+    AdaGrad,
+    Adam,
+    Affine,
+    NAdam,
+    Regularization,
+    RMSProp,
+    Sequential,
+    Tanh,
+)
 from fastnn.losses import SquaredError
 from fastnn.objective import Objective
-from fastnn.training import Trainer
+from fastnn.training import Trainer, _Pace
 
 
 def make_net(seed=0, bias=True):
@@ -55,8 +65,30 @@ def test_samples_weigh_nothing_in_a_batch_without_weight():
     trainer.set_data(X, y, np.zeros(30))
     before = net.params.copy()
     assert trainer.run_epoch(np.arange(30)) == (0, 0)
+    assert trainer.step_count == 0
     trainer.sync()
     np.testing.assert_array_equal(net.params, before)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "nadam"])
+@pytest.mark.parametrize("steps", [1, 2, 9])
+def test_a_batch_without_weight_is_not_counted_however_calls_are_cut(optimizer, steps, monkeypatch):
+    # Adam's step depends on the number of updates, so it must not depend on the pace.
+    monkeypatch.setattr(_Pace, "next_call", lambda self: (1, steps))
+    X, y, _ = make_data(30)
+    weights = np.repeat([0.0, 1.0, 0.0, 2.0, 0.0, 1.0], 5)
+    net, twin = make_net(), make_net()
+    trainer = Trainer(net, "mse", optimizer, 5)
+    trainer.set_data(X, y, weights)
+    seen = Trainer(twin, "mse", optimizer, 5)
+    seen.set_data(X, y, weights)
+    for _ in range(2):
+        trainer.run_epoch(np.arange(30))
+        seen.run_epoch(np.flatnonzero(weights))
+    assert trainer.step_count == seen.step_count == 6
+    trainer.sync()
+    seen.sync()
+    np.testing.assert_array_equal(net.params, twin.params)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +107,17 @@ def test_weights_that_cannot_be_used_are_named(weights, message):
 
 
 @pytest.mark.parametrize(
-    "optimizer", [SGD(0.1), SGD(0.1, momentum=0.9), RMSProp(0.01), Adam(0.01)], ids=repr
+    "optimizer",
+    [
+        SGD(0.1),
+        SGD(0.1, momentum=0.9),
+        RMSProp(0.01),
+        Adam(0.01),
+        AdaGrad(0.1),
+        NAdam(0.01),
+        NAdam(0.01, clip_value=0.1, clip_norm=0.2),
+    ],
+    ids=repr,
 )
 def test_training_goes_on_from_a_state_as_if_it_had_not_stopped(optimizer):
     X, y, _ = make_data()
@@ -95,6 +137,27 @@ def test_training_goes_on_from_a_state_as_if_it_had_not_stopped(optimizer):
     twin.sync()
     np.testing.assert_array_equal(net.params, twin_net.params)
     assert twin.step_count == trainer.step_count
+    assert twin.state()["momentum_product"] == trainer.state()["momentum_product"]
+
+
+def test_regularisation_is_a_part_of_the_objective_but_nothing_moves():
+    X, y, _ = make_data()
+    rule = Regularization(l1=0.1, l2=0.2, weight_decay=0.5, max_norm=0.1)
+    net = make_net()
+    plain = Objective(net, "mse", X, y)
+    theta = plain.parameters()
+    value, gradient = plain(theta)
+    for layer in net.layers[::2]:
+        layer.regularization = rule
+    objective = Objective(net, "mse", X, y)
+    penalised, penalised_gradient = objective(theta)
+    w = theta[: 4 * 6 + 6 * 3]  # biases come last
+    assert penalised - value == pytest.approx(0.1 * np.abs(w).sum() + 0.1 * (w**2).sum())
+    expected = gradient.copy()
+    expected[: len(w)] += 0.1 * np.sign(w) + 0.2 * w
+    np.testing.assert_allclose(penalised_gradient, expected, rtol=1e-12, atol=1e-14)
+    objective._trainer.sync()
+    np.testing.assert_array_equal(objective.parameters(), theta)
 
 
 def test_a_state_of_another_kind_is_refused():

@@ -5,12 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fastnn import SGD, Adam, AdamW, RMSProp, optimizers
+from fastnn import SGD, AdaGrad, Adam, AdamW, NAdam, RMSProp, optimizers
 from fastnn.kernels import codes
 
-ALL = [SGD, RMSProp, Adam, AdamW]
-BELOW_ONE = {RMSProp: ["rho"], Adam: ["beta_1", "beta_2"]}
-BELOW_ONE[AdamW] = BELOW_ONE[Adam]
+ALL = [SGD, RMSProp, Adam, AdamW, AdaGrad, NAdam]
+BELOW_ONE = {RMSProp: ["rho"], **{key: ["beta_1", "beta_2"] for key in [Adam, AdamW, NAdam]}}
 
 with_optimizers = pytest.mark.parametrize("optimizer", ALL, ids=lambda c: c.__name__)
 
@@ -24,7 +23,26 @@ def test_a_wrong_learning_rate_is_named(optimizer, value):
         optimizer(value)
 
 
-@pytest.mark.parametrize("optimizer", [RMSProp, Adam, AdamW], ids=lambda c: c.__name__)
+@with_optimizers
+@pytest.mark.parametrize("name", ["clip_value", "clip_norm"])
+@pytest.mark.parametrize("value", [v for v in (0, *NOT_NUMBERS) if v is not None], ids=repr)
+def test_a_wrong_limit_of_the_gradient_is_named(optimizer, name, value):
+    with pytest.raises(ValueError, match=rf"^{name} must be a finite number > 0, got "):
+        optimizer(**{name: value})
+
+
+@with_optimizers
+def test_limits_of_the_gradient_are_given_by_name(optimizer):
+    for name in ("clip_value", "clip_norm"):
+        assert getattr(optimizer(), name) is None
+        assert getattr(optimizer(**{name: 2}), name) == 2
+        assert optimizer(**{name: None}) == optimizer()
+    n_positional = len(dataclasses.fields(optimizer)) - 2
+    with pytest.raises(TypeError):
+        optimizer(*[0.5] * (n_positional + 1))
+
+
+@pytest.mark.parametrize("optimizer", [o for o in ALL if o is not SGD], ids=lambda c: c.__name__)
 @pytest.mark.parametrize("value", [0, *NOT_NUMBERS], ids=repr)
 def test_a_wrong_epsilon_is_named(optimizer, value):
     with pytest.raises(ValueError, match=r"^epsilon must be a finite number > 0, got "):
@@ -80,21 +98,27 @@ def test_equal_optimizers_compare_equal(optimizer):
     assert optimizer(0.5) != optimizer(0.25)
 
 
-def test_adam_and_adamw_are_not_equal():
+def test_kinds_of_adam_are_not_equal():
     assert Adam() != AdamW(weight_decay=0.0)
+    assert Adam(2e-3) != NAdam(2e-3)
 
 
 @with_optimizers
 def test_repr_is_the_call_that_makes_it(optimizer):
-    example = optimizer(0.25)
-    assert eval(repr(example)) == example
+    for example in (optimizer(0.25), optimizer(0.25, clip_value=1, clip_norm=2.5)):
+        assert eval(repr(example)) == example
+    assert repr(example).endswith(", clip_value=1, clip_norm=2.5)")
+    assert "clip" not in repr(optimizer())
 
 
 def test_defaults_are_those_of_the_literature():
     assert repr(SGD()) == "SGD(learning_rate=0.01, momentum=0.0, nesterov=False)"
     assert repr(RMSProp()) == "RMSProp(learning_rate=0.001, rho=0.9, epsilon=1e-07)"
     assert repr(Adam()) == "Adam(learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-08)"
+    assert repr(AdaGrad()) == "AdaGrad(learning_rate=0.01, epsilon=1e-10)"
+    assert repr(NAdam()) == "NAdam(learning_rate=0.002, beta_1=0.9, beta_2=0.999, epsilon=1e-08)"
     assert AdamW().weight_decay == 0.01
+    assert all(optimizer().weight_decay == 0 for optimizer in ALL if optimizer is not AdamW)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +130,9 @@ def test_defaults_are_those_of_the_literature():
         (SGD(momentum=0.5, nesterov=True), codes.NESTEROV),
         (RMSProp(), codes.RMSPROP),
         (Adam(), codes.ADAM),
-        (AdamW(), codes.ADAMW),
+        (AdamW(), codes.ADAM),  # the trainer lets the weights decay
+        (AdaGrad(), codes.ADAGRAD),
+        (NAdam(), codes.NADAM),
     ],
     ids=repr,
 )
@@ -129,7 +155,17 @@ def test_each_optimizer_names_its_rule(optimizer, rule):
                 codes.BETA_1: 0.25,
                 codes.BETA_2: 0.75,
                 codes.EPSILON: 0.125,
-                codes.WEIGHT_DECAY: 2.0,
+            },
+        ),
+        (AdaGrad(0.5, 0.25), {codes.LEARNING_RATE: 0.5, codes.EPSILON: 0.25}),
+        (
+            NAdam(0.5, 0.25, 0.75, 0.125, clip_value=2.0, clip_norm=9.0),
+            {
+                codes.LEARNING_RATE: 0.5,
+                codes.BETA_1: 0.25,
+                codes.BETA_2: 0.75,
+                codes.EPSILON: 0.125,
+                codes.CLIP_VALUE: 2.0,
             },
         ),
     ],
@@ -137,6 +173,7 @@ def test_each_optimizer_names_its_rule(optimizer, rule):
 )
 def test_hyperparameters_lie_where_the_kernels_look(optimizer, values):
     expected = np.zeros(codes.N_HYPERPARAMETERS)
+    expected[[codes.CLIP_VALUE, codes.MOMENTUM_PRODUCT]] = np.inf, 1
     for place, value in values.items():
         expected[place] = value
     np.testing.assert_array_equal(optimizer.hyperparameters, expected)
@@ -146,14 +183,15 @@ def test_hyperparameters_lie_where_the_kernels_look(optimizer, values):
 
 
 def test_optimizers_are_found_by_name():
-    for name, optimizer in [("sgd", SGD), ("rmsprop", RMSProp), ("adam", Adam), ("adamw", AdamW)]:
-        assert optimizers.get(name) == optimizer()
+    for optimizer in ALL:
+        assert optimizers.get(optimizer.__name__.lower()) == optimizer()
     mine = Adam(0.5)
     assert optimizers.get(mine) is mine
 
 
 @pytest.mark.parametrize("value", ["Adam", "", None, 1, Adam, ["adam"]], ids=repr)
 def test_an_unknown_optimizer_is_named(value):
-    message = r"^optimizer must be one of 'sgd', 'rmsprop', 'adam', 'adamw' or an Optimizer, got "
+    names = "'sgd', 'rmsprop', 'adam', 'adamw', 'adagrad', 'nadam'"
+    message = f"^optimizer must be one of {names} or an Optimizer, got "
     with pytest.raises(ValueError, match=message):
         optimizers.get(value)

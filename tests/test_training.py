@@ -1,19 +1,32 @@
 """The compiled training step against a plain NumPy run, and what the training loop promises."""
 
+import dataclasses
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from reference_step import ReferenceTrainer
 
 from fastnn import (
     SGD,
+    AdaGrad,
     Adam,
     AdamW,
     Affine,
+    BatchNorm,
     Callback,
     EarlyStopping,
     Identity,
+    LayerNorm,
     LeakyReLU,
+    NAdam,
+    Regularization,
     ReLU,
+    Residual,
     RMSProp,
     Sequential,
     Sigmoid,
@@ -49,6 +62,8 @@ OPTIMIZERS = [
     (RMSProp(0.01), {"name": "rmsprop", "learning_rate": 0.01}),
     (Adam(0.01), {"name": "adam", "learning_rate": 0.01}),
     (AdamW(0.01), {"name": "adamw", "learning_rate": 0.01}),
+    (AdaGrad(0.1), {"name": "adagrad", "learning_rate": 0.1}),
+    (NAdam(0.01), {"name": "nadam", "learning_rate": 0.01}),
 ]
 
 
@@ -89,6 +104,7 @@ def assert_same_training(
     n_threads=1,
     epochs=2,
     tolerance=1e-10,
+    regularization=None,
 ):
     """Train the same net by the package and by the plain run; compare all that comes out."""
     net = make_net(sizes, activations, dtype)
@@ -104,9 +120,26 @@ def assert_same_training(
     }.get(loss, loss)
     reference_loss = loss.replace("softmax_dense", "softmax_cross_entropy")
     expected = ReferenceTrainer(
-        sizes, activations, reference_loss, optimizer[1], net.weights(), X, y, batch_size, alpha
+        sizes,
+        activations,
+        reference_loss,
+        optimizer[1],
+        net.weights(),
+        X,
+        y,
+        batch_size,
+        alpha,
+        regularization,
     )
-    trainer = Trainer(net, our_loss, optimizer[0], batch_size, alpha, n_threads)
+    trainer = Trainer(
+        net,
+        our_loss,
+        optimizer[0],
+        batch_size,
+        alpha,
+        n_threads,
+        Regularization.of(regularization),
+    )
     trainer.use_all_threads = True  # also where so little work is not worth it
     trainer.set_data(X, y)
     for epoch in range(epochs):
@@ -123,6 +156,140 @@ def assert_same_training(
 @pytest.mark.parametrize("alpha", [0.0, 0.3])
 def test_every_optimizer_makes_the_textbook_update(optimizer, alpha):
     assert_same_training([5, 9, 3], ["relu", "identity"], optimizer=optimizer, alpha=alpha)
+
+
+def limited(optimizer, **limits):
+    """Return an optimizer and the settings of its twin, with limits of the gradient."""
+    return dataclasses.replace(optimizer[0], **limits), optimizer[1] | limits
+
+
+LIMITS = [{"clip_value": 0.02}, {"clip_norm": 0.1}, {"clip_value": 0.05, "clip_norm": 0.1}]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda pair: repr(pair[0]))
+@pytest.mark.parametrize("limits", LIMITS, ids=lambda limits: "+".join(limits))
+def test_every_optimizer_may_limit_the_gradient(optimizer, limits):
+    # The limits are far below the gradients, which contain the penalty; the norm is that of all.
+    optimizer = limited(optimizer, **limits)
+    assert_same_training([5, 9, 3], ["relu", "identity"], optimizer=optimizer, alpha=0.3)
+
+
+@pytest.mark.parametrize("limits", LIMITS, ids=lambda limits: "+".join(limits))
+@pytest.mark.parametrize("n_threads", [1, 2])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_limits_of_the_gradient_around_the_edges_of_tiles(limits, n_threads, dtype):
+    assert_same_training(
+        [47, 25, 53, 3],
+        ["relu", "tanh", "identity"],
+        optimizer=limited(OPTIMIZERS[1], **limits),
+        dtype=dtype,
+        n_threads=n_threads,
+        tolerance=1e-10 if dtype == "float64" else 2e-4,
+    )
+
+
+def test_the_norm_is_over_all_parameters_with_biases_and_penalties():
+    whole, limited, free = gradients_with({}, {"clip_norm": 0.5}, {"clip_norm": 1e6})
+    norm = np.linalg.norm(whole)
+    assert norm > 1
+    np.testing.assert_allclose(limited, whole * (0.5 / norm), rtol=1e-11)
+    np.testing.assert_array_equal(free, whole)  # nothing is scaled that is short enough
+
+
+def test_elements_are_limited_before_the_norm():
+    whole, limited, both = gradients_with(
+        {}, {"clip_value": 0.1}, {"clip_value": 0.1, "clip_norm": 0.2}
+    )
+    assert np.abs(whole).max() > 0.2
+    assert np.abs(whole).min() < 0.1
+    expected = np.clip(whole, -0.1, 0.1)
+    np.testing.assert_allclose(limited, expected, rtol=1e-11)
+    assert np.linalg.norm(expected) > 0.2
+    np.testing.assert_allclose(both, expected * (0.2 / np.linalg.norm(expected)), rtol=1e-11)
+
+
+def make_mixed_net():
+    """Return a net with scales and shifts, with and without biases, of odd widths."""
+    block = Residual([LayerNorm(19), Tanh(), Affine(19, 19)])
+    layers = [Affine(5, 19, bias=False), BatchNorm(19), ReLU(), block, Affine(19, 3)]
+    return Sequential(layers, seed=0, dtype="float64")
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_limits_of_the_gradient_hold_for_scales_and_shifts_too(n_threads):
+    limits = {"clip_value": 0.3, "clip_norm": 0.4}
+    whole, by_value, by_norm, both = gradients_with(
+        {},
+        {"clip_value": 0.3},
+        {"clip_norm": 0.4},
+        limits,
+        make=make_mixed_net,
+        n_threads=n_threads,
+    )
+    assert np.linalg.norm(whole) > 1
+    expected = np.clip(whole, -0.3, 0.3)
+    assert (expected != whole).any()
+    np.testing.assert_allclose(by_value, expected, rtol=1e-9, atol=1e-13)
+    norms = np.linalg.norm(whole), np.linalg.norm(expected)
+    np.testing.assert_allclose(by_norm, whole * (0.4 / norms[0]), rtol=1e-9, atol=1e-13)
+    np.testing.assert_allclose(both, expected * (0.4 / norms[1]), rtol=1e-9, atol=1e-13)
+
+
+@pytest.mark.parametrize("limits", LIMITS, ids=lambda limits: "+".join(limits))
+def test_sparse_samples_are_limited_like_dense_ones(limits):
+    sparse = pytest.importorskip("scipy.sparse")
+    X, y = make_data(30, 29, 3, "softmax_cross_entropy")
+    X[np.random.default_rng(0).random(X.shape) < 0.8] = 0
+    held = Regularization(l1=0.01, l2=0.1, weight_decay=0.1, max_norm=1.0)
+    params = []
+    for samples in (X, sparse.csr_array(X)):
+        net = make_net([29, 25, 3], ["tanh", "identity"])
+        trainer = Trainer(
+            net, "softmax_cross_entropy", NAdam(0.01, **limits), 8, 0.1, 2, regularization=held
+        )
+        trainer.use_all_threads = True
+        trainer.set_data(samples, y)
+        for _ in range(3):
+            trainer.run_epoch(np.arange(30))
+        trainer.sync()
+        params.append(net.params)
+    np.testing.assert_array_equal(params[0], params[1])
+
+
+def make_plain_net():
+    return make_net([5, 9, 3], ["tanh", "identity"])
+
+
+def gradients_with(*all_limits, make=make_plain_net, n_threads=1):
+    """Return the steps of a net from the same place, each with other limits."""
+    X, y = make_data(30, 5, 3, "mse")
+    gradients = []
+    for limits in all_limits:
+        net = make()
+        before = net.params.copy()
+        trainer = Trainer(net, "mse", SGD(1.0, **limits), 30, 9.0, n_threads)
+        trainer.use_all_threads = True
+        trainer.set_data(X, y)
+        trainer.run_epoch(np.arange(30))
+        trainer.sync()
+        gradients.append(before - net.params)
+    return gradients
+
+
+@pytest.mark.parametrize("limits", [{}, *LIMITS], ids=lambda limits: "+".join(limits))
+def test_a_gradient_that_is_not_finite_is_not_hidden(limits):
+    net = make_net([3, 2], ["identity"])
+    net.params[:] = 0
+    trainer = Trainer(net, "mse", SGD(0.1, **limits), 1)
+    trainer.set_data(np.ones((1, 3)), np.ones((1, 2)))
+    trainer._targets[0, 1] = np.nan  # `set_data` refuses it
+    trainer.run_epoch(np.arange(1))
+    trainer.sync()
+    layer = net.layers[0]
+    for array in (*layer.params["w"], layer.params["b"]):
+        assert np.isfinite(array[0])
+        assert array[0] > 0
+        assert np.isnan(array[1])
 
 
 @pytest.mark.parametrize("activation", LAYERS)
@@ -295,7 +462,9 @@ def test_the_gradient_alone_is_that_of_the_layers():
 def test_transposed_weights_follow_the_weights_and_padding_stays_zero(dtype, optimizer):
     X, y = make_data(50, 30, 3, "softmax_cross_entropy")
     net = make_net([30, 25, 53, 3], ["logistic", "relu", "identity"], dtype)
-    trainer = Trainer(net, "softmax_cross_entropy", optimizer, 16, 0.1)
+    held = Regularization(l1=0.01, l2=0.1, weight_decay=0.1, max_norm=1.5)
+    optimizer = dataclasses.replace(optimizer, clip_value=0.1, clip_norm=0.5)
+    trainer = Trainer(net, "softmax_cross_entropy", optimizer, 16, 0.1, regularization=held)
     trainer.set_data(X, y)
     trainer.run_epoch(np.arange(50))
     trainer.sync()
@@ -328,6 +497,36 @@ def test_training_has_the_same_bits_for_any_number_of_threads(dtype, optimizer):
         results.append((net.params.copy(), losses))
     np.testing.assert_array_equal(results[0][0], results[1][0])
     assert results[0][1] == results[1][1]
+
+
+def digest_of_limited_training(n_threads):
+    """Train a net with everything that holds it back; return a digest of its parameters."""
+    X, y = make_data(150, 30, 10, "softmax_cross_entropy")
+    held = Regularization(l1=1e-3, l2=1e-2, weight_decay=0.1, max_norm=1.5)
+    digest = hashlib.sha256()
+    for dtype in ("float32", "float64"):
+        for optimizer in (NAdam(0.01, clip_value=0.05, clip_norm=0.3), AdaGrad(0.1, clip_norm=0.3)):
+            net = make_net([30, 100, 60, 10], ["relu", "logistic", "identity"], dtype)
+            trainer = Trainer(net, "softmax_cross_entropy", optimizer, 96, 0.01, n_threads, held)
+            trainer.use_all_threads = True
+            trainer.set_data(X, y)
+            losses = [trainer.run_epoch(np.arange(150)) for _ in range(3)]
+            trainer.sync()
+            digest.update(net.params.tobytes() + np.array(losses).tobytes())
+    return digest.hexdigest()
+
+
+def test_limits_and_penalties_have_the_same_bits_for_any_number_of_threads():
+    assert digest_of_limited_training(1) == digest_of_limited_training(2)
+    # Three threads, whatever this process may use.
+    here = Path(__file__).parent
+    script = "from test_training import *\nprint(digest_of_limited_training(3))"
+    paths = os.pathsep.join([str(here), *sys.path])
+    environment = os.environ | {"PYTHONPATH": paths, "NUMBA_NUM_THREADS": "3"}
+    result = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert result.stdout.strip() == digest_of_limited_training(1), result.stderr
 
 
 def test_a_row_prediction_does_not_depend_on_its_neighbours():

@@ -35,9 +35,9 @@ class Dropout(Layer):
     --------
     >>> import numpy as np
     >>> from fastnn import Dropout
-    >>> layer = Dropout(0.5, seed=0)
+    >>> layer = Dropout(0.5, seed=5)
     >>> layer.forward(np.ones((2, 4)), training=True).tolist()
-    [[0.0, 2.0, 0.0, 2.0], [0.0, 2.0, 2.0, 2.0]]
+    [[2.0, 2.0, 0.0, 0.0], [0.0, 2.0, 2.0, 2.0]]
     >>> layer.forward(np.ones((1, 4))).tolist()
     [[1.0, 1.0, 1.0, 1.0]]
     """

@@ -636,6 +636,8 @@ UPDATES = {
     "rmsprop": (1, (0.1, 0.9, 1e-7)),
     "adam": (2, (0.1, 0.9, 0.999, 1e-8)),
     "adamw": (2, (0.1, 0.9, 0.999, 1e-8, 0.01)),
+    "adagrad": (1, (0.1, 1e-10)),
+    "nadam": (2, (0.1, 0.05, 1.5, 0.9, 0.999, 1e-8)),
 }
 with_updates = pytest.mark.parametrize("name", UPDATES)
 
@@ -653,6 +655,15 @@ def expected_update(name, p, states, g, settings):
         rate, rho, epsilon = settings
         square = rho * states[0] + (1 - rho) * (g * g)
         return p - rate * g / (np.sqrt(square) + epsilon), [square]
+    if name == "adagrad":
+        rate, epsilon = settings
+        total = states[0] + g * g
+        return p - rate * g / (np.sqrt(total) + epsilon), [total]
+    if name == "nadam":
+        mean_step, gradient_step, factor, beta_1, beta_2, epsilon = settings
+        m = beta_1 * states[0] + (1 - beta_1) * g
+        v = beta_2 * states[1] + (1 - beta_2) * (g * g)
+        return p - (gradient_step * g + mean_step * m) / (np.sqrt(factor * v) + epsilon), [m, v]
     step, beta_1, beta_2, epsilon, *decay = settings
     if decay:
         p = p - decay[0] * p
@@ -730,8 +741,111 @@ def test_weight_decay_alone_shrinks_the_parameters(rng):
     p, states, _ = draw_update(rng, "adamw", 7, "float64")
     states[0][:] = 0
     expected = p - 0.25 * p
+    shrunk = p.copy()
+    reference.weight_decay(shrunk, 0.25)
+    assert (shrunk == expected).all()
     reference.adamw(p, *states, np.zeros(7), 0.1, 0.9, 0.999, 1e-8, 0.25)
     assert (p == expected).all()
+
+
+def test_adagrad_divides_by_the_length_of_all_gradients_so_far(rng):
+    gradients = rng.normal(size=(9, 7))
+    p, total, expected = np.zeros(7), np.zeros(7), np.zeros(7)
+    for t, g in enumerate(gradients, 1):
+        reference.adagrad(p, total, g, 0.1, 0.0)
+        expected -= 0.1 * g / np.linalg.norm(gradients[:t], axis=0)
+    np.testing.assert_allclose(p, expected, rtol=1e-12)
+
+
+def test_nadam_is_the_form_with_corrected_means(rng):
+    # Dozat 2016, section 3, with the products of the momenta written out.
+    p, m, v = np.zeros(7), np.zeros(7), np.zeros(7)
+    mu = [math.nan] + [0.9 * (1 - 0.5 * 0.96 ** (t / 250)) for t in range(1, 30)]
+    expected, mean, square, product = np.zeros(7), np.zeros(7), np.zeros(7), 1.0
+    for t in range(1, 20):
+        g = rng.normal(size=7)
+        *sizes, product = reference.nadam_step_sizes(0.1, 0.9, 0.999, product, t)
+        reference.nadam(p, m, v, g, *sizes, 0.9, 0.999, 1e-8)
+        assert product == pytest.approx(math.prod(mu[1 : t + 1]), rel=1e-12)
+        mean = 0.9 * mean + 0.1 * g
+        square = 0.999 * square + 0.001 * g**2
+        corrected = mu[t + 1] * mean / (1 - math.prod(mu[1 : t + 2]))
+        corrected += (1 - mu[t]) * g / (1 - math.prod(mu[1 : t + 1]))
+        expected -= 0.1 * corrected / (np.sqrt(square / (1 - 0.999**t)) + 1e-8)
+    np.testing.assert_allclose(p, expected, rtol=1e-10)
+
+
+def test_the_momentum_of_nadam_grows_from_half_of_its_limit():
+    momenta = [reference.nadam_momentum(0.9, t) for t in (0, 1, 10, 1000, 100_000)]
+    assert momenta == sorted(momenta)
+    assert momenta[0] == 0.45
+    assert momenta[-1] == pytest.approx(0.9, rel=1e-6)
+
+
+# --- what holds parameters back -------------------------------------------------------------------
+
+
+@with_cases
+def test_a_penalty_is_its_formula(dtype, layout, rng):
+    p = given(rng.normal(size=17).astype(dtype), layout)
+    expected = 0.25 * np.abs(widen(p)).sum() + 0.5 / 2 * (widen(p) ** 2).sum()
+    value = reference.penalty(p, 0.25, 0.5)
+    assert value == pytest.approx(float(expected), rel=32 * float(np.finfo(dtype).eps))
+    g = arrange(rng.normal(size=17).astype(dtype), layout)
+    expected = (g + 0.5 * p) + np.sign(p) * np.asarray(0.25, dtype)
+    reference.penalty_backward(g, p, 0.25, 0.5)
+    assert (g == expected).all()
+
+
+def test_the_derivative_of_a_penalty_is_its_central_differences(rng):
+    p = rng.normal(size=7)
+    g = np.zeros(7)
+    reference.penalty_backward(g, p, 0.3, 0.7)
+    assert_is_gradient(g, lambda p: reference.penalty(p, 0.3, 0.7), p)
+
+
+@with_dtypes
+def test_a_parameter_at_zero_is_not_penalised(dtype):
+    g = np.ones(3, dtype)
+    reference.penalty_backward(g, np.array([0.0, -0.0, 0.0], dtype), 0.5, 0.5)
+    assert (g == 1).all()
+
+
+@with_cases
+def test_clipping_by_value_bounds_each_element(dtype, layout):
+    g = arrange(np.array([-3, -2, -1, 0, 1, 2, 3, np.inf, -np.inf, np.nan], dtype), layout)
+    reference.clip_by_value(g, 2.0)
+    expected = np.array([-2, -2, -1, 0, 1, 2, 2, 2, -2, np.nan], dtype)
+    np.testing.assert_array_equal(g, expected)
+
+
+@with_cases
+def test_clipping_by_norm_keeps_the_direction(dtype, layout, rng):
+    before = rng.normal(size=17).astype(dtype)
+    for share in (0.25, 4.0):
+        norm = np.linalg.norm(before)
+        g = arrange(before, layout)
+        reference.clip_by_norm(g, share * norm)
+        assert_close(g, widen(before) * min(share, 1.0), scale=np.abs(before).max())
+
+
+def test_clipping_by_a_norm_that_is_not_exceeded_changes_nothing():
+    for g in (np.array([3.0, -4.0]), np.zeros(2), np.array([np.nan, 9.0])):
+        before = g.copy()
+        reference.clip_by_norm(g, 5.0)
+        np.testing.assert_array_equal(g, before)
+
+
+@with_cases
+def test_max_norm_shortens_the_columns_that_are_too_long(dtype, layout, rng):
+    before = rng.normal(size=(7, 5)).astype(dtype)
+    norms = np.linalg.norm(before, axis=0)
+    limit = np.median(norms)
+    w = arrange(before, layout)
+    reference.max_norm(w, limit)
+    assert (w[:, norms <= limit] == before[:, norms <= limit]).all()
+    expected = widen(before) * np.minimum(1, limit / widen(norms))
+    assert_close(w, expected, scale=np.abs(before).max())
 
 
 # --- scikit-learn ---------------------------------------------------------------------------------
@@ -826,12 +940,13 @@ RUNS = {
 @pytest.mark.parametrize("loss", RUNS)
 def test_the_oracle_descends_along_the_central_differences_of_its_loss(loss, rng):
     sizes, alpha = [3, 5, 4, 2], 0.5
+    regularization = [{}, {"l1": 0.25}, {"l1": 0.125, "l2": 0.5}]
     X, y = rng.normal(size=(7, 3)), rng.integers(0, 2, (7, 2)).astype(float)
     y = y.argmax(axis=1) if loss.endswith("softmax_cross_entropy") else y
 
     def trainer(params):
         return ReferenceTrainer(
-            sizes, RUNS[loss], loss, {"name": "sgd"}, params, X, y, batch_size=7, alpha=alpha
+            sizes, RUNS[loss], loss, {"name": "sgd"}, params, X, y, 7, alpha, regularization
         )
 
     params = draw_params(rng, sizes)
@@ -848,14 +963,15 @@ def test_the_oracle_descends_along_the_central_differences_of_its_loss(loss, rng
 
 
 @with_dtypes
-@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw"])
+@pytest.mark.parametrize("optimizer", UPDATES)
 def test_the_oracle_makes_the_steps_of_the_reference_loops(optimizer, dtype, rng):
     sizes, n_rows, batch_size, alpha = [7, 5, 3], 17, 7, 0.25
     params = draw_params(rng, sizes, dtype)
     X = rng.normal(size=(n_rows, 7)).astype(dtype)
     y = rng.integers(0, 3, n_rows)
     orders = [rng.permutation(n_rows) for _ in range(2)]
-    settings = {"name": optimizer, "learning_rate": 0.05}
+    settings = {"name": optimizer, "learning_rate": 0.05, "clip_value": 0.2, "clip_norm": 0.5}
+    regularization = {"l1": 0.1, "l2": 0.2, "max_norm": 1.5}
     if optimizer in ("momentum", "nesterov"):
         settings |= {"name": "sgd", "momentum": 0.9, "nesterov": optimizer == "nesterov"}
     trained, losses = train(
@@ -869,6 +985,7 @@ def test_the_oracle_makes_the_steps_of_the_reference_loops(optimizer, dtype, rng
         orders,
         batch_size,
         alpha,
+        regularization=regularization,
     )
 
     arrays = [array for pair in params for array in pair]
@@ -876,7 +993,7 @@ def test_the_oracle_makes_the_steps_of_the_reference_loops(optimizer, dtype, rng
     parts = np.split(p, np.cumsum([array.size for array in arrays])[:-1])
     w_1, b_1, w_2, b_2 = (part.reshape(a.shape) for part, a in zip(parts, arrays, strict=True))
     states = [np.zeros_like(p) for _ in range(UPDATES[optimizer][0])]
-    t = 0
+    t, product = 0, 1.0
     for order, (data_loss, penalty) in zip(orders, losses, strict=True):
         expected_data_loss = expected_penalty = 0.0
         for start in range(0, n_rows, batch_size):
@@ -893,12 +1010,15 @@ def test_the_oracle_makes_the_steps_of_the_reference_loops(optimizer, dtype, rng
             reference.affine_backward_input(dhidden, dlogits, w_2)
             reference.tanh_backward(dhidden, dhidden, hidden)
             reference.affine_backward_weight(dw_1, db_1, x, dhidden)
-            dw_1 += alpha / n * w_1
-            dw_2 += alpha / n * w_2
+            for w, dw in ((w_1, dw_1), (w_2, dw_2)):
+                reference.penalty_backward(dw.ravel(), w.ravel(), 0.1, 0.2 + alpha / n)
+                expected_penalty += n * reference.penalty(w.ravel(), 0.1, 0.2 + alpha / n)
             g = np.concatenate([array.ravel() for array in (dw_1, db_1, dw_2, db_2)])
             expected_data_loss += row_loss.sum()
-            expected_penalty += 0.5 * alpha * ((w_1**2).sum() + (w_2**2).sum())
+            reference.clip_by_value(g, 0.2)
+            reference.clip_by_norm(g, 0.5)
             t += 1
+            *nadam_sizes, product = reference.nadam_step_sizes(0.05, 0.9, 0.999, product, t)
             step_size = reference.adam_step_size(0.05, 0.9, 0.999, t)
             reference_settings = {
                 "sgd": (0.05,),
@@ -906,9 +1026,17 @@ def test_the_oracle_makes_the_steps_of_the_reference_loops(optimizer, dtype, rng
                 "nesterov": (0.05, 0.9),
                 "rmsprop": (0.05, 0.9, 1e-7),
                 "adam": (step_size, 0.9, 0.999, 1e-8),
-                "adamw": (step_size, 0.9, 0.999, 1e-8, 0.05 * 0.01),
+                "adamw": (step_size, 0.9, 0.999, 1e-8),
+                "adagrad": (0.05, 1e-10),
+                "nadam": (*nadam_sizes, 0.9, 0.999, 1e-8),
             }[optimizer]
-            getattr(reference, optimizer)(p, *states, g, *reference_settings)
+            if optimizer == "adamw":  # decays all that it gets, and biases are free
+                reference.weight_decay(w_1.ravel(), 0.05 * 0.01)
+                reference.weight_decay(w_2.ravel(), 0.05 * 0.01)
+            rule = {"adamw": "adam"}.get(optimizer, optimizer)
+            getattr(reference, rule)(p, *states, g, *reference_settings)
+            for w in (w_1, w_2):
+                reference.max_norm(w, 1.5)
         tolerance = 1000 * float(np.finfo(dtype).eps)
         assert data_loss == pytest.approx(expected_data_loss / n_rows, rel=tolerance)
         assert penalty == pytest.approx(expected_penalty / n_rows, rel=tolerance)

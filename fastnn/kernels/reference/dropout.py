@@ -25,10 +25,11 @@ def dropout_mask(mask, rate, seed, step):
     Examples
     --------
     >>> import numpy as np
-    >>> mask = np.empty((1, 6))
-    >>> dropout_mask(mask, 0.5, 0, 0)
+    >>> mask = np.empty((2, 4))
+    >>> dropout_mask(mask, 0.5, 5, 0)
     >>> mask
-    array([[0., 2., 0., 2., 0., 0.]])
+    array([[2., 2., 0., 0.],
+           [0., 2., 2., 2.]])
     """
     number = mask.dtype.type
     limit = np.uint32(min(rate * 4294967296.0, 4294967295.0))

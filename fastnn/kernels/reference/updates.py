@@ -1,7 +1,11 @@
-"""Update rules, in plain loops: one step downhill.
+"""Update rules, in plain loops: one step downhill; and what holds the parameters back.
 
 `p` holds all parameters of a network in one vector of P numbers, `g` their gradient. A rule
 overwrites `p` and its own memory, which starts as zeros.
+
+In a training step the penalty's derivative is added to the gradient first, which is then clipped by
+value, then by norm. Then the weights decay, the rule makes its step, and columns of weights that
+have become too long are shortened.
 """
 
 import math
@@ -230,7 +234,322 @@ def adamw(p, m, v, g, step_size, beta_1, beta_2, epsilon, decay):
     >>> p
     array([0.25])
     """
+    weight_decay(p, decay)
+    adam(p, m, v, g, step_size, beta_1, beta_2, epsilon)
+
+
+@reference
+def adagrad(p, total, g, learning_rate, epsilon):
+    """Divide each step by the size of all gradients so far (Duchi, Hazan and Singer 2011).
+
+    ``total += g^2``, then ``p -= learning_rate * g / (sqrt(total) + epsilon)``. The sum only
+    grows, so the steps become shorter: those of a parameter with rare gradients do so later.
+
+    Parameters
+    ----------
+    p, total : ndarray of shape (P,)
+        Parameters and the sum of their squared gradients, overwritten.
+    g : ndarray of shape (P,)
+        Gradient of the loss with respect to `p`.
+    learning_rate : float
+        Length of the first step.
+    epsilon : float
+        Keeps the division finite where the gradient vanishes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> p, total = np.array([1.0]), np.array([9.0])
+    >>> adagrad(p, total, np.array([4.0]), 0.25, 0.0)
+    >>> p, total
+    (array([0.8]), array([25.]))
+    """
+    rate, eps = p.dtype.type(learning_rate), p.dtype.type(epsilon)
+    for i in range(p.shape[0]):
+        total[i] += g[i] * g[i]
+        p[i] -= rate * g[i] / (math.sqrt(total[i]) + eps)
+
+
+@reference
+def nadam_momentum(beta_1, t):
+    """Return NAdam's momentum at update `t`: it grows slowly from half of `beta_1` to `beta_1`.
+
+    ``mu_t = beta_1 * (1 - 0.96^(0.004 t) / 2)`` (Dozat 2016, section 3, and Sutskever et al. 2013).
+
+    Parameters
+    ----------
+    beta_1 : float
+        The limit of the momentum, from 0 to below 1.
+    t : int
+        Number of this update, from 1.
+
+    Returns
+    -------
+    float
+        The momentum, in float64.
+
+    Examples
+    --------
+    >>> round(nadam_momentum(0.9, 1), 4), round(nadam_momentum(0.9, 100_000), 4)
+    (0.4501, 0.9)
+    """
+    return beta_1 * (1 - 0.5 * 0.96 ** (0.004 * t))
+
+
+@reference
+def nadam_step_sizes(learning_rate, beta_1, beta_2, product, t):
+    """Return the factors of NAdam's update `t`, corrected for means that start at zero.
+
+    With the momenta mu of `nadam_momentum` and their product ``P_t = mu_1 * ... * mu_t``, the mean
+    of the gradients counts ``learning_rate * mu_(t+1) / (1 - P_(t+1))``, the gradient alone
+    ``learning_rate * (1 - mu_t) / (1 - P_t)``, and the mean of the squares
+    ``1 / (1 - beta_2^t)`` (Dozat 2016, section 3).
+
+    Parameters
+    ----------
+    learning_rate, beta_1, beta_2 : float
+        Settings of NAdam.
+    product : float
+        ``P_(t-1)``; 1 before the first update.
+    t : int
+        Number of this update, from 1.
+
+    Returns
+    -------
+    mean_step, gradient_step, square_factor, product : float
+        The three factors and ``P_t``, in float64.
+
+    Examples
+    --------
+    Without momentum only the gradient counts.
+
+    >>> nadam_step_sizes(0.5, 0.0, 0.75, 1.0, 1)
+    (0.0, 0.5, 4.0, 0.0)
+    """
+    now, later = nadam_momentum(beta_1, t), nadam_momentum(beta_1, t + 1)
+    seen = product * now
+    mean_step = learning_rate * later / (1 - seen * later)
+    gradient_step = learning_rate * (1 - now) / (1 - seen)
+    return mean_step, gradient_step, 1 / (1 - beta_2**t), seen
+
+
+@reference
+def nadam(p, m, v, g, mean_step, gradient_step, square_factor, beta_1, beta_2, epsilon):
+    """Step as `adam` does, but look ahead as `nesterov` does (Dozat 2016, section 3).
+
+    ``m = beta_1 * m + (1 - beta_1) * g``, ``v = beta_2 * v + (1 - beta_2) * g^2``, then
+    ``p -= (gradient_step * g + mean_step * m) / (sqrt(square_factor * v) + epsilon)``. As in
+    PyTorch, the decay of m itself is always `beta_1`.
+
+    Parameters
+    ----------
+    p, m, v : ndarray of shape (P,)
+        Parameters, running mean of the gradient and of its square, overwritten.
+    g : ndarray of shape (P,)
+        Gradient of the loss with respect to `p`.
+    mean_step, gradient_step, square_factor : float
+        From `nadam_step_sizes`.
+    beta_1, beta_2 : float
+        Share of m and of v that is kept, from 0 to below 1.
+    epsilon : float
+        Keeps the division finite where the gradient vanishes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> p, m, v = np.array([1.0]), np.array([0.0]), np.array([0.0])
+    >>> nadam(p, m, v, np.array([4.0]), 0.25, 0.125, 4.0, 0.5, 0.75, 0.0)
+    >>> p, m, v
+    (array([0.75]), array([2.]), array([4.]))
+    """
+    along, ahead = p.dtype.type(mean_step), p.dtype.type(gradient_step)
+    factor, eps = p.dtype.type(square_factor), p.dtype.type(epsilon)
+    keep_m, add_m = p.dtype.type(beta_1), p.dtype.type(1 - beta_1)
+    keep_v, add_v = p.dtype.type(beta_2), p.dtype.type(1 - beta_2)
+    for i in range(p.shape[0]):
+        m[i] = keep_m * m[i] + add_m * g[i]
+        v[i] = keep_v * v[i] + add_v * (g[i] * g[i])
+        p[i] -= (ahead * g[i] + along * m[i]) / (math.sqrt(factor * v[i]) + eps)
+
+
+@reference
+def penalty(p, l1, l2):
+    """Return the L1 and the L2 penalty of parameters: ``l1 * sum |p| + l2 / 2 * sum p^2``.
+
+    Parameters
+    ----------
+    p : ndarray of shape (P,)
+        Parameters: the weights, for biases are free.
+    l1, l2 : float
+        Strengths.
+
+    Returns
+    -------
+    float
+        What is added to the loss, in the type of `p`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> float(penalty(np.array([1.0, -2.0]), 0.5, 0.25))
+    2.125
+    """
+    first, half = p.dtype.type(l1), p.dtype.type(0.5 * l2)
+    total = p.dtype.type(0)
+    for i in range(p.shape[0]):
+        total += first * abs(p[i]) + half * (p[i] * p[i])
+    return total
+
+
+@reference
+def penalty_backward(g, p, l1, l2):
+    """Add the derivative of `penalty` to a gradient: ``g += l1 * sign(p) + l2 * p``.
+
+    The L1 term pulls all parameters with the same force until they are zero, the L2 term the larger
+    ones more. ``|p|`` has no derivative at zero: it is taken as 0, so zero stays.
+
+    Parameters
+    ----------
+    g : ndarray of shape (P,)
+        Gradient of the loss with respect to `p`; the derivative of the penalty is added.
+    p : ndarray of shape (P,)
+        Parameters.
+    l1, l2 : float
+        Strengths.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> g = np.zeros(3)
+    >>> penalty_backward(g, np.array([2.0, 0.0, -4.0]), 1.0, 0.5)
+    >>> g
+    array([ 2.,  0., -3.])
+    """
+    first, second = p.dtype.type(l1), p.dtype.type(l2)
+    for i in range(p.shape[0]):
+        g[i] += second * p[i]
+        if p[i] > 0:
+            g[i] += first
+        elif p[i] < 0:
+            g[i] -= first
+
+
+@reference
+def weight_decay(p, decay):
+    """Shrink parameters: ``p -= decay * p``, decoupled weight decay.
+
+    It comes before the step of a rule and does not pass through its memory (Loshchilov and Hutter
+    2019, algorithm 2).
+
+    Parameters
+    ----------
+    p : ndarray of shape (P,)
+        Parameters, overwritten.
+    decay : float
+        Share of each parameter taken away: learning rate times weight decay.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> p = np.array([1.0, -2.0])
+    >>> weight_decay(p, 0.25)
+    >>> p
+    array([ 0.75, -1.5 ])
+    """
     share = p.dtype.type(decay)
     for i in range(p.shape[0]):
         p[i] -= share * p[i]
-    adam(p, m, v, g, step_size, beta_1, beta_2, epsilon)
+
+
+@reference
+def clip_by_value(g, limit):
+    """Bring each element of a gradient into [-limit, limit]: ``g = min(max(g, -limit), limit)``.
+
+    That may change the direction of the gradient. NaN stays NaN.
+
+    Parameters
+    ----------
+    g : ndarray of shape (P,)
+        Gradient, overwritten.
+    limit : float
+        Largest magnitude of an element, greater than 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> g = np.array([0.5, -3.0])
+    >>> clip_by_value(g, 1.0)
+    >>> g
+    array([ 0.5, -1. ])
+    """
+    largest = g.dtype.type(limit)
+    for i in range(g.shape[0]):
+        if g[i] > largest:
+            g[i] = largest
+        elif g[i] < -largest:
+            g[i] = -largest
+
+
+@reference
+def clip_by_norm(g, limit):
+    """Scale a gradient down to a length, if it is longer: ``g *= limit / ||g||``.
+
+    The direction stays, for g is the gradient of all parameters together (Pascanu, Mikolov and
+    Bengio 2013, algorithm 1). Where the norm is NaN, nothing is changed.
+
+    Parameters
+    ----------
+    g : ndarray of shape (P,)
+        Gradient, overwritten.
+    limit : float
+        Largest Euclidean norm, greater than 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> g = np.array([3.0, -4.0])
+    >>> clip_by_norm(g, 2.5)
+    >>> g
+    array([ 1.5, -2. ])
+    """
+    longest, squares = g.dtype.type(limit), g.dtype.type(0)
+    for i in range(g.shape[0]):
+        squares += g[i] * g[i]
+    norm = math.sqrt(squares)
+    if norm > longest:
+        for i in range(g.shape[0]):
+            g[i] *= longest / norm
+
+
+@reference
+def max_norm(w, limit):
+    """Scale the weights of each neuron down to a length, if they are longer.
+
+    A neuron is a column of w: ``w[:, j] *= limit / ||w[:, j]||`` (Srebro, Rennie and Jaakkola 2005;
+    Hinton et al. 2012, section 2).
+
+    Parameters
+    ----------
+    w : ndarray of shape (I, O)
+        Weights, overwritten.
+    limit : float
+        Largest Euclidean norm of a column, greater than 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> w = np.array([[3.0, 1.0], [4.0, 1.0]])
+    >>> max_norm(w, 2.5)
+    >>> w
+    array([[1.5, 1. ],
+           [2. , 1. ]])
+    """
+    longest = w.dtype.type(limit)
+    for j in range(w.shape[1]):
+        squares = w.dtype.type(0)
+        for i in range(w.shape[0]):
+            squares += w[i, j] * w[i, j]
+        norm = math.sqrt(squares)
+        if norm > longest:
+            for i in range(w.shape[0]):
+                w[i, j] *= longest / norm
