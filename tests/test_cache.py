@@ -140,7 +140,7 @@ def test_the_stamp_covers_all_kernels_and_the_compilers(package):
         file.write_text(text + "# changed\n")
         assert stamp() != before, file
         file.write_text(text)
-    layers = package / "layers.py"
+    layers = package / "plan.py"
     layers.write_text(layers.read_text() + "# no kernel\n")
     assert stamp() == before
 

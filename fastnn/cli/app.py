@@ -224,7 +224,8 @@ def train(
         _option(
             "Network",
             metavar="NAME",
-            help="Of the hidden layers: relu, leaky_relu, tanh, sigmoid or identity.",
+            help="Of the hidden layers: relu, leaky_relu, tanh, sigmoid, elu, selu, gelu, silu, "
+            "softplus, mish or identity.",
         ),
     ] = "relu",
     dtype: Annotated[
@@ -242,7 +243,8 @@ def train(
         _option(
             "Training",
             metavar="NAME",
-            help="Rule of the updates: adam, adamw, sgd (with Nesterov's momentum 0.9) or rmsprop.",
+            help="Rule of the updates: adam, adamw, nadam, rmsprop, adagrad or sgd (with Nesterov's "
+            "momentum 0.9).",
         ),
     ] = "adam",
     learning_rate: Annotated[
@@ -250,7 +252,7 @@ def train(
         _option(
             "Training",
             metavar="RATE",
-            help="Step size. By default 0.001, for sgd 0.01.",
+            help="Step size. By default 0.001, for nadam 0.002, for sgd and adagrad 0.01.",
             show_default=False,
         ),
     ] = None,

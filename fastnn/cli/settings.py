@@ -15,6 +15,12 @@ ACTIVATIONS = {
     "leaky_relu": layers.LeakyReLU,
     "tanh": layers.Tanh,
     "sigmoid": layers.Sigmoid,
+    "elu": layers.ELU,
+    "selu": layers.SELU,
+    "gelu": layers.GELU,
+    "silu": layers.SiLU,
+    "softplus": layers.Softplus,
+    "mish": layers.Mish,
     "identity": layers.Identity,
 }
 OPTIMIZERS = {
@@ -22,6 +28,8 @@ OPTIMIZERS = {
     "adamw": optimizers.AdamW,
     "sgd": optimizers.SGD,
     "rmsprop": optimizers.RMSProp,
+    "adagrad": optimizers.AdaGrad,
+    "nadam": optimizers.NAdam,
 }
 # What scikit-learn calls them; it has no others.
 SKLEARN_ACTIVATIONS = {

@@ -41,8 +41,8 @@ def max_norm_members(dtype):
     """Return the address of the kernel, by its column of a plan."""
     number = dtype.type
 
-    def constrain(operation, numbers, low, count, rows, acts, deltas, params, step, out):
-        plan, own = vector_at(operation, np.int64), vector_at(numbers, np.float64)
+    def constrain(plan, numbers, low, count, rows, acts, deltas, params, step, out):
+        plan, own = vector_at(plan, np.int64), vector_at(numbers, np.float64)
         p, transposed = vector_at(params, number), vector_at(out, number)
         lanes, n_in, limit = lanes_of(p), plan[N_IN], number(own[MAX_NORM])
         at = plan[W_AT] + low // panel_columns(p) * plan[W_PANEL]

@@ -1,7 +1,7 @@
 """Random numbers that depend on their place alone: the same for any number of threads.
 
 A generator with a state gives its numbers in an order, and threads would have to agree on it. Here
-a number is a function of a seed, a step, a row and a column: both are mixed until no pattern is
+a number is a function of a seed, a step, a row and a column: all are mixed until no pattern is
 left. For dropout that is random enough, and it costs a few integer operations, in vectors.
 """
 
@@ -11,7 +11,10 @@ from fastnn._jit import inner
 
 # Odd numbers near 2^n divided by the golden ratio: multiples of them are spread evenly.
 _GOLDEN_64 = np.uint64(0x9E3779B97F4A7C15)
-_GOLDEN_32 = np.uint32(0x9E3779B9)
+GOLDEN_32 = 0x9E3779B9
+
+ROUNDS = ((16, 0x7FEB352D), (15, 0x846CA68B), (16, 1))
+"""Of `random_bits`: x becomes x ^ (x >> shift), times a factor. Wellons' `lowbias32`."""
 
 
 @inner
@@ -33,9 +36,16 @@ def row_key(seed, step, row):
 def random_bits(key, column):
     """32 random bits for a column of the row with this key.
 
-    The rounds are Wellons' `lowbias32`, a bijection with little bias.
+    `fastnn.kernels.tile.drop` computes the same for all columns of a tile.
     """
-    x = np.uint32(np.uint32(column) * _GOLDEN_32 + np.uint32(key)) ^ np.uint32(key >> np.uint64(32))
-    x = np.uint32((x ^ (x >> np.uint32(16))) * np.uint32(0x7FEB352D))
-    x = np.uint32((x ^ (x >> np.uint32(15))) * np.uint32(0x846CA68B))
-    return np.uint32(x ^ (x >> np.uint32(16)))
+    x = np.uint32(np.uint32(column) * np.uint32(GOLDEN_32) + np.uint32(key))
+    x ^= np.uint32(key >> np.uint64(32))
+    for shift, factor in ROUNDS:
+        x = np.uint32((x ^ (x >> np.uint32(shift))) * np.uint32(factor))
+    return x
+
+
+@inner
+def dropout_limit(rate):
+    """Random numbers of 32 bits below this one mean that an element is dropped."""
+    return np.uint32(min(rate * 4294967296.0, 4294967295.0))

@@ -13,7 +13,7 @@ import math
 
 import numpy as np
 
-from fastnn._jit import inner, operation, reduction
+from fastnn._jit import inner, operation
 from fastnn.kernels.codes import (
     B_AT,
     BACKWARD,
@@ -35,10 +35,13 @@ from fastnn.kernels.codes import (
 from fastnn.kernels.memory import vector_at
 from fastnn.kernels.panels import panel_columns, panel_width
 from fastnn.kernels.tile import (
+    TILE_VECTORS,
     add,
+    fill_after,
     lanes_of,
     load,
     multiply,
+    row_sum,
     scale_and_shift,
     store,
     subtract,
@@ -122,8 +125,8 @@ def batch_norm_members(dtype):
     """Return the addresses of the kernels for training, by their column of a plan."""
     number = dtype.type
 
-    def forward(operation, numbers, low, count, rows, acts, deltas, params, step, out):
-        plan, own = vector_at(operation, np.int64), vector_at(numbers, np.float64)
+    def forward(plan, numbers, low, count, rows, acts, deltas, params, step, out):
+        plan, own = vector_at(plan, np.int64), vector_at(numbers, np.float64)
         a, p = vector_at(acts, number), vector_at(params, number)
         epsilon, momentum = number(own[EPSILON]), number(own[MOMENTUM])
         panel, lanes = panel_columns(a), lanes_of(a)
@@ -147,8 +150,8 @@ def batch_norm_members(dtype):
                         epsilon, momentum,
                     )  # fmt: skip
 
-    def backward(operation, numbers, low, count, rows, acts, deltas, params, step, out):
-        plan = vector_at(operation, np.int64)
+    def backward(plan, numbers, low, count, rows, acts, deltas, params, step, out):
+        plan = vector_at(plan, np.int64)
         a, d = vector_at(acts, number), vector_at(deltas, number)
         panel, lanes = panel_columns(a), lanes_of(a)
         n, state_step, needs_dx = plan[N_OUT], plan[STATE_STEP], plan[NEEDS_DX]
@@ -176,8 +179,8 @@ def batch_norm_evaluation(dtype):
     """Return the address of the kernel for prediction: it takes the running statistics."""
     number = dtype.type
 
-    def evaluate(operation, numbers, low, count, rows, acts, deltas, params, step, out):
-        plan, own = vector_at(operation, np.int64), vector_at(numbers, np.float64)
+    def evaluate(plan, numbers, low, count, rows, acts, deltas, params, step, out):
+        plan, own = vector_at(plan, np.int64), vector_at(numbers, np.float64)
         a, p = vector_at(acts, number), vector_at(params, number)
         n, panel, epsilon, one = plan[N_OUT], panel_columns(a), number(own[EPSILON]), number(1)
         scale = plan[STATE_AT]
@@ -196,40 +199,28 @@ def batch_norm_evaluation(dtype):
     return {FORWARD: operation(evaluate)}
 
 
-# Layer normalisation, a row at a time.
+# Layer normalisation, a row at a time: full panels, then the vectors of the last, narrower one,
+# whose padding counts as zero.
 
 
-@reduction
-def _sum(x):
-    total = x.dtype.type(0)
-    for c in range(x.size):
-        total += x[c]
-    return total
+@inner
+def _load_tail(x, o, columns):
+    """One vector of x, with zeros from `columns` on."""
+    return fill_after(load(zeros(x, 1, 1), x, o, 0), columns, x.dtype.type(0))
 
 
-@reduction
-def _sum_of_squared_deviations(x, mean):
-    total = x.dtype.type(0)
-    for c in range(x.size):
-        total += (x[c] - mean) * (x[c] - mean)
-    return total
-
-
-@reduction
-def _sum_of_products(x, y):
-    total = x.dtype.type(0)
-    for c in range(x.size):
-        total += x[c] * y[c]
-    return total
-
-
-@reduction
-def _sum_of_normal_products(x, y, z, mean):
-    """Sum of x * y * (z - mean)."""
-    total = x.dtype.type(0)
-    for c in range(x.size):
-        total += x[c] * y[c] * (z[c] - mean)
-    return total
+@inner
+def _sum_rows(zero, rows, width, x, xo, mean_at, inverse_at, dout, do, dgamma_at, dbeta_at):
+    """Overwrite sums of dout xhat and of dout, for as many columns as the tile `zero` has."""
+    one, nothing = x.dtype.type(1), x.dtype.type(0)
+    dgamma, dbeta = zero, zero
+    for r in range(rows):
+        gradient = load(zero, dout, do + r * width, 0)
+        deviation = scale_and_shift(load(zero, x, xo + r * width, 0), one, -x[mean_at + r])
+        normal = scale_and_shift(deviation, x[inverse_at + r], nothing)
+        dgamma, dbeta = add(dgamma, multiply(gradient, normal)), add(dbeta, gradient)
+    store(dgamma, dout, dgamma_at, 0)
+    store(dbeta, dout, dbeta_at, 0)
 
 
 @functools.cache
@@ -237,75 +228,112 @@ def layer_norm_members(dtype):
     """Return the addresses of the kernels, by their column of a plan."""
     number = dtype.type
 
-    def forward(operation, numbers, low, count, rows, acts, deltas, params, step, out):
-        plan, own = vector_at(operation, np.int64), vector_at(numbers, np.float64)
+    def forward(plan, numbers, low, count, rows, acts, deltas, params, step, out):
+        plan, own = vector_at(plan, np.int64), vector_at(numbers, np.float64)
         a, p = vector_at(acts, number), vector_at(params, number)
-        n, panel, epsilon, one = plan[N_OUT], panel_columns(a), number(own[EPSILON]), number(1)
+        panel, lanes, n = panel_columns(a), lanes_of(a), plan[N_OUT]
+        xo, x_panel, oo, out_panel = plan[X_AT], plan[X_PANEL], plan[OUT_AT], plan[OUT_PANEL]
+        gamma, beta, one, nothing = plan[W_AT], plan[B_AT], number(1), number(0)
+        full = n // panel
+        tail = n - full * panel
+        tail_width = panel_width(n, full * panel, a, panel)
         for r in range(low, low + count):
-            total, squares = number(0), number(0)
-            for j in range(0, n, panel):
-                x = plan[X_AT] + j // panel * plan[X_PANEL] + r * panel_width(n, j, a, panel)
-                total += _sum(a[x : x + min(panel, n - j)])
-            mean = total / number(n)
-            for j in range(0, n, panel):
-                x = plan[X_AT] + j // panel * plan[X_PANEL] + r * panel_width(n, j, a, panel)
-                squares += _sum_of_squared_deviations(a[x : x + min(panel, n - j)], mean)
-            inverse = one / math.sqrt(squares / number(n) + epsilon)
-            a[plan[STATE_AT] + r], a[plan[STATE_AT] + plan[STATE_STEP] + r] = mean, inverse
-            for j in range(0, n, panel):
-                width = panel_width(n, j, a, panel)
-                x = plan[X_AT] + j // panel * plan[X_PANEL] + r * width
-                o = plan[OUT_AT] + j // panel * plan[OUT_PANEL] + r * width
-                gamma, beta = plan[W_AT] + j, plan[B_AT] + j
-                for c in range(min(panel, n - j)):
-                    normal = (a[x + c] - mean) * inverse
-                    a[o + c] = normal * p[gamma + c] + p[beta + c]
+            xt = xo + full * x_panel + r * tail_width
+            total, total_tail = zeros(a, 1, TILE_VECTORS), zeros(a, 1, 1)
+            for k in range(full):
+                total = add(total, load(total, a, xo + k * x_panel + r * panel, 0))
+            for c in range(0, tail, lanes):
+                total_tail = add(total_tail, _load_tail(a, xt + c, tail - c))
+            mean = (row_sum(total) + row_sum(total_tail)) / number(n)
 
-    def backward(operation, numbers, low, count, rows, acts, deltas, params, step, out):
+            squares, squares_tail = zeros(a, 1, TILE_VECTORS), zeros(a, 1, 1)
+            for k in range(full):
+                x = load(squares, a, xo + k * x_panel + r * panel, 0)
+                deviation = scale_and_shift(x, one, -mean)
+                squares = add(squares, multiply(deviation, deviation))
+            for c in range(0, tail, lanes):
+                deviation = scale_and_shift(load(squares_tail, a, xt + c, 0), one, -mean)
+                deviation = fill_after(deviation, tail - c, nothing)
+                squares_tail = add(squares_tail, multiply(deviation, deviation))
+            variance = (row_sum(squares) + row_sum(squares_tail)) / number(n)
+            inverse = one / math.sqrt(variance + number(own[EPSILON]))
+            a[plan[STATE_AT] + r], a[plan[STATE_AT] + plan[STATE_STEP] + r] = mean, inverse
+
+            for k in range(full):
+                x = load(squares, a, xo + k * x_panel + r * panel, 0)
+                normal = scale_and_shift(scale_and_shift(x, one, -mean), inverse, nothing)
+                normal = multiply(normal, load(squares, p, gamma + k * panel, 0))
+                normal = add(normal, load(squares, p, beta + k * panel, 0))
+                store(normal, a, oo + k * out_panel + r * panel, 0)
+            at = oo + full * out_panel + r * tail_width
+            for c in range(0, tail, lanes):
+                x, j = load(squares_tail, a, xt + c, 0), full * panel + c
+                normal = scale_and_shift(scale_and_shift(x, one, -mean), inverse, nothing)
+                normal = multiply(normal, load(squares_tail, p, gamma + j, 0))
+                normal = add(normal, load(squares_tail, p, beta + j, 0))
+                store(fill_after(normal, tail - c, nothing), a, at + c, 0)
+
+    def backward(plan, numbers, low, count, rows, acts, deltas, params, step, out):
         # dx = (g - mean(g) - xhat mean(g xhat)) / sqrt(variance + epsilon), g = dout gamma
-        plan = vector_at(operation, np.int64)
+        plan = vector_at(plan, np.int64)
         a, d, p = vector_at(acts, number), vector_at(deltas, number), vector_at(params, number)
-        n, panel = plan[N_OUT], panel_columns(a)
+        panel, lanes, n = panel_columns(a), lanes_of(a), plan[N_OUT]
+        xo, x_panel, oo, out_panel = plan[X_AT], plan[X_PANEL], plan[OUT_AT], plan[OUT_PANEL]
+        gamma, one, nothing = plan[W_AT], number(1), number(0)
+        full = n // panel
+        tail = n - full * panel
+        tail_width = panel_width(n, full * panel, a, panel)
         for r in range(low, low + count):
             mean = a[plan[STATE_AT] + r]
             inverse = a[plan[STATE_AT] + plan[STATE_STEP] + r]
-            total, slope = number(0), number(0)
-            for j in range(0, n, panel):
-                at, columns = r * panel_width(n, j, a, panel), min(panel, n - j)
-                x = plan[X_AT] + j // panel * plan[X_PANEL] + at
-                o = plan[OUT_AT] + j // panel * plan[OUT_PANEL] + at
-                gamma = p[plan[W_AT] + j : plan[W_AT] + j + columns]
-                total += _sum_of_products(d[o : o + columns], gamma)
-                slope += _sum_of_normal_products(
-                    d[o : o + columns], gamma, a[x : x + columns], mean
-                )
-            total /= number(n)
-            slope *= inverse * inverse / number(n)
-            for j in range(0, n, panel):
-                at = r * panel_width(n, j, a, panel)
-                x = plan[X_AT] + j // panel * plan[X_PANEL] + at
-                o = plan[OUT_AT] + j // panel * plan[OUT_PANEL] + at
-                gamma = plan[W_AT] + j
-                for c in range(min(panel, n - j)):
-                    gradient = d[o + c] * p[gamma + c] - total - (a[x + c] - mean) * slope
-                    d[x + c] = gradient * inverse
+            xt, ot = xo + full * x_panel + r * tail_width, oo + full * out_panel + r * tail_width
+            total, total_tail = zeros(a, 1, TILE_VECTORS), zeros(a, 1, 1)
+            slope, slope_tail = zeros(a, 1, TILE_VECTORS), zeros(a, 1, 1)
+            for k in range(full):
+                x = load(total, a, xo + k * x_panel + r * panel, 0)
+                g = load(total, d, oo + k * out_panel + r * panel, 0)
+                g = multiply(g, load(total, p, gamma + k * panel, 0))
+                total = add(total, g)
+                slope = add(slope, multiply(g, scale_and_shift(x, one, -mean)))
+            for c in range(0, tail, lanes):
+                x, j = load(total_tail, a, xt + c, 0), full * panel + c
+                g = multiply(load(total_tail, d, ot + c, 0), load(total_tail, p, gamma + j, 0))
+                total_tail = add(total_tail, g)
+                slope_tail = add(slope_tail, multiply(g, scale_and_shift(x, one, -mean)))
+            mean_g = (row_sum(total) + row_sum(total_tail)) / number(n)
+            factor = (row_sum(slope) + row_sum(slope_tail)) * inverse * inverse / number(n)
+            for k in range(full):
+                x = load(total, a, xo + k * x_panel + r * panel, 0)
+                g = load(total, d, oo + k * out_panel + r * panel, 0)
+                g = multiply(g, load(total, p, gamma + k * panel, 0))
+                part = scale_and_shift(scale_and_shift(x, one, -mean), factor, mean_g)
+                dx = scale_and_shift(subtract(g, part), inverse, nothing)
+                store(dx, d, xo + k * x_panel + r * panel, 0)
+            for c in range(0, tail, lanes):
+                x, j = load(total_tail, a, xt + c, 0), full * panel + c
+                g = multiply(load(total_tail, d, ot + c, 0), load(total_tail, p, gamma + j, 0))
+                part = scale_and_shift(scale_and_shift(x, one, -mean), factor, mean_g)
+                dx = scale_and_shift(subtract(g, part), inverse, nothing)
+                store(fill_after(dx, tail - c, nothing), d, xt + c, 0)
 
-    def sum_gradient(operation, numbers, low, count, rows, acts, deltas, params, step, out):
+    def sum_gradient(plan, numbers, low, count, rows, acts, deltas, params, step, out):
         # dgamma = sum dout xhat, dbeta = sum dout, for the panel of columns from `low` on
-        plan = vector_at(operation, np.int64)
+        plan = vector_at(plan, np.int64)
         a, d = vector_at(acts, number), vector_at(deltas, number)
-        k = low // panel_columns(a)
+        k, lanes = low // panel_columns(a), lanes_of(a)
         xo, oo = plan[X_AT] + k * plan[X_PANEL], plan[OUT_AT] + k * plan[OUT_PANEL]
-        dgamma, step_to = plan[STATE_AT] + low, plan[STATE_STEP]
-        for c in range(count):
-            d[dgamma + c] = d[dgamma + step_to + c] = number(0)
-        for r in range(rows):
-            mean = a[plan[STATE_AT] + r]
-            inverse = a[plan[STATE_AT] + step_to + r]
-            for c in range(count):
-                gradient = d[oo + r * count + c]
-                d[dgamma + c] += gradient * ((a[xo + r * count + c] - mean) * inverse)
-                d[dgamma + step_to + c] += gradient
+        mean_at, inverse_at = plan[STATE_AT], plan[STATE_AT] + plan[STATE_STEP]
+        if count == TILE_VECTORS * lanes:
+            _sum_rows(
+                zeros(a, 1, TILE_VECTORS), rows, count, a, xo, mean_at, inverse_at, d, oo,
+                mean_at + low, inverse_at + low,
+            )  # fmt: skip
+        else:
+            for c in range(0, count, lanes):
+                _sum_rows(
+                    zeros(a, 1, 1), rows, count, a, xo + c, mean_at, inverse_at, d, oo + c,
+                    mean_at + low + c, inverse_at + low + c,
+                )  # fmt: skip
 
     return {
         FORWARD: operation(forward),

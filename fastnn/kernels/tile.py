@@ -21,6 +21,8 @@ from numba.core import cgutils, config
 from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic, models, register_model
 
+from fastnn.kernels.noise import GOLDEN_32, ROUNDS
+
 
 def _vector_bytes():
     """Width of a SIMD register: Numba's target CPU may be narrower than the host."""
@@ -482,3 +484,45 @@ def factors_within(typingctx, squares, limit):
         return result
 
     return tile(tile, limit), codegen
+
+
+@intrinsic
+def drop(typingctx, tile, key, column, limit, scale):
+    """Return a tile of one row times `scale`, but 0 where the random bits are below `limit`.
+
+    The bits are `fastnn.kernels.noise.random_bits` of the key and of each column, from `column` on.
+    """
+    lanes = tile.lanes
+
+    def codegen(context, builder, signature, args):
+        result, key, column, limit, scale = args
+        i32 = ir.IntType(32)
+        words = ir.VectorType(i32, lanes)
+
+        def everywhere(number):
+            number = number if number.type == i32 else builder.trunc(number, i32)
+            return _everywhere(builder, number, tile)
+
+        def constant(number):
+            return ir.Constant(words, [number] * lanes)
+
+        low, high = everywhere(key), everywhere(builder.lshr(key, ir.Constant(key.type, 32)))
+        column, limit, scale = (
+            everywhere(column),
+            everywhere(limit),
+            _everywhere(builder, scale, tile),
+        )
+        zero = ir.Constant(tile.vector, None)
+        for _, j, at in tile.cells():
+            places = ir.Constant(words, list(range(j * lanes, (j + 1) * lanes)))
+            bits = builder.mul(builder.add(column, places), constant(GOLDEN_32))
+            bits = builder.xor(builder.add(bits, low), high)
+            for shift, factor in ROUNDS:
+                bits = builder.xor(bits, builder.lshr(bits, constant(shift)))
+                bits = builder.mul(bits, constant(factor))
+            kept = builder.icmp_unsigned(">=", bits, limit)
+            product = builder.fmul(builder.extract_value(result, at), scale)
+            result = builder.insert_value(result, builder.select(kept, product, zero), at)
+        return result
+
+    return tile(tile, key, column, limit, scale), codegen

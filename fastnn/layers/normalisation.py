@@ -64,7 +64,7 @@ class BatchNorm(_Normalisation):
     --------
     >>> import numpy as np
     >>> from fastnn import BatchNorm
-    >>> layer = BatchNorm(1)
+    >>> layer = BatchNorm(1, dtype="float64")
     >>> out = layer.forward(np.array([[0.0], [2.0]]), training=True)
     >>> out.round(3).tolist()
     [[-1.0], [1.0]]

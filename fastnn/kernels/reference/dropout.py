@@ -1,9 +1,7 @@
 """Dropout, in plain loops."""
 
-import numpy as np
-
 from fastnn._jit import reference
-from fastnn.kernels.noise import random_bits, row_key
+from fastnn.kernels.noise import dropout_limit, random_bits, row_key
 
 
 @reference
@@ -32,7 +30,7 @@ def dropout_mask(mask, rate, seed, step):
            [0., 2., 2., 2.]])
     """
     number = mask.dtype.type
-    limit = np.uint32(min(rate * 4294967296.0, 4294967295.0))
+    limit = dropout_limit(rate)
     for row in range(mask.shape[0]):
         key = row_key(seed, step, row)
         for i in range(mask.shape[1]):
