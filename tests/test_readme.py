@@ -74,6 +74,7 @@ def run_shell(text):
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
 
 
+@pytest.mark.xdist_group("readme")  # one worker for all, since they share a folder
 @pytest.mark.parametrize(("line", "language", "text"), BLOCKS, ids=lambda value: str(value)[:12])
 def test_a_block_of_the_readme_runs(line, language, text, folder, monkeypatch):
     monkeypatch.chdir(folder)
@@ -95,7 +96,7 @@ def test_the_two_set_up_commands_run_the_main_job_and_the_tests():
     commands = [match for _, _, text in BLOCKS if (match := SET_UP.fullmatch(text))]
     assert [(match["extra"], match["run"]) for match in commands] == [
         ("all", "fastnn train digits --force"),
-        ("test", "python -m pytest"),
+        ("test", "python -m pytest -n auto"),
     ]
 
 

@@ -243,8 +243,8 @@ def train(
         _option(
             "Training",
             metavar="NAME",
-            help="Rule of the updates: adam, adamw, nadam, rmsprop, adagrad or sgd (with Nesterov's "
-            "momentum 0.9).",
+            help="Rule of the updates: adam, adamw, nadam, rmsprop, adagrad or sgd (with "
+            "Nesterov's momentum 0.9).",
         ),
     ] = "adam",
     learning_rate: Annotated[
