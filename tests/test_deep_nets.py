@@ -1,7 +1,11 @@
 """Normalisation, dropout and residual blocks: alone, and in the compiled step."""
 
 import copy
+import os
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -158,6 +162,34 @@ def test_any_number_of_threads_gives_the_same_bits(name, dtype):
         memories.append(net._memory.copy())
     for memory in memories[1:]:
         np.testing.assert_array_equal(memory, memories[0])
+
+
+def test_more_threads_than_cores_give_the_same_bits():
+    code = """if True:
+        import numpy as np
+        from test_deep_nets import NETS, make_data, make_net
+        from fastnn import Adam
+        from fastnn.training import Trainer
+
+        X, y = make_data()
+        for name in NETS:
+            memories = []
+            for n_threads in (1, 3, 8):
+                net = make_net(name, "float32")
+                trainer = Trainer(
+                    net, "softmax_cross_entropy", Adam(0.01), 64, n_threads=n_threads
+                )
+                trainer.use_all_threads = True
+                trainer.set_data(X, y)
+                trainer.run_epoch(np.arange(len(X)))
+                trainer.sync()
+                memories.append(net._memory.tobytes())
+            assert memories[0] == memories[1] == memories[2], name
+    """
+    here = Path(__file__).parent
+    path = os.pathsep.join([str(here), str(here.parent), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "NUMBA_NUM_THREADS": "8", "PYTHONPATH": path}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=600)
 
 
 @with_nets
