@@ -1,8 +1,9 @@
 """Schedules: how the learning rate goes on while a net is trained.
 
 A schedule is any function ``(epoch, epochs) -> factor``: training multiplies the optimizer's
-learning rate by it at the beginning of each epoch, counted from 0, and keeps it until the next.
-Time runs from 0 to `epochs`, and `epoch` may be a fraction.
+learning rate by it at the beginning of each epoch, counted from 0, and keeps it until the next;
+or, if the schedule has a true attribute `by_step`, at each batch. Time runs from 0 to `epochs`, and
+`epoch` may be a fraction.
 """
 
 import math
@@ -15,7 +16,15 @@ from fastnn.validation import as_number, check_number
 
 @dataclass(frozen=True)
 class Schedule:
-    """Base of all schedules of this module; any other callable will do as well."""
+    """Base of all schedules of this module; any other callable will do as well.
+
+    Attributes
+    ----------
+    by_step : bool
+        Whether the factor changes from batch to batch, and not only from epoch to epoch.
+    """
+
+    by_step = False
 
     def __call__(self, epoch, epochs):
         """Return the factor of the learning rate.
@@ -134,6 +143,8 @@ class Cosine(Schedule):
     [0.5, 1.0, 0.75, 0.25]
     """
 
+    by_step = True
+
     warmup: float = 0
     end: float = 0.0
 
@@ -171,6 +182,8 @@ class OneCycle(Schedule):
     >>> [round(OneCycle(peak_at=0.5)(epoch, 4), 2) for epoch in range(4)]
     [0.04, 0.52, 1.0, 0.5]
     """
+
+    by_step = True
 
     peak_at: float = 0.3
     start: float = 1 / 25

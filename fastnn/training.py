@@ -391,7 +391,7 @@ class Trainer:
                 operation[codes.SEED] = layer.noise_seed
                 operation[codes.FIRST_STEP] = self._first_noise[self._noisy.index(layer)]
 
-    def run_epoch(self, order, on_progress=None):
+    def run_epoch(self, order, on_progress=None, rates=None):
         """Train once through the samples named by `order`, in batches.
 
         Parameters
@@ -400,6 +400,8 @@ class Trainer:
             Samples in the order of training. The last batch may be smaller.
         on_progress : callable, optional
             Called with (samples_done, mean_loss) after every 80 ms or so, and at the end.
+        rates : array_like (batches,), optional
+            Learning rate of each batch; default `learning_rate`.
 
         Returns
         -------
@@ -420,12 +422,17 @@ class Trainer:
         self._row_loss[:] = 0
         self._penalty[:] = 0
         n_steps = -(-n // self._capacity)
+        rates = (
+            np.full(n_steps, self.learning_rate)
+            if rates is None
+            else check_weights(rates, n_steps, "rates")
+        )
         if self._job is None:
             self._job = self._make_job(order)
         job = self._job
         batch_weight = self._weigh_batches(order)
         job["order"], job["n_order"], job["alpha"] = order, n, self.alpha
-        job["batch_weight"] = batch_weight
+        job["batch_weight"], job["rates"] = batch_weight, rates
         step = 0
         while step < n_steps:
             n_threads, steps = self._pace.next_call()
@@ -487,6 +494,7 @@ class Trainer:
             sample_weight=self._weights,
             order=order,
             batch_weight=0,
+            rates=0,
             batch_loss=self._batch_loss,
             row_loss=self._row_loss,
             penalty=self._penalty,
@@ -573,7 +581,12 @@ def run_epochs(trainer, net, epochs, schedule, shuffle_rng, validate, val_figure
             trainer.learning_rate = learning_rate * factor_at(schedule, epoch, epochs)
             if shuffle_rng is not None:
                 order = shuffle_rng.permutation(n_samples)
-            data_loss, penalty = trainer.run_epoch(order, on_progress if callbacks else None)
+            rates = None
+            if getattr(schedule, "by_step", False):
+                n_steps = info["steps_per_epoch"]
+                times = epoch + np.arange(n_steps) / n_steps
+                rates = [learning_rate * factor_at(schedule, t, epochs) for t in times]
+            data_loss, penalty = trainer.run_epoch(order, on_progress if callbacks else None, rates)
             seconds = time.perf_counter() - began
             logs = {
                 "loss": data_loss + penalty,

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from fastnn import SGD, Affine, Sequential, schedules
+from fastnn import SGD, AdamW, Affine, Sequential, schedules
 from fastnn.schedules import (
     Constant,
     Cosine,
@@ -15,6 +15,7 @@ from fastnn.schedules import (
     OneCycle,
     StepDecay,
 )
+from fastnn.training import Trainer
 
 ALL = [kind() for kind in schedules.BY_NAME.values()]
 
@@ -175,6 +176,29 @@ def test_training_asks_for_the_factor_of_each_epoch(rng):
     assert list(dict.fromkeys(asked)) == [(0, 3), (1, 3), (2, 3)]
     nets[1].fit(X, y, schedule=Exponential(0.5), **options)
     np.testing.assert_array_equal(nets[0].params, nets[1].params)
+
+
+@pytest.mark.parametrize("optimizer", [SGD(0.5), AdamW(0.1)], ids=repr)
+@pytest.mark.parametrize("schedule", [Cosine(warmup=1), OneCycle()], ids=repr)
+def test_waves_move_from_batch_to_batch(schedule, optimizer, rng):
+    X, y = rng.normal(size=(40, 3)), rng.integers(0, 2, 40)
+    fitted, by_hand = (Sequential([Affine(3, 2)], seed=0, dtype="float64") for _ in range(2))
+    fitted.fit(X, y, schedule=schedule, optimizer=optimizer, epochs=3, batch_size=16, shuffle=False)
+    trainer = Trainer(by_hand, "softmax_cross_entropy", optimizer, 16)
+    trainer.set_data(X, y)
+    for epoch in range(3):
+        for step in range(3):  # one batch after the other, each at its own rate
+            trainer.learning_rate = optimizer.learning_rate * schedule(epoch + step / 3, 3)
+            trainer.run_epoch(np.arange(16 * step, min(16 * step + 16, 40)))
+    trainer.sync()
+    np.testing.assert_allclose(fitted.params, by_hand.params, rtol=1e-12)
+
+
+def test_rates_are_as_many_as_batches():
+    trainer = Trainer(Sequential([Affine(2, 1)], seed=0), "mse", "sgd", 2)
+    trainer.set_data(np.eye(2), np.ones(2))
+    with pytest.raises(ValueError, match=r"^rates must be 1 numbers, got shape \(2,\)"):
+        trainer.run_epoch(np.arange(2), rates=[0.1, 0.2])
 
 
 @pytest.mark.parametrize("name", schedules.BY_NAME)

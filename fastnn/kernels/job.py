@@ -23,8 +23,9 @@ TRAINING_JOB = np.dtype(
             # (`fastnn.kernels.sparse`); those of a batch, sorted by column.
             "x", "indices", "indptr", "column_end", "entry_row", "entry_value",
             # Labels (N,) int64 or targets (N, O), weights of samples (N,) float64 or nothing; the
-            # order of the samples (M,) int64; the sum of the weights of each batch, float64.
-            "labels", "targets", "sample_weight", "order", "batch_weight",
+            # order of the samples (M,) int64; for each batch, float64, the sum of its weights and
+            # the learning rate.
+            "labels", "targets", "sample_weight", "order", "batch_weight", "rates",
             # By position in the batch (batch_size,) float64: the loss, and its sum over all
             # batches; by task (T,) float64, also over all batches: the penalty on its weights.
             "batch_loss", "row_loss", "penalty", "hyperparameters",
@@ -40,7 +41,7 @@ TRAINING_JOB = np.dtype(
             "rule", "loss", "update",
             "alpha", "loss_scale", "gradient_scale", "clip_norm",
         ],
-        "formats": [np.int64] * 46 + [np.float64] * 4,
+        "formats": [np.int64] * 47 + [np.float64] * 4,
     }
 )  # fmt: skip
 """What a team needs to run steps [first_step, last_step) of an epoch."""

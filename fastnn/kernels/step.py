@@ -50,7 +50,6 @@ from fastnn.kernels.codes import (
     KIND,
     L1,
     L2,
-    LEARNING_RATE,
     MASKS_DX,
     MOMENTUM_PRODUCT,
     N_COLUMNS,
@@ -300,8 +299,8 @@ def _sum_gradients(
 @pasted
 def run_task(
     phase, last_phase, factor, sparse, plan, numbers, l, i, n_i, j, n_rows, rule, update,
-    hyperparameters, sizes, alpha, params, state_1, state_2, transposed, acts, deltas, column_end,
-    entry_row, entry_value, gradient, scratch, so,
+    hyperparameters, sizes, rate, alpha, params, state_1, state_2, transposed, acts, deltas,
+    column_end, entry_row, entry_value, gradient, scratch, so,
 ):  # fmt: skip
     """Sum the gradient of a block of w over the batch, and update the block.
 
@@ -354,7 +353,7 @@ def run_task(
             if factor != 1.0:
                 scale_block(factor, block)
             if weights and numbers[l, DECAY] != 0.0:
-                decay_block(hyperparameters[LEARNING_RATE] * numbers[l, DECAY], p)
+                decay_block(rate * numbers[l, DECAY], p)
             call(
                 update,
                 (
@@ -449,6 +448,7 @@ def training_member(dtype, sparse=False):
         order = vector_at(job.order, np.int64)
         batch_weight = vector_at(job.batch_weight, np.float64)
         penalty = vector_at(job.penalty, np.float64)
+        rates = vector_at(job.rates, np.float64)
         sizes = vector_at(job.sizes + thread * SIZES * 8, np.float64)
         hyperparameters = vector_at(job.hyperparameters, np.float64)
 
@@ -527,7 +527,7 @@ def training_member(dtype, sparse=False):
 
             # Weight phase.
             updates += 1
-            product = write_step_sizes(job.rule, hyperparameters, product, updates, sizes)
+            product = write_step_sizes(job.rule, hyperparameters, rates[s], product, updates, sizes)
             next_row = start + n + own_rows * thread
             factor = 1.0
             for phase in range(last_phase + 1):
@@ -535,7 +535,7 @@ def training_member(dtype, sparse=False):
                     added, squares_of_task = run_task(
                         phase, last_phase, factor, sparse, plan, numbers, tasks[k, 0], tasks[k, 1],
                         tasks[k, 2], tasks[k, 3], n, job.rule, job.update, hyperparameters,
-                        sizes.ctypes.data,
+                        sizes.ctypes.data, rates[s],
                         job.alpha / total, params, state_1, state_2, transposed, acts, deltas,
                         column_end, entry_row, entry_value, gradient, scratch, so,
                     )  # fmt: skip

@@ -18,7 +18,6 @@ from fastnn.kernels.codes import (
     CLIP_VALUE,
     EPSILON,
     GRADIENT,
-    LEARNING_RATE,
     MOMENTUM,
     NADAM,
     NESTEROV,
@@ -29,13 +28,13 @@ from fastnn.kernels.memory import vector_at
 
 
 @pasted
-def step_sizes(rule, hyperparameters, product, t):
+def step_sizes(rule, hyperparameters, rate, product, t):
     """Factors of update number t (from 1), with all corrections of running means that begin at 0.
 
-    Returns (of the step, of the gradient alone, of the running mean of squares), the last two for
-    NAdam, and the product of NAdam's momenta, which goes on from `product`.
+    `rate` is the learning rate. Returns (of the step, of the gradient alone, of the running mean of
+    squares), the last two for NAdam, and the product of NAdam's momenta, which goes on from
+    `product`.
     """
-    rate = hyperparameters[LEARNING_RATE]
     beta_1, beta_2 = hyperparameters[BETA_1], hyperparameters[BETA_2]
     gradient_rate, square = 0.0, 1.0
     if rule == ADAM:
@@ -114,9 +113,9 @@ def update_block(rule, hyperparameters, step, gradient_step, square, p, s1, s2, 
 
 
 @pasted
-def write_step_sizes(rule, hyperparameters, product, t, sizes):
+def write_step_sizes(rule, hyperparameters, rate, product, t, sizes):
     """Write the factors of update t to `sizes`; return the new product."""
-    sizes[0], sizes[1], sizes[2], product = step_sizes(rule, hyperparameters, product, t)
+    sizes[0], sizes[1], sizes[2], product = step_sizes(rule, hyperparameters, rate, product, t)
     return product
 
 

@@ -34,14 +34,18 @@ with_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
 @kernel
 def update(rule, hyperparameters, product, t, p, s1, s2, g):
-    sizes = updates.step_sizes(rule, hyperparameters, product, t)
+    sizes = updates.step_sizes(
+        rule, hyperparameters, hyperparameters[codes.LEARNING_RATE], product, t
+    )
     updates.update_block(rule, hyperparameters, sizes[0], sizes[1], sizes[2], p, s1, s2, g)
     return sizes[3]
 
 
 @kernel
 def step_sizes(rule, hyperparameters, product, t):
-    return updates.step_sizes(rule, hyperparameters, product, t)
+    return updates.step_sizes(
+        rule, hyperparameters, hyperparameters[codes.LEARNING_RATE], product, t
+    )
 
 
 @kernel
