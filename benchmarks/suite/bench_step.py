@@ -13,6 +13,7 @@ from contest.cells import Cell  # isort: skip
 from contest.rivals.blas import NumPy  # isort: skip
 
 NETS = ["784-128-10@128", "64-100-10@200", "20-64-64-2@32"]
+DEEP_NET = "64-128-128-128-10@128"
 STEPS = 10
 ROWS = [1, 32, 1024]
 
@@ -25,8 +26,19 @@ def make_net(sizes, dtype):
     return Sequential(layers[:-1], seed=0, dtype=dtype)
 
 
-def epoch(library, net, dtype, threads):
-    """Return a call that trains an epoch of STEPS steps."""
+def make_deep_net(sizes, dtype):
+    """Return it with batch normalisation, dropout, and a way around each layer of equal widths."""
+    from fastnn import BatchNorm, Dropout, Residual  # which older versions do not have
+
+    layers = []
+    for n_in, n_out in itertools.pairwise(sizes[:-1]):
+        block = [Affine(n_in, n_out), BatchNorm(n_out), ReLU(), Dropout(0.2)]
+        layers += [Residual(block)] if n_in == n_out else block
+    return Sequential([*layers, Affine(*sizes[-2:])], seed=0, dtype=dtype)
+
+
+def epoch(library, net, dtype, threads, make=make_net):
+    """Return a call that trains an epoch of STEPS steps; NumPy's net is always an ordinary one."""
     cell = Cell.parse(f"{net}/{dtype}")
     n_samples = STEPS * cell.batch
     X = common.normal(n_samples, cell.sizes[0], dtype=dtype)
@@ -36,7 +48,7 @@ def epoch(library, net, dtype, threads):
         rival.prepare(cell, X, y, seed=0)
         return lambda: rival.run_epochs(1)
     trainer = Trainer(
-        make_net(cell.sizes, dtype),
+        make(cell.sizes, dtype),
         "softmax_cross_entropy",
         "adam",
         cell.batch,
@@ -86,6 +98,27 @@ class StepRatio(common.Timed):
 
     def track_time_ratio_vs_numpy(self, net, dtype, threads):
         return common.ratio_vs_numpy(epoch, net, dtype, threads)
+
+    track_time_ratio_vs_numpy.unit = "fastnn / numpy"
+
+
+def deep_epoch(library, net, dtype, threads):
+    """Return `epoch` of a deep net."""
+    return epoch(library, net, dtype, threads, make_deep_net)
+
+
+class DeepStepRatio(common.Timed):
+    """Times of fastnn with all layers over NumPy's without them."""
+
+    params = ([DEEP_NET], common.DTYPES[:1], common.THREADS)
+    param_names = ("net", "dtype", "threads")
+
+    def setup(self, net, dtype, threads):
+        for library in common.LIBRARIES:
+            common.ready(deep_epoch, library, net, dtype, threads)
+
+    def track_time_ratio_vs_numpy(self, net, dtype, threads):
+        return common.ratio_vs_numpy(deep_epoch, net, dtype, threads)
 
     track_time_ratio_vs_numpy.unit = "fastnn / numpy"
 
