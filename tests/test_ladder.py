@@ -206,7 +206,9 @@ def results():
         dtypes=("float32", "float64"),
         threads=tuple(sorted({1, N_THREADS})),
     )
-    return measure.climb(plan)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measure, "_MOST_SECONDS", np.inf)  # on a busy machine each may seem slow
+        return measure.climb(plan)
 
 
 def test_each_cell_has_all_rungs_below_its_bound(results):
