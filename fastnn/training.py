@@ -211,7 +211,7 @@ class Trainer:
         self.step_count = 0
         self.use_all_threads = False
         self._capacity, self._sparse = 0, False
-        self._x = None
+        self._x = self._labels = self._targets = self._weights = None
         self._job = None
         self._pace = None
         plan = build(net.layers, net.n_inputs, net.dtype, 1, packed=True)
@@ -228,6 +228,33 @@ class Trainer:
         self._noisy = [layer for layer in net.leaves() if layer.only_in_training]
         self._first_noise = [layer.step for layer in self._noisy]
         self.pull()
+
+    # Plans and jobs hold addresses, which mean nothing in another process or for other arrays. A
+    # copy or a pickle has what they are made from instead, in the order that users see.
+
+    def __getstate__(self):
+        y = self._labels if self._labels is not None and len(self._labels) else self._targets
+        return {
+            "arguments": (
+                self._net, self.loss, self._optimizer, self.batch_size, self.alpha, self.n_threads,
+                self._regularization,
+            ),
+            "use_all_threads": self.use_all_threads,
+            "tensors": self._unpacked(self._params),
+            "state": self.state(),
+            "data": None if self._x is None else (self._x, y, self._weights),
+        }  # fmt: skip
+
+    def __setstate__(self, state):
+        net, loss, optimizer, batch_size, alpha, n_threads, regularization = state["arguments"]
+        n_threads = min(n_threads, threads.get_num_threads())  # it may come from a larger machine
+        self.__init__(net, loss, optimizer, batch_size, alpha, n_threads, regularization)
+        self.use_all_threads = state["use_all_threads"]
+        pack(self._packed_plan, state["tensors"], self._params, self._transposed)
+        self.restore(state["state"])
+        if state["data"] is not None:
+            x, y, weights = state["data"]
+            self.set_data(x, y, weights if len(weights) else None)
 
     @property
     def learning_rate(self):
@@ -253,16 +280,16 @@ class Trainer:
 
     def state_vectors(self):
         """Return the optimizer's states, shaped as the net's `tensors`."""
-        vectors = []
-        for packed in self._states:
-            if len(packed):
-                tensors = [
-                    tuple(None if array is None else np.empty_like(array) for array in arrays)
-                    for arrays in self._net.tensors()
-                ]
-                unpack(self._packed_plan, packed, tensors)
-                vectors.append(tensors)
-        return vectors
+        return [self._unpacked(packed) for packed in self._states if len(packed)]
+
+    def _unpacked(self, packed):
+        """Return a packed vector as new arrays, shaped as the net's `tensors`."""
+        tensors = [
+            tuple(None if array is None else np.empty_like(array) for array in arrays)
+            for arrays in self._net.tensors()
+        ]
+        unpack(self._packed_plan, packed, tensors)
+        return tensors
 
     def state(self):
         """Return what `restore` needs to go on with this optimizer, on any machine."""

@@ -25,6 +25,8 @@ from fastnn import (
     LayerNorm,
     LeakyReLU,
     Mish,
+    NAdam,
+    Regularization,
     ReLU,
     Residual,
     Sequential,
@@ -526,3 +528,38 @@ def test_the_first_weights_follow_the_next_activation():
     within = Sequential([Residual([Affine(40, 40), ReLU()]), Affine(40, 2)], seed=0)
     expected = Affine(40, 40, init="he_uniform", seed=0).params["w"]
     np.testing.assert_array_equal(within.layers[0].params["0.w"], expected)
+
+
+@pytest.mark.parametrize("with_data", [True, False])
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("as_sparse", [True, False])
+@pytest.mark.parametrize(
+    "duplicate", [copy.deepcopy, lambda trainer: pickle.loads(pickle.dumps(trainer))]
+)
+def test_a_copy_of_a_trainer_goes_on_alone(duplicate, as_sparse, weighted, with_data):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(22, 5)), rng.integers(0, 3, 22)
+    data = sparse.csr_array(X) if as_sparse else X, y, rng.uniform(0, 2, 22) if weighted else None
+    layers = [Affine(5, 30), BatchNorm(30), Dropout(0.5), ReLU(), Affine(30, 3)]
+    net = Sequential(layers, seed=0, dtype="float64")
+    optimizer = NAdam(0.01, clip_norm=0.5)
+    rule = Regularization(l2=0.1, max_norm=1.0)
+    trainer = Trainer(net, "softmax_cross_entropy", optimizer, 8, 0.1, regularization=rule)
+    trainer.set_data(*data)
+    trainer.learning_rate = 0.02
+    trainer.run_epoch(np.arange(22))
+    if not with_data:
+        trainer.release_data()
+
+    twin = duplicate(trainer)
+    if not with_data:
+        trainer.set_data(*data)
+        twin.set_data(*data)
+    expected = [trainer.run_epoch(np.arange(22)) for _ in range(2)]
+    trainer.sync()
+    assert [twin.run_epoch(np.arange(22)) for _ in range(2)] == expected
+    twin.sync()
+    assert twin._net is not net
+    np.testing.assert_array_equal(twin._net.params, net.params)
+    for name, values in net.layers[1].buffers.items():
+        np.testing.assert_array_equal(twin._net.layers[1].buffers[name], values)
