@@ -1,5 +1,6 @@
 """Callbacks: what happens while a net is trained."""
 
+import copy
 import math
 import time
 
@@ -79,7 +80,7 @@ class EarlyStopping(Callback):
     min_delta : float, default 0
         The least change that counts as an improvement.
     restore_best : bool, default True
-        Whether the net gets back the parameters of its best epoch.
+        Whether the net gets back the parameters of its best epoch, and the running statistics.
 
     Attributes
     ----------
@@ -103,7 +104,7 @@ class EarlyStopping(Callback):
                 f"got {self.monitor!r}"
                 + ("; give validation_data to fit" if self.monitor.startswith("val_") else "")
             )
-        self._net, self._best_params = net, None
+        self._net, self._best_tensors = net, None
         self.best, self.best_epoch = math.nan, -1
 
     def on_epoch_end(self, epoch, logs):
@@ -112,13 +113,16 @@ class EarlyStopping(Callback):
         if self.best_epoch < 0 or sign * (value - self.best) > self.min_delta:
             self.best, self.best_epoch = value, epoch
             if self.restore_best:
-                self._best_params = self._net.params.copy()
+                self._best_tensors = copy.deepcopy(self._net.tensors())
         return epoch - self.best_epoch >= self.patience
 
     def on_fit_end(self, history):
-        if self._best_params is not None:
-            self._net.params[...] = self._best_params
-            self._best_params = None
+        if self._best_tensors is not None:
+            for arrays, best in zip(self._net.tensors(), self._best_tensors, strict=True):
+                for array, values in zip(arrays, best, strict=True):
+                    if array is not None:
+                        array[...] = values
+            self._best_tensors = None
 
 
 class EpochPrinter(Callback):

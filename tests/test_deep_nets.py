@@ -20,6 +20,7 @@ from fastnn import (
     Affine,
     BatchNorm,
     Dropout,
+    EarlyStopping,
     HardTanh,
     Identity,
     LayerNorm,
@@ -563,3 +564,17 @@ def test_a_copy_of_a_trainer_goes_on_alone(duplicate, as_sparse, weighted, with_
     np.testing.assert_array_equal(twin._net.params, net.params)
     for name, values in net.layers[1].buffers.items():
         np.testing.assert_array_equal(twin._net.layers[1].buffers[name], values)
+
+
+def test_early_stopping_restores_the_running_statistics_of_the_best_epoch():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(40, 5)), rng.integers(0, 2, 40)  # nothing to learn: it overfits
+    validation = rng.normal(size=(40, 5)), rng.integers(0, 2, 40)
+    net = Sequential([Affine(5, 50), BatchNorm(50), ReLU(), Affine(50, 2)], seed=0)
+    stopping = EarlyStopping(patience=3)
+    history = net.fit(
+        X, y, epochs=500, optimizer=Adam(0.01), batch_size=10, validation_data=validation,
+        callbacks=[stopping],
+    )  # fmt: skip
+    assert len(history) == stopping.best_epoch + 1 + 3
+    assert net.loss(*validation) == min(history["val_loss"])
