@@ -578,3 +578,9 @@ def test_early_stopping_restores_the_running_statistics_of_the_best_epoch():
     )  # fmt: skip
     assert len(history) == stopping.best_epoch + 1 + 3
     assert net.loss(*validation) == min(history["val_loss"])
+
+
+def test_a_seed_of_numpy_can_be_saved(tmp_path):
+    net = Sequential([Affine(3, 2), Dropout(0.5, seed=np.int64(4))], seed=0)
+    net.save(tmp_path / "net.safetensors")
+    assert Sequential.load(tmp_path / "net.safetensors").layers[1].noise_seed == 4

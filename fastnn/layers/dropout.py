@@ -50,9 +50,9 @@ class Dropout(Layer):
         if not 0 <= as_number(rate) < 1:
             raise ValueError(f"rate must be a number in [0, 1), got {rate!r}")
         self.rate = float(rate)
-        if seed is not None and check_integer("seed", seed, 0) >= 2**63:
+        self.noise_seed = None if seed is None else check_integer("seed", seed, 0)
+        if seed is not None and self.noise_seed >= 2**63:
             raise ValueError(f"seed must be an integer below 2**63, got {seed!r}")
-        self.noise_seed = seed
         self.step = 0
         self._mask = None
 
