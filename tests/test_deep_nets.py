@@ -584,3 +584,9 @@ def test_a_seed_of_numpy_can_be_saved(tmp_path):
     net = Sequential([Affine(3, 2), Dropout(0.5, seed=np.int64(4))], seed=0)
     net.save(tmp_path / "net.safetensors")
     assert Sequential.load(tmp_path / "net.safetensors").layers[1].noise_seed == 4
+
+
+@pytest.mark.parametrize("width", [1, 4])
+def test_a_block_alone_must_return_as_many_columns_as_it_takes(width):
+    with pytest.raises(ValueError, match=f"as many columns as x has, 5, got {width}"):
+        Residual([Affine(5, width)]).forward(np.ones((2, 5)))

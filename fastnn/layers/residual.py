@@ -73,6 +73,10 @@ class Residual(Layer):
         x = out = float_matrix("x", x)
         for layer in self.layers:
             out = layer.forward(out, training)
+        if out.shape != x.shape:
+            raise ValueError(
+                f"layers must return as many columns as x has, {x.shape[1]}, got {out.shape[1]}"
+            )
         return out + x
 
     def backward(self, dout):
