@@ -26,7 +26,8 @@ class Objective:
     Parameters
     ----------
     net : Sequential
-        Its parameters are overwritten in each call.
+        Its parameters are overwritten in each call, and running statistics follow, as in training.
+        With `Dropout` the loss is another one in each call.
     loss : str or Loss
     X, y, sample_weight
         As for `fastnn.training.Trainer.set_data`.
@@ -71,6 +72,8 @@ class Objective:
         self.set_parameters(vector)
         self._trainer.pull()
         data_loss, penalty = self._trainer.run_epoch(self._order)
+        if any(layer.n_buffers for layer in self._net.leaves()):
+            self._trainer.sync()
         return data_loss + penalty, _flatten(self._trainer.state_vectors()[0])
 
 

@@ -590,3 +590,17 @@ def test_a_seed_of_numpy_can_be_saved(tmp_path):
 def test_a_block_alone_must_return_as_many_columns_as_it_takes(width):
     with pytest.raises(ValueError, match=f"as many columns as x has, 5, got {width}"):
         Residual([Affine(5, width)]).forward(np.ones((2, 5)))
+
+
+def test_running_statistics_follow_the_calls_of_an_objective():
+    X, y = make_data()
+    net = Sequential([BatchNorm(5), Affine(5, 3)], seed=0, dtype="float64")
+    objective = Objective(net, "softmax_cross_entropy", X + 3, y)
+    theta = objective.parameters()
+    first = objective(theta)[0]
+    np.testing.assert_allclose(net.layers[0].buffers["running_mean"], 0.1 * (X + 3).mean(axis=0))
+    for _ in range(300):
+        assert objective(theta)[0] == first
+    np.testing.assert_allclose(net.layers[0].buffers["running_mean"], (X + 3).mean(axis=0))
+    assert net.loss(X + 3, y) == pytest.approx(first, rel=1e-2)
+    np.testing.assert_array_equal(objective.parameters(), theta)
