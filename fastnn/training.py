@@ -352,9 +352,9 @@ class Trainer:
         labels, targets = check_targets(y, self.loss, len(x), net.n_outputs, net.dtype)
         weights = _NO_WEIGHTS if sample_weight is None else check_weights(sample_weight, len(x))
         self._check_batches(len(x), min(self.batch_size, len(x)))
+        self.release_data()  # a layer's kernels may turn out not to compile
+        self._make_workspace(min(self.batch_size, len(x)), x)
         self._x, self._labels, self._targets, self._weights = x, labels, targets, weights
-        self._job = None
-        self._make_workspace(min(self.batch_size, len(x)), isinstance(x, SparseRows))
 
     def _check_batches(self, n, rows):
         """Refuse a batch of a single row where statistics over a batch are needed."""
@@ -371,9 +371,11 @@ class Trainer:
         """Forget the data, but not the state of the optimizer: `set_data` comes next."""
         self._x = self._labels = self._targets = self._weights = self._job = None
 
-    def _make_workspace(self, rows, sparse):
+    def _make_workspace(self, rows, x):
+        """Make room for batches of so many rows of x, and compile the layers' own kernels."""
+        sparse = isinstance(x, SparseRows)
         if sparse:  # room for the entries of a batch, by column
-            n_entries = self._x.most_entries(rows)
+            n_entries = x.most_entries(rows)
             self._column_end = aligned_zeros(self._net.n_inputs, np.int64)
             self._entry_row = aligned_zeros(n_entries, np.int32)
             self._entry_value = aligned_zeros(n_entries, self._net.dtype)
@@ -381,11 +383,11 @@ class Trainer:
             return
         dtype = self._net.dtype
         room = max(rows, TILE_ROWS)
-        self._plan = build(
+        plan = build(
             self._net.layers, self._net.n_inputs, dtype, room, packed=True, dense_input=not sparse
         )
-        self._complete(self._plan)
-        self._capacity, self._sparse = rows, sparse
+        self._complete(plan)
+        self._plan = plan
         self._acts = aligned_zeros(self._plan.n_acts, dtype)
         self._deltas = aligned_zeros(self._plan.n_deltas, dtype)
         self._batch_loss = aligned_zeros(rows, np.float64)
@@ -396,6 +398,7 @@ class Trainer:
         self._sizes = aligned_zeros(self.n_threads * SIZES, np.float64)
         block = (BLOCK_ROWS + 1) * panel_columns(dtype)  # of weights, and of biases
         self._scratch = aligned_zeros(self.n_threads * block, dtype)
+        self._capacity, self._sparse = rows, sparse
 
     def _complete(self, plan):
         """Write into a plan what the net's layers do not know by themselves."""

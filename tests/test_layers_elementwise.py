@@ -6,8 +6,21 @@ import json
 import numpy as np
 import pytest
 
-from fastnn import ELU, GELU, SELU, Activation, HardTanh, Mish, SiLU, Softplus, layers
+from fastnn import (
+    ELU,
+    GELU,
+    SELU,
+    Activation,
+    Affine,
+    HardTanh,
+    Mish,
+    Sequential,
+    SiLU,
+    Softplus,
+    layers,
+)
 from fastnn.kernels import codes, elementwise, reference
+from fastnn.training import Trainer
 
 LAYERS = [
     ELU(),
@@ -169,3 +182,12 @@ def test_a_function_that_numba_cannot_compile_is_refused_when_it_is_used():
 def test_a_copy_of_an_activation_needs_no_second_compilation():
     layer = square()
     assert copy.deepcopy(layer).members("float64") == layer.members("float64")
+
+
+def test_a_trainer_without_data_says_so_after_a_function_did_not_compile():
+    net = Sequential([Affine(2, 1), Activation(lambda z: undefined(z), lambda z: z)])  # noqa: F821
+    trainer = Trainer(net, "mse", "sgd", 2)
+    with pytest.raises(ValueError, match="f must be a function of one float32"):
+        trainer.set_data(np.eye(2), np.ones(2))
+    with pytest.raises(RuntimeError, match="run_epoch needs set_data before it"):
+        trainer.run_epoch(np.arange(2))
