@@ -89,7 +89,7 @@ def read_model(path):
         # The format: a length of 8 bytes, a JSON header, then the numbers.
         length = int.from_bytes(data[:8], "little")
         metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
-    except (SafetensorError, ValueError, KeyError, OverflowError) as error:
+    except (SafetensorError, ValueError, KeyError, OverflowError, RecursionError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelFileError(
             f"path {str(path)!r} is not a complete safetensors file ({reason})"
@@ -98,6 +98,6 @@ def read_model(path):
         raise ModelFileError(f"path {str(path)!r} holds no fastnn model")
     try:
         header = json.loads(metadata.pop(HEADER))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelFileError(f"path {str(path)!r} has a damaged model description") from error
     return header, metadata, tensors

@@ -514,7 +514,7 @@ def from_file_parts(path, header, tensors):
                 if stored.shape != array.shape:
                     raise ValueError(f"layers.{k}.{name} has the shape {stored.shape}")
                 array[...] = stored
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else error
         raise ModelFileError(
             f"path {str(path)!r} holds no model that can be read: {reason}"

@@ -224,6 +224,22 @@ def test_a_wrong_description_is_refused(tmp_path, change, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("depth", [330, 20000])  # of layers, and of JSON
+def test_blocks_nested_too_deeply_are_refused(tmp_path, depth):
+    from safetensors.numpy import load, save
+
+    path = tmp_path / "net.safetensors"
+    small_net().save(path)
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])["__metadata__"]["fastnn"]
+    blocks = '["Residual", {"layers": [' * depth + '["ReLU", {}]' + "]}]" * depth
+    header = header.replace('"layers": [', f'"layers": [{blocks}, ', 1)
+    path.write_bytes(save(load(data), {"fastnn": header}))
+    with pytest.raises(ModelFileError):
+        Sequential.load(path)
+
+
 def test_a_missing_file_is_said_to_be_missing(tmp_path):
     with pytest.raises(FileNotFoundError):
         Sequential.load(tmp_path / "nothing")
