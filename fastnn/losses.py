@@ -135,6 +135,14 @@ class MeanAbsoluteError(Loss):
 
     Its gradient, ``sign(out - y) / O``, is as large for a small error as for a large one, so
     outliers have little say. It is least at the median of the targets.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import Affine, Sequential
+    >>> net = Sequential([Affine(2, 1, init="zeros")])
+    >>> net.loss(np.eye(2), np.array([1.0, -3.0]), "mae")
+    2.0
     """
 
     name = "mae"

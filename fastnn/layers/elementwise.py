@@ -120,6 +120,13 @@ class SELU(_Elementwise):
 
     With these two numbers, activations of mean 0 and variance 1 keep them from layer to layer,
     where weights have the variance 1 / I: ``Affine(..., init="lecun_normal")``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import SELU
+    >>> SELU().forward(np.array([[-1.0, 2.0]])).round(4)
+    array([[-1.1113,  2.1014]])
     """
 
     code = elementwise.SELU
@@ -165,6 +172,13 @@ class SiLU(_Elementwise):
     """Sigmoid linear unit, or Swish: ``f(z) = z / (1 + exp(-z))``.
 
     Elfwing, Uchibe and Doya (2017); Ramachandran, Zoph and Le (2017).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import SiLU
+    >>> SiLU().forward(np.array([[-1.0, 2.0]])).round(4)
+    array([[-0.2689,  1.7616]])
     """
 
     code = elementwise.SILU
@@ -172,21 +186,45 @@ class SiLU(_Elementwise):
 
 
 class Softplus(_Elementwise):
-    """A smooth ReLU: ``f(z) = log(1 + exp(z))`` (Dugas et al., 2001)."""
+    """A smooth ReLU: ``f(z) = log(1 + exp(z))`` (Dugas et al., 2001).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import Softplus
+    >>> Softplus().forward(np.array([[-1.0, 2.0]])).round(4)
+    array([[0.3133, 2.1269]])
+    """
 
     code = elementwise.SOFTPLUS
     function = "softplus"
 
 
 class Mish(_Elementwise):
-    """Mish: ``f(z) = z * tanh(log(1 + exp(z)))`` (Misra, 2019)."""
+    """Mish: ``f(z) = z * tanh(log(1 + exp(z)))`` (Misra, 2019).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import Mish
+    >>> Mish().forward(np.array([[-1.0, 2.0]])).round(4)
+    array([[-0.3034,  1.944 ]])
+    """
 
     code = elementwise.MISH
     function = "mish"
 
 
 class HardTanh(_Elementwise):
-    """A tanh of straight lines: ``f(z) = max(-1, min(z, 1))``; at -1 and 1 the derivative is 0."""
+    """A tanh of straight lines: ``f(z) = max(-1, min(z, 1))``; at -1 and 1 the derivative is 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import HardTanh
+    >>> HardTanh().forward(np.array([[-1.0, 2.0]])).round(4)
+    array([[-1.,  1.]])
+    """
 
     code = elementwise.HARD_TANH
     function = "hard_tanh"
