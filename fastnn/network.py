@@ -206,7 +206,8 @@ class Sequential:
         y : array_like
             (N,) integer classes or (N, O) weights of the classes, usually probabilities, for
             "softmax_cross_entropy"; (N, O), or (N,) for one output, in [0, 1] for
-            "binary_cross_entropy", at least 0 for "poisson", any finite number for the others.
+            "binary_cross_entropy", at least 0 for "poisson", any finite number for the others. One
+            column for several quantiles.
         loss : str or Loss, default "softmax_cross_entropy"
             "softmax_cross_entropy", "binary_cross_entropy", "poisson" (all of which take
             logits), "mse", "squared_error", "mae", "huber", "quantile", or an object of
@@ -258,7 +259,8 @@ class Sequential:
         epochs = check_integer("epochs", epochs, 1)
         callbacks = check_callbacks(callbacks)
         schedule = schedules.get(schedule)
-        schedules.factor_at(schedule, 0, epochs)
+        for epoch in range(epochs):
+            schedules.factor_at(schedule, epoch, epochs)
         trainer = Trainer(self, loss, optimizer, batch_size, alpha, n_threads, regularization)
         if class_weight is not None:
             sample_weight = weigh_samples(

@@ -43,7 +43,8 @@ class Histograms(Callback):
     X, y : array_like
         Samples on which gradients are computed, as for `Sequential.fit`. Some hundreds are enough.
     loss : str or Loss, default "softmax_cross_entropy"
-        The same as for `fit`. The gradients are those of the mean loss, without a penalty.
+        The same as for `fit`. The gradients are those of the mean loss, without a penalty, and
+        with dropout and batch normalisation as they are in predictions.
     bins : int, default 30
 
     Attributes

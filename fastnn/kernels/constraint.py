@@ -10,8 +10,7 @@ import numpy as np
 from fastnn._jit import inner, operation
 from fastnn.kernels.codes import CONSTRAIN, MAX_NORM, N_IN, N_OUT, NEEDS_DX, W_AT, W_PANEL, WT_AT
 from fastnn.kernels.memory import vector_at
-from fastnn.kernels.panels import panel_columns, round_up
-from fastnn.kernels.step import copy_transposed
+from fastnn.kernels.panels import copy_transposed, panel_columns, round_up
 from fastnn.kernels.tile import (
     TILE_ROWS,
     add,

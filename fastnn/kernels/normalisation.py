@@ -135,9 +135,9 @@ def batch_norm_members(dtype):
             j = k * panel
             width = panel_width(n, j, a, panel)
             xo, oo = plan[X_AT] + k * plan[X_PANEL], plan[OUT_AT] + k * plan[OUT_PANEL]
-            if width == 3 * lanes:
+            if width == TILE_VECTORS * lanes:
                 _normalise_columns(
-                    zeros(a, 1, 3), width, rows, width, a, xo, a, oo, plan[STATE_AT] + j,
+                    zeros(a, 1, TILE_VECTORS), width, rows, width, a, xo, a, oo, plan[STATE_AT] + j,
                     state_step, p, plan[W_AT] + j, plan[B_AT] + j, plan[MEAN_AT] + j,
                     plan[VARIANCE_AT] + j, epsilon, momentum,
                 )  # fmt: skip
@@ -159,10 +159,10 @@ def batch_norm_members(dtype):
             j = k * panel
             width = panel_width(n, j, a, panel)
             xo, oo = plan[X_AT] + k * plan[X_PANEL], plan[OUT_AT] + k * plan[OUT_PANEL]
-            if width == 3 * lanes:
+            if width == TILE_VECTORS * lanes:
                 _differentiate_columns(
-                    zeros(a, 1, 3), rows, width, a, xo, plan[STATE_AT] + j, state_step, needs_dx,
-                    d, oo, d, xo,
+                    zeros(a, 1, TILE_VECTORS), rows, width, a, xo, plan[STATE_AT] + j, state_step,
+                    needs_dx, d, oo, d, xo,
                 )  # fmt: skip
             else:
                 for c in range(0, width, lanes):

@@ -10,8 +10,17 @@ Kernels that serve ordinary row-major arrays too take the length of a panel as a
 array is a single panel that is n wide, without padding.
 """
 
-from fastnn._jit import inner
-from fastnn.kernels.tile import TILE_ROWS, TILE_VECTORS, lanes_of, prefetch
+from fastnn._jit import inner, pasted
+from fastnn.kernels.tile import (
+    TILE_ROWS,
+    TILE_VECTORS,
+    lanes_of,
+    load,
+    prefetch,
+    store,
+    store_transposed,
+    zeros,
+)
 
 _LINE_BYTES = 64
 
@@ -39,3 +48,64 @@ def prefetch_lines(n, array, o):
     """Fetch n elements from o on for later, line by line of the cache."""
     for c in range(0, n, _LINE_BYTES // array.itemsize):
         prefetch(array, o + c)
+
+
+@inner
+def copy(n, source, so, target, to):
+    """Overwrite n elements of target from `to` on with those of source from `so` on."""
+    a, b = source[so : so + n], target[to : to + n]
+    for i in range(n):
+        b[i] = a[i]
+
+
+@pasted
+def copy_to_panels(n, x, xo, r, acts, at, distance):
+    """Overwrite row r of a matrix in panels with the n numbers at x[xo]."""
+    panel = panel_columns(acts)
+    for j in range(0, n, panel):
+        start = at + j // panel * distance + r * panel_width(n, j, acts, panel)
+        if n - j >= panel:
+            store(load(zeros(x, 1, TILE_VECTORS), x, xo + j, 0), acts, start, 0)
+        else:
+            copy(n - j, x, xo + j, acts, start)
+
+
+@inner
+def copy_rows(row, n_rows, n, source, so, target, to, distance):
+    """Overwrite rows of a matrix in panels with those of another one."""
+    panel = panel_columns(source)
+    for j in range(0, n, panel):
+        width = panel_width(n, j, source, panel)
+        at = j // panel * distance + row * width
+        copy(n_rows * width, source, so + at, target, to + at)
+
+
+@inner
+def add_rows(row, n_rows, n, source, so, target, to, distance):
+    """Add rows of a matrix in panels to those of another one."""
+    panel = panel_columns(source)
+    for j in range(0, n, panel):
+        width = panel_width(n, j, source, panel)
+        at, size = j // panel * distance + row * width, n_rows * width
+        a, b = source[so + at : so + at + size], target[to + at : to + at + size]
+        for i in range(size):
+            b[i] += a[i]
+
+
+@inner
+def copy_transposed(n_in, n_out, i, n_i, j, width, params, o, transposed, wt):
+    """Write the block of weights at o, rows from i and columns from j, into the panels of w.T."""
+    lanes, panel = lanes_of(params), panel_columns(params)
+    columns = min(width, n_out - j)
+    for t in range(i, i + n_i, TILE_ROWS):
+        p = t // panel
+        wt_width = panel_width(n_in, p * panel, params, panel)
+        source = o + (t - i) * width
+        target = wt + p * panel * n_out + j * wt_width + t - p * panel
+        whole = columns // lanes * lanes
+        for c in range(0, whole, lanes):
+            tile = load(zeros(params, TILE_ROWS, 1), params, source + c, width)
+            store_transposed(tile, transposed, target + c * wt_width, wt_width)
+        for c in range(whole, columns):
+            for r in range(TILE_ROWS):
+                transposed[target + c * wt_width + r] = params[source + r * width + c]

@@ -40,16 +40,8 @@ from fastnn.kernels.codes import (
 )
 from fastnn.kernels.memory import matrix_at, vector_at
 from fastnn.kernels.operation import run_operation
-from fastnn.kernels.panels import panel_columns, panel_width
-from fastnn.kernels.step import (
-    CHUNK_ROWS,
-    add_rows,
-    copy,
-    copy_to_panels,
-    first_row,
-    forward_chunk,
-    forward_sparse_row,
-)
+from fastnn.kernels.panels import add_rows, copy, copy_to_panels, panel_columns, panel_width
+from fastnn.kernels.step import CHUNK_ROWS, first_row, forward_chunk, forward_sparse_row
 from fastnn.kernels.team import barrier, team_starts
 from fastnn.kernels.tile import TILE_ROWS
 

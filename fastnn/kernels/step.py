@@ -73,7 +73,15 @@ from fastnn.kernels.codes import (
 from fastnn.kernels.job import SIZES, TRAINING_RECORD
 from fastnn.kernels.memory import matrix_at, vector_at
 from fastnn.kernels.operation import run_operation
-from fastnn.kernels.panels import panel_columns, panel_width, prefetch_lines
+from fastnn.kernels.panels import (
+    add_rows,
+    copy_rows,
+    copy_to_panels,
+    copy_transposed,
+    panel_columns,
+    panel_width,
+    prefetch_lines,
+)
 from fastnn.kernels.sparse import (
     backward_weight_block_sparse,
     multiply_sparse_row,
@@ -82,12 +90,6 @@ from fastnn.kernels.sparse import (
 from fastnn.kernels.team import barrier, team_starts
 from fastnn.kernels.tile import (
     TILE_ROWS,
-    TILE_VECTORS,
-    lanes_of,
-    load,
-    store,
-    store_transposed,
-    zeros,
 )
 from fastnn.kernels.updates import (
     clip_block,
@@ -107,53 +109,11 @@ CHUNK_ROWS = 64
 BLOCK_ROWS = 24
 
 
-@inner
-def copy(n, source, so, target, to):
-    """Overwrite n elements of target from `to` on with those of source from `so` on."""
-    a, b = source[so : so + n], target[to : to + n]
-    for i in range(n):
-        b[i] = a[i]
-
-
-@pasted
-def copy_to_panels(n, x, xo, r, acts, at, distance):
-    """Overwrite row r of a matrix in panels with the n numbers at x[xo]."""
-    panel = panel_columns(acts)
-    for j in range(0, n, panel):
-        start = at + j // panel * distance + r * panel_width(n, j, acts, panel)
-        if n - j >= panel:
-            store(load(zeros(x, 1, TILE_VECTORS), x, xo + j, 0), acts, start, 0)
-        else:
-            copy(n - j, x, xo + j, acts, start)
-
-
 @pasted
 def _prefetch_samples(first, last, n, x, order):
     """Fetch the samples order[first : last], rows of x, for later."""
     for r in range(first, last):
         prefetch_lines(n, x, order[r] * n)
-
-
-@inner
-def _copy_rows(row, n_rows, n, source, so, target, to, distance):
-    """Overwrite rows of a matrix in panels with those of another one."""
-    panel = panel_columns(source)
-    for j in range(0, n, panel):
-        width = panel_width(n, j, source, panel)
-        at = j // panel * distance + row * width
-        copy(n_rows * width, source, so + at, target, to + at)
-
-
-@inner
-def add_rows(row, n_rows, n, source, so, target, to, distance):
-    """Add rows of a matrix in panels to those of another one."""
-    panel = panel_columns(source)
-    for j in range(0, n, panel):
-        width = panel_width(n, j, source, panel)
-        at, size = j // panel * distance + row * width, n_rows * width
-        a, b = source[so + at : so + at + size], target[to + at : to + at + size]
-        for i in range(size):
-            b[i] += a[i]
 
 
 @pasted
@@ -176,7 +136,7 @@ def forward_chunk(plan, numbers, first, end, row, n_rows, params, acts, deltas, 
                 FORWARD, plan, numbers, l, row, n_rows, n_rows, acts, deltas, params, step, acts
             )
         elif (kind == ACTIVATION or kind == ADD) and plan[l, X_AT] != at:
-            _copy_rows(row, n_rows, n_out, acts, plan[l, X_AT], acts, at, distance)
+            copy_rows(row, n_rows, n_out, acts, plan[l, X_AT], acts, at, distance)
         if kind == ADD:
             add_rows(row, n_rows, n_out, acts, plan[l, OTHER_AT], acts, at, distance)
         if plan[l, ACTIVATE] != 0:
@@ -231,26 +191,7 @@ def backward_chunk(plan, numbers, first, end, row, n_rows, params, transposed, a
             elif kind == FORK:
                 add_rows(row, n_rows, n_out, deltas, plan[l, OTHER_AT], deltas, oo, distance)
             elif kind != BATCH and plan[l, X_AT] != oo:
-                _copy_rows(row, n_rows, n_out, deltas, oo, deltas, plan[l, X_AT], distance)
-
-
-@inner
-def copy_transposed(n_in, n_out, i, n_i, j, width, params, o, transposed, wt):
-    """Write the block of weights at o, rows from i and columns from j, into the panels of w.T."""
-    lanes, panel = lanes_of(params), panel_columns(params)
-    columns = min(width, n_out - j)
-    for t in range(i, i + n_i, TILE_ROWS):
-        p = t // panel
-        wt_width = panel_width(n_in, p * panel, params, panel)
-        source = o + (t - i) * width
-        target = wt + p * panel * n_out + j * wt_width + t - p * panel
-        whole = columns // lanes * lanes
-        for c in range(0, whole, lanes):
-            tile = load(zeros(params, TILE_ROWS, 1), params, source + c, width)
-            store_transposed(tile, transposed, target + c * wt_width, wt_width)
-        for c in range(whole, columns):
-            for r in range(TILE_ROWS):
-                transposed[target + c * wt_width + r] = params[source + r * width + c]
+                copy_rows(row, n_rows, n_out, deltas, oo, deltas, plan[l, X_AT], distance)
 
 
 @pasted
@@ -384,7 +325,10 @@ def _constrain(thread, n_threads, plan, numbers, acts, deltas, params, transpose
 
 @inner
 def _segment_start(plan, k):
-    """First operation of segment k of the row phase: the k-th BATCH, none of which is the 0th."""
+    """First operation of segment k of the row phase: the k-th BATCH, counted from 1.
+
+    Segment 0 begins with the net, even if that begins with a BATCH.
+    """
     l = 0
     while k > 0 and l < plan.shape[0]:
         if plan[l, KIND] == BATCH:
