@@ -4,17 +4,7 @@ Those of `activations.py` work in place and are differentiated from their output
 differentiated from their input z, which a net that has one therefore keeps. A net calls them
 through two addresses, forward and backward, compiled for one function and one dtype.
 
-Compiled functions take ten integers (int64):
-
-========= =======================================================================================
-plan      address of the operation's row of the plan (`fastnn.kernels.codes`)
-numbers   address of the operation's numbers, float64; the first one is the parameter a
-low       the first row to work on
-count     how many rows
-rows      not used here, as are params, step and out
-acts      address of the activations: the input, and the output that forward overwrites
-deltas    address of the gradients of all activations: backward overwrites that of the input
-========= =======================================================================================
+`fastnn.kernels.operation` says how they are called; the parameter a is the first of the numbers.
 """
 
 import functools
@@ -25,7 +15,16 @@ import numpy as np
 from numba.core.errors import NumbaError
 
 from fastnn._jit import inner, operation, pasted
-from fastnn.kernels.codes import N_OUT, NEEDS_DX, OUT_AT, OUT_PANEL, X_AT, X_PANEL
+from fastnn.kernels.codes import (
+    BACKWARD,
+    FORWARD,
+    N_OUT,
+    OUT_AT,
+    OUT_PANEL,
+    OWN,
+    X_AT,
+    X_PANEL,
+)
 from fastnn.kernels.memory import vector_at
 from fastnn.kernels.panels import panel_columns, panel_width
 from fastnn.kernels.vectormath import (
@@ -38,7 +37,7 @@ from fastnn.kernels.vectormath import (
     tanh_softplus,
 )
 
-ELU, SELU, GELU, GELU_TANH, SILU, SOFTPLUS, MISH, HARD_TANH = range(8)
+ELU, SELU, GELU, GELU_TANH, SILU, SOFTPLUS, MISH, HARD_TANH, USER = range(9)
 
 # Klambauer et al. (2017), to the digits of a float64: with these, activations of mean 0 and
 # variance 1 keep them from layer to layer.
@@ -153,26 +152,16 @@ def _clear_padding(rows, n, width):
             rows[c] = rows.dtype.type(0)
 
 
-@functools.cache
-def elementwise_members(code, dtype):
-    """Return the addresses of the compiled forward and backward passes of a function.
+def _members(code, f, df, dtype, cached):
+    """Compile both passes; return their addresses by their column of a plan.
 
-    Parameters
-    ----------
-    code : int
-        ELU, SELU, and so on.
-    dtype : str
-        "float32" or "float64".
-
-    Returns
-    -------
-    (int, int)
+    With USER they apply f and df; a branch that a constant rules out is not compiled.
     """
-    number = np.dtype(dtype).type
+    number = dtype.type
 
     def forward(plan, numbers, low, count, rows, acts, deltas, params, step, out):
         plan, acts = vector_at(plan, np.int64), vector_at(acts, number)
-        a = number(vector_at(numbers, np.float64)[0])
+        a = number(vector_at(numbers, np.float64)[OWN])
         n, panel = plan[N_OUT], panel_columns(acts)
         for j in range(0, n, panel):
             width = panel_width(n, j, acts, panel)
@@ -180,15 +169,16 @@ def elementwise_members(code, dtype):
             y_at = _start(plan, OUT_AT, OUT_PANEL, j, low, width, panel)
             z, y = acts[z_at : z_at + count * width], acts[y_at : y_at + count * width]
             for i in range(z.size):
-                y[i] = apply(code, z[i], a)
+                if code == USER:
+                    y[i] = number(f(z[i]))
+                else:
+                    y[i] = apply(code, z[i], a)
             _clear_padding(y, n - j, width)
 
     def backward(plan, numbers, low, count, rows, acts, deltas, params, step, out):
         plan, acts = vector_at(plan, np.int64), vector_at(acts, number)
         deltas = vector_at(deltas, number)
-        a = number(vector_at(numbers, np.float64)[0])
-        if not plan[NEEDS_DX]:
-            return
+        a = number(vector_at(numbers, np.float64)[OWN])
         n, panel = plan[N_OUT], panel_columns(acts)
         for j in range(0, n, panel):
             width = panel_width(n, j, acts, panel)
@@ -197,10 +187,26 @@ def elementwise_members(code, dtype):
             z, dz = acts[z_at : z_at + count * width], deltas[z_at : z_at + count * width]
             dy = deltas[y_at : y_at + count * width]
             for i in range(z.size):
-                dz[i] = dy[i] * derivative(code, z[i], a)
+                if code == USER:
+                    dz[i] = dy[i] * number(df(z[i]))
+                else:
+                    dz[i] = dy[i] * derivative(code, z[i], a)
             _clear_padding(dz, n - j, width)
 
-    return operation(forward), operation(backward)
+    return {FORWARD: operation(forward, cached), BACKWARD: operation(backward, cached)}
+
+
+@functools.cache
+def elementwise_members(code, dtype):
+    """Return the addresses of the compiled passes of a function, by their column of a plan.
+
+    Parameters
+    ----------
+    code : int
+        ELU, SELU, and so on.
+    dtype : numpy.dtype
+    """
+    return _members(code, None, None, dtype, cached=True)
 
 
 @functools.cache
@@ -215,50 +221,15 @@ def user_members(f, df, dtype):
         f(z) and its derivative for one number z: Python functions that Numba can compile, or
         compiled ones. Compiled once more as a kernel is: a division by zero gives infinity. They
         must raise nothing.
-    dtype : str
-        "float32" or "float64".
-
-    Returns
-    -------
-    (int, int)
+    dtype : numpy.dtype
 
     Raises
     ------
     ValueError
         If Numba cannot compile one, or it does not return a real number.
     """
-    number = np.dtype(dtype).type
-    f, df = _compile_scalar("f", f, dtype), _compile_scalar("df", df, dtype)
-
-    def forward(plan, numbers, low, count, rows, acts, deltas, params, step, out):
-        plan, acts = vector_at(plan, np.int64), vector_at(acts, number)
-        n, panel = plan[N_OUT], panel_columns(acts)
-        for j in range(0, n, panel):
-            width = panel_width(n, j, acts, panel)
-            z_at = _start(plan, X_AT, X_PANEL, j, low, width, panel)
-            y_at = _start(plan, OUT_AT, OUT_PANEL, j, low, width, panel)
-            z, y = acts[z_at : z_at + count * width], acts[y_at : y_at + count * width]
-            for i in range(z.size):
-                y[i] = number(f(z[i]))
-            _clear_padding(y, n - j, width)
-
-    def backward(plan, numbers, low, count, rows, acts, deltas, params, step, out):
-        plan, acts = vector_at(plan, np.int64), vector_at(acts, number)
-        deltas = vector_at(deltas, number)
-        if not plan[NEEDS_DX]:
-            return
-        n, panel = plan[N_OUT], panel_columns(acts)
-        for j in range(0, n, panel):
-            width = panel_width(n, j, acts, panel)
-            z_at = _start(plan, X_AT, X_PANEL, j, low, width, panel)
-            y_at = _start(plan, OUT_AT, OUT_PANEL, j, low, width, panel)
-            z, dz = acts[z_at : z_at + count * width], deltas[z_at : z_at + count * width]
-            dy = deltas[y_at : y_at + count * width]
-            for i in range(z.size):
-                dz[i] = dy[i] * number(df(z[i]))
-            _clear_padding(dz, n - j, width)
-
-    return operation(forward, cached=False), operation(backward, cached=False)
+    f, df = _compile_scalar("f", f, dtype.name), _compile_scalar("df", df, dtype.name)
+    return _members(USER, f, df, dtype, cached=False)
 
 
 def _compile_scalar(name, function, dtype):

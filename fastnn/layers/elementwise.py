@@ -37,8 +37,7 @@ class _Elementwise(Layer):
         self._z = None
 
     def members(self, dtype, training=True):
-        forward, backward = elementwise.elementwise_members(self.code, np.dtype(dtype).name)
-        return {codes.FORWARD: forward, codes.BACKWARD: backward}
+        return elementwise.elementwise_members(self.code, dtype)
 
     def forward(self, x, training=False):
         """Return f(x) for x (B, I), and keep x."""
@@ -74,7 +73,6 @@ class _Elementwise(Layer):
         plan = np.zeros(codes.N_COLUMNS, np.int64)
         plan[[codes.N_IN, codes.N_OUT]] = width
         plan[codes.OUT_AT] = n_rows * width
-        plan[codes.NEEDS_DX] = True
         numbers = np.array(self.numbers, np.float64)
         at = address_of
         _CALL(self.members(acts.dtype)[which])(
@@ -272,8 +270,7 @@ class Activation(_Elementwise):
         self.f, self.df = f, df
 
     def members(self, dtype, training=True):
-        forward, backward = elementwise.user_members(self.f, self.df, np.dtype(dtype).name)
-        return {codes.FORWARD: forward, codes.BACKWARD: backward}
+        return elementwise.user_members(self.f, self.df, dtype)
 
     def config(self):
         raise ValueError(
