@@ -175,7 +175,7 @@ class _Operations:
         self.width, self.training = n_inputs, training
         self.rows, self.numbers, self.owners = [], [], []
 
-    def add(self, kind, layer, n_out=None, **columns):
+    def add(self, kind, layer, n_out=None):
         """Add an operation; return its index."""
         n_out = self.width if n_out is None else n_out
         row = np.zeros(codes.N_COLUMNS, np.int64)
@@ -193,9 +193,8 @@ class _Operations:
         """Add the operations of some layers in a row."""
         for layer in layers:
             if layer.kind == codes.AFFINE:
-                self.rows[self.add(codes.AFFINE, layer, layer.n_outputs)][codes.HAS_BIAS] = (
-                    layer.bias
-                )
+                k = self.add(codes.AFFINE, layer, layer.n_outputs)
+                self.rows[k][codes.HAS_BIAS] = layer.bias
             elif layer.kind == codes.ACTIVATION:
                 self._add_activation(layer)
             elif layer.kind == codes.FORK:

@@ -93,6 +93,24 @@ def float_matrix(name, x):
     return np.array(x, np.float32 if single else np.float64, order="C")
 
 
+def check_gradient(dout, kept):
+    """Return the gradient of a layer's output as an array like the one kept by `forward`.
+
+    Raises
+    ------
+    RuntimeError
+        If nothing has been kept yet.
+    ValueError
+        If it has another shape.
+    """
+    if kept is None:
+        raise RuntimeError("backward needs a forward pass before it")
+    dout = float_matrix("dout", dout).astype(kept.dtype, copy=False)
+    if dout.shape != kept.shape:
+        raise ValueError(f"dout must have the shape {kept.shape} of x, got {dout.shape}")
+    return dout
+
+
 def check_targets(y, loss, n_rows, n_outputs, dtype, name="y"):
     """Return targets as kernels take them: (labels (N,) int64, targets (N, O)), one of them empty.
 

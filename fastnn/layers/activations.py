@@ -3,7 +3,7 @@
 from fastnn.kernels import codes
 from fastnn.kernels.activations import activate, differentiate
 from fastnn.layers.base import Layer
-from fastnn.validation import check_number, float_matrix
+from fastnn.validation import check_gradient, check_number, float_matrix
 
 
 class _Activation(Layer):
@@ -22,11 +22,7 @@ class _Activation(Layer):
 
     def backward(self, dout):
         """Return the gradient with respect to x, given dout (B, I)."""
-        if self._out is None:
-            raise RuntimeError("backward needs a forward pass before it")
-        dx = float_matrix("dout", dout).astype(self._out.dtype, copy=False)
-        if dx.shape != self._out.shape:
-            raise ValueError(f"dout must have the shape {self._out.shape} of x, got {dx.shape}")
+        dx = check_gradient(dout, self._out)
         if dx.size:
             differentiate(self.activation, self.slope, dx, self._out)
         return dx

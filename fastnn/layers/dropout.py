@@ -5,7 +5,7 @@ import numpy as np
 from fastnn.kernels import codes, reference
 from fastnn.kernels.dropout import dropout_members
 from fastnn.layers.base import Layer
-from fastnn.validation import as_number, check_integer, float_matrix
+from fastnn.validation import as_number, check_gradient, check_integer, float_matrix
 
 
 class Dropout(Layer):
@@ -83,9 +83,4 @@ class Dropout(Layer):
 
     def backward(self, dout):
         """Return the gradient with respect to x, given dout (B, I)."""
-        if self._mask is None:
-            raise RuntimeError("backward needs a forward pass before it")
-        dout = float_matrix("dout", dout)
-        if dout.shape != self._mask.shape:
-            raise ValueError(f"dout must have the shape {self._mask.shape} of x, got {dout.shape}")
-        return dout.astype(self._mask.dtype, copy=False) * self._mask
+        return check_gradient(dout, self._mask) * self._mask

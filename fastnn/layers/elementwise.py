@@ -12,7 +12,7 @@ from fastnn.kernels import codes, elementwise
 from fastnn.kernels.memory import address_of
 from fastnn.kernels.tile import TILE_VECTORS, VECTOR_BYTES
 from fastnn.layers.base import Layer
-from fastnn.validation import check_number, float_matrix
+from fastnn.validation import check_gradient, check_number, float_matrix
 
 _CALL = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 10)
 
@@ -48,11 +48,7 @@ class _Elementwise(Layer):
 
     def backward(self, dout):
         """Return dout * f'(x), the gradient with respect to x, given dout (B, I)."""
-        if self._z is None:
-            raise RuntimeError("backward needs a forward pass before it")
-        dout = float_matrix("dout", dout).astype(self._z.dtype, copy=False)
-        if dout.shape != self._z.shape:
-            raise ValueError(f"dout must have the shape {self._z.shape} of x, got {dout.shape}")
+        dout = check_gradient(dout, self._z)
         deltas = self._panel(dout)[::-1].copy()
         self._run(codes.BACKWARD, self._panel(self._z), deltas)
         return self._matrix(deltas[0])
