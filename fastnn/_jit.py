@@ -1,20 +1,11 @@
-"""Numba decorators for every kernel, and the cache stamp they share.
+"""Numba decorators for every kernel: what may be relaxed, what is inlined, what is kept on disk."""
 
-Numba keys its on-disk cache by the text of the file that holds a function. It does not see the
-other files that the function calls, so after an upgrade it could run old machine code. All kernels
-of this package are therefore stamped with a digest of the whole kernel source.
-"""
-
-import functools
-import hashlib
-import warnings
-from pathlib import Path
-
-import llvmlite
 import numba
 from numba import types
 from numba.core import sigutils
 from numba.core.ccallback import CFunc
+
+from fastnn._cache import enable_caching
 
 FASTMATH = frozenset({"contract"})
 """The relaxations allowed in kernels: a*b + c may become one FMA. NaN and Inf stay visible."""
@@ -27,56 +18,10 @@ _OPTIONS = {
 }
 
 
-@functools.cache
-def source_stamp():
-    """Digest of all that decides a kernel's machine code: kernel sources and compiler versions.
-
-    Returns
-    -------
-    str
-        Hexadecimal SHA-256 digest.
-    """
-    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__}".encode())
-    package = Path(__file__).parent
-    for path in [Path(__file__), *sorted((package / "kernels").rglob("*.py"))]:
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
-
-
-@functools.cache
-def _warn_no_cache():
-    warnings.warn(
-        "fastnn compiles its kernels anew in each process: there is no writable folder to keep "
-        "them in. Set NUMBA_CACHE_DIR to one.",
-        RuntimeWarning,
-        stacklevel=4,
-    )
-
-
 def _compiled(function, **options):
     dispatcher = numba.njit(**_OPTIONS, **options)(function)
-    _enable_caching(dispatcher)
+    enable_caching(dispatcher)
     return dispatcher
-
-
-def _enable_caching(compiled):
-    try:
-        compiled.enable_caching()
-    except RuntimeError:  # Numba found no writable folder
-        _warn_no_cache()
-    else:
-        index = compiled._cache._cache_file
-        index._source_stamp = (index._source_stamp, source_stamp())
-
-
-def cache_folder():
-    """Return the folder where compiled kernels are kept, or None where none is writable."""
-    compiled = numba.njit(source_stamp.__wrapped__)
-    try:
-        compiled.enable_caching()
-    except RuntimeError:
-        return None
-    return compiled._cache.cache_path
 
 
 def kernel(function):
@@ -157,7 +102,7 @@ def _address_of(function, n_arguments, cached=True):
     options = {**_OPTIONS, "nogil": True, "fastmath": set(FASTMATH)}
     compiled = CFunc(function, sigutils.normalize_signature(signature), {}, options)
     if cached:
-        _enable_caching(compiled)
+        enable_caching(compiled)
     compiled.compile()
     _members.append(compiled)
     return compiled.address

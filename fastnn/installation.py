@@ -10,7 +10,7 @@ import numpy as np
 
 import fastnn
 from fastnn import threads
-from fastnn._jit import cache_folder
+from fastnn._cache import cache_folder
 from fastnn.kernels.tile import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES
 from fastnn.layers import Affine, ReLU
 from fastnn.network import Sequential

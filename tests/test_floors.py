@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "fastnn"
 # Where each module lives; "kernels.*" is the whole folder. A new file must be added here: that is
 # the moment to choose its floor.
 FLOORS = {
-    0: {"_jit", "errors", "threads"},
+    0: {"_cache", "_jit", "errors", "threads"},
     1: {"kernels.*"},
     2: {
         "files",
@@ -55,6 +55,7 @@ FLOORS = {
 # Imports within a floor: module -> neighbours it may use. Modules of one folder may use one
 # another freely, as long as there is no ring.
 NEIGHBOURS = {
+    "_jit": {"_cache"},
     "prediction": {"plan"},
     "sparse": {"validation"},
     "layers.*": {"initializers", "linalg", "regularization", "validation"},

@@ -25,7 +25,7 @@ def test_training_is_right_on_an_older_cpu(cpu, features, vector_bits, tmp_path)
     }
     check = f"import fastnn; assert fastnn.get_config()['vector_bits'] == {vector_bits}"
     subprocess.run([sys.executable, "-c", check], env=environment, check=True, timeout=120)
-    tests = Path(__file__).with_name("test_training.py")
+    tests = Path(__file__).parent.parent / "test_training.py"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tests)]
     result = subprocess.run(
         command,

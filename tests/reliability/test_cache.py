@@ -21,7 +21,7 @@ import numpy as np
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     import fastnn
-    from fastnn import _jit
+    from fastnn import _cache, _jit
     from fastnn.kernels.activations import activate
     from fastnn.kernels.codes import TANH
     out = np.full((1, 3), 2.0, np.float32)
@@ -30,7 +30,7 @@ with warnings.catch_warnings(record=True) as caught:
 members = [compiled.cache_hits for compiled in _jit._members]
 print(json.dumps({
     "package": fastnn.__file__,
-    "cache": _jit.cache_folder(),
+    "cache": _cache.cache_folder(),
     "tanh": float(out[0, 0]),
     "product": float(product[0, 0]),
     "kernel_hits": sum(activate.stats.cache_hits.values()),
@@ -115,7 +115,7 @@ def rank1(tile, a, a_offset, a_step, b, b_offset):
 
 
 def test_the_stamp_covers_all_kernels_and_the_compilers(package):
-    script = "from fastnn._jit import source_stamp; print(source_stamp())"
+    script = "from fastnn._cache import source_stamp; print(source_stamp())"
 
     def stamp(prelude=""):
         done = subprocess.run(
@@ -135,7 +135,13 @@ def test_the_stamp_covers_all_kernels_and_the_compilers(package):
     assert stamp("import llvmlite; llvmlite.__version__ += '.1'\n") != before
     kernels = sorted((package / "kernels").rglob("*.py"))
     assert len(kernels) > 10
-    for file in [package / "_jit.py", kernels[0], kernels[-1], package / "kernels" / "tile.py"]:
+    for file in [
+        package / "_jit.py",
+        package / "_cache.py",
+        kernels[0],
+        kernels[-1],
+        package / "kernels" / "tile.py",
+    ]:
         text = file.read_text()
         file.write_text(text + "# changed\n")
         assert stamp() != before, file
@@ -164,3 +170,120 @@ def test_without_a_writable_folder_one_warning_says_so_and_everything_works(pack
     assert [warning[: len(message)] for warning in result["warnings"]] == [message]
     assert "NUMBA_CACHE_DIR" in result["warnings"][0]
     assert "\n" not in result["warnings"][0]
+
+
+# Compiles a loop for one layout of its arguments and checks the result. Each file of the cache is
+# opened for writing only after so many seconds.
+ONE_VERSION = """
+import sys, time
+import numpy as np
+from numba.core.caching import IndexDataCacheFile
+from fastnn.kernels import reference
+
+layout, *delays = sys.argv[1:]
+open_for_write = IndexDataCacheFile._open_for_write
+
+def open_late(self, path):
+    if delays:
+        time.sleep(float(delays.pop(0)))
+    return open_for_write(self, path)
+
+IndexDataCacheFile._open_for_write = open_late
+step = 1 if layout == "contiguous" else 2
+x, y = np.full((2, 6), np.nan)[:, ::step][:, :3]
+x[:], y[:] = 2.0, 5.0
+print("ready", flush=True)
+sys.stdin.readline()
+result = reference.dot(x, y)
+print(result, sum(reference.dot.stats.cache_hits.values()))
+"""
+
+
+def start(package, cache, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-c", ONE_VERSION, *map(str, arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=package.parent,
+        env={**os.environ, "PYTHONPATH": str(package.parent), "NUMBA_CACHE_DIR": str(cache)},
+    )
+
+
+def finish(*processes):
+    """Let processes that have begun go on at the same time; return what each says in the end."""
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    return [process.communicate(timeout=120)[0].split() for process in processes]
+
+
+def test_versions_of_a_kernel_compiled_at_once_are_not_mixed_up(package, tmp_path):
+    """Both find no index, choose the same number for their files, and write in turn.
+
+    The slow one writes between the index and the data of the other: with files that are numbered
+    the index then leads to the machine code of the wrong version.
+    """
+    cache = tmp_path / "cache"
+    done = finish(
+        start(package, cache, "contiguous", 0.5, 1.5), start(package, cache, "strided", 1.0, 0)
+    )
+    assert done == [["30.0", "0"], ["30.0", "0"]]
+    again = finish(start(package, cache, "contiguous"), start(package, cache, "strided"))
+    assert again == [["30.0", "1"], ["30.0", "1"]], "each was kept, and found"
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
+def test_a_damaged_file_is_compiled_anew(damage, package, tmp_path):
+    cache = tmp_path / "cache"
+    assert finish(start(package, cache, "contiguous")) == [["30.0", "0"]]
+    (file,) = cache.rglob("*.dot-*.nbc")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(
+        {"cut": content[: len(content) // 2], "flipped": content, "empty": b""}[damage]
+    )
+    assert finish(start(package, cache, "contiguous")) == [["30.0", "0"]]
+    assert finish(start(package, cache, "contiguous")) == [["30.0", "1"]], "it was mended"
+
+
+def test_files_of_older_code_are_removed(package, tmp_path):
+    cache = tmp_path / "cache"
+    finish(start(package, cache, "contiguous"), start(package, cache, "strided"))
+    with open(package / "kernels" / "codes.py", "a") as file:
+        file.write("# changed\n")
+    assert finish(start(package, cache, "contiguous")) == [["30.0", "0"]]
+    assert len(list(cache.rglob("*.dot-*.nbc"))) == 1
+
+
+def test_a_full_disk_costs_a_warning_and_no_result(package, tmp_path):
+    script = """
+import errno, warnings
+import numpy as np
+from numba.core.caching import IndexDataCacheFile
+from fastnn.kernels import reference
+
+def full(self, path):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+IndexDataCacheFile._open_for_write = full
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    print(reference.dot(np.ones(3), np.ones(3)), reference.dot(np.ones(6)[::2], np.ones(3)))
+assert len(caught) == 1 and "No space left" in str(caught[0].message), caught
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        cwd=package.parent,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(package.parent),
+            "NUMBA_CACHE_DIR": str(tmp_path / "cache"),
+        },
+        timeout=120,
+    )
+    assert (done.stdout, done.stderr) == ("3.0 3.0\n", "")
