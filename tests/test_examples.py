@@ -35,7 +35,6 @@ def run(script, *arguments, cwd):
     return done.stdout
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_an_example_writes_a_picture_into_the_folder_it_is_given_and_nowhere_else(script, tmp_path):
     here, folder = tmp_path / "here", tmp_path / "pictures"

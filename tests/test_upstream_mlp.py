@@ -17,7 +17,6 @@ UPSTREAM = Path(neural_network.__file__).with_name("tests") / "test_mlp.py"
 IMPORT = "from sklearn.neural_network import MLPClassifier, MLPRegressor\n"
 
 
-@pytest.mark.slow
 def test_scikit_learns_own_test_file_passes_with_one_import_changed(tmp_path):
     source = UPSTREAM.read_text(encoding="utf-8")
     assert source.count(IMPORT) == 1
@@ -54,7 +53,6 @@ def test_scikit_learns_own_test_file_passes_with_one_import_changed(tmp_path):
     assert len(written) >= 43
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("ours", [MLPClassifier, MLPRegressor])
 def test_scikit_learns_checks_of_estimators_pass_and_skip_no_more_than_for_its_own(ours):
