@@ -45,6 +45,7 @@ _HOMES = {
     "NAdam": "optimizers",
     "Callback": "callbacks",
     "EarlyStopping": "callbacks",
+    "Checkpoint": "checkpoint",
     "ProgressBar": "callbacks",
     "matmul": "linalg",
     "warmup": "installation",

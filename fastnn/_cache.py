@@ -11,6 +11,7 @@ file is named by what it holds, and holds a digest of its content.
 import functools
 import hashlib
 import pickle
+import re
 import warnings
 from pathlib import Path
 
@@ -63,7 +64,8 @@ class _ContentNamedFiles(IndexDataCacheFile):
             numbered._index_name.removesuffix(".nbi"),
             (numbered._source_stamp, source_stamp()),
         )
-        self._base = self._index_name.removesuffix(".nbi")
+        # Without the number of the line, which changes with the text above the function.
+        self._base = re.sub(r"-\d+(?=\.py)", "", self._index_name.removesuffix(".nbi"))
         self._stamp = hashlib.sha256(repr(self._source_stamp).encode()).hexdigest()
 
     def _name_of(self, key):

@@ -1,6 +1,5 @@
 """Callbacks: what happens while a net is trained."""
 
-import copy
 import math
 import time
 
@@ -19,7 +18,15 @@ class Callback:
     >>> class StopWhenGood(Callback):
     ...     def on_epoch_end(self, epoch, logs):
     ...         return logs["loss"] < 0.1
+
+    Attributes
+    ----------
+    runs_last : bool
+        Whether it is called after all callbacks that are not so, instead of in the order of the
+        list.
     """
+
+    runs_last = False
 
     def on_fit_begin(self, net, info):
         """Training begins.
@@ -28,8 +35,8 @@ class Callback:
         ----------
         net : Sequential
         info : dict
-            "epochs", "n_samples", "batch_size", "n_threads", "steps_per_epoch", and "figures",
-            the names of what `on_epoch_end` will get.
+            "epochs", "n_samples", "batch_size", "n_threads", "steps_per_epoch", "figures",
+            the names of what `on_epoch_end` will get, and "run", the `fastnn.training.Run`.
         """
 
     def on_progress(self, epoch, samples_done, mean_loss):
@@ -66,6 +73,18 @@ class Callback:
     def on_fit_end(self, history):
         """Training is over, for whatever reason."""
 
+    def state(self):
+        """Return what a checkpoint keeps of the callback, to go on with it after a restart.
+
+        Returns
+        -------
+        dict of str to (bool, int, float, str or ndarray)
+        """
+        return {}
+
+    def restore(self, state):
+        """Go on with what `state` returned in another process; `on_fit_begin` came before it."""
+
 
 class EarlyStopping(Callback):
     """Stop when a figure has not improved for some epochs.
@@ -96,6 +115,7 @@ class EarlyStopping(Callback):
         self.min_delta = check_number("min_delta", min_delta)
         self.restore_best = restore_best
         self.best, self.best_epoch = math.nan, -1
+        self._best_tensors = None
 
     def on_fit_begin(self, net, info):
         if self.monitor not in info["figures"]:
@@ -113,16 +133,30 @@ class EarlyStopping(Callback):
         if self.best_epoch < 0 or sign * (value - self.best) > self.min_delta:
             self.best, self.best_epoch = value, epoch
             if self.restore_best:
-                self._best_tensors = copy.deepcopy(self._net.tensors())
+                self._best_tensors = [array.copy() for array in _arrays(self._net)]
         return epoch - self.best_epoch >= self.patience
 
     def on_fit_end(self, history):
         if self._best_tensors is not None:
-            for arrays, best in zip(self._net.tensors(), self._best_tensors, strict=True):
-                for array, values in zip(arrays, best, strict=True):
-                    if array is not None:
-                        array[...] = values
+            for array, values in zip(_arrays(self._net), self._best_tensors, strict=True):
+                array[...] = values
             self._best_tensors = None
+
+    def state(self):
+        figures = {"best": self.best, "best_epoch": self.best_epoch}
+        arrays = {f"best_tensors.{k}": array for k, array in enumerate(self._best_tensors or [])}
+        return figures | arrays
+
+    def restore(self, state):
+        self.best, self.best_epoch = state["best"], state["best_epoch"]
+        if "best_tensors.0" in state:
+            count = len(_arrays(self._net))
+            self._best_tensors = [state[f"best_tensors.{k}"] for k in range(count)]
+
+
+def _arrays(net):
+    """All parameters and running statistics of a net."""
+    return [array for arrays in net.tensors() for array in arrays if array is not None]
 
 
 class EpochPrinter(Callback):

@@ -1,8 +1,6 @@
 """Model files: safetensors, written whole or not at all, read without running anything."""
 
 import json
-import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -11,51 +9,10 @@ from safetensors.numpy import load as parse_tensors
 from safetensors.numpy import save as format_tensors
 
 from fastnn.errors import ModelFileError
+from fastnn.writing import write_atomically
 
 HEADER = "fastnn"
 """Metadata entry that holds the net's description as JSON."""
-
-
-def write_atomically(path, data, overwrite=True):
-    """Write bytes to a file: it appears complete or stays as it was.
-
-    Parameters
-    ----------
-    path : str or path-like
-    data : bytes
-    overwrite : bool, default True
-        Whether an existing file may be replaced.
-
-    Raises
-    ------
-    FileExistsError
-        If the file exists and must not be replaced.
-    OSError
-        If the folder is missing or cannot be written to.
-    """
-    path = Path(path)
-    if not overwrite and path.exists():
-        raise FileExistsError(f"path {str(path)!r} exists already")
-    if path.is_dir():
-        raise IsADirectoryError(f"path {str(path)!r} is a folder")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"path {str(path)!r} lies in a folder that does not exist")
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def _umask():
-    """Permissions that new files must not have; it can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def write_model(path, header, metadata, tensors, overwrite=True):

@@ -8,6 +8,7 @@ import numpy as np
 
 from fastnn import losses, schedules, threads
 from fastnn.callbacks import check_callbacks, for_verbosity
+from fastnn.divergence import first_not_finite
 from fastnn.errors import ModelFileError
 from fastnn.files import read_model, write_model
 from fastnn.kernels.memory import aligned_zeros
@@ -26,7 +27,7 @@ from fastnn.layers import (
 from fastnn.plan import padded_size
 from fastnn.prediction import Predictor
 from fastnn.sparse import SparseRows, check_sparse, is_sparse
-from fastnn.training import Trainer, run_epochs
+from fastnn.training import Run, Trainer
 from fastnn.validation import (
     check_dtype,
     check_inputs,
@@ -38,6 +39,9 @@ from fastnn.weighting import weigh_samples
 
 FORMAT = 1
 """Version of the net's description in a model file."""
+
+# A training that ends with so many times the loss that it began with has not learned.
+_GROWTH = 10
 
 
 class Sequential:
@@ -59,6 +63,8 @@ class Sequential:
         All parameters in one vector; each layer's `params` are views of it.
     n_inputs, n_outputs, n_params : int
     dtype : numpy.dtype
+    history : History or None
+        Of the last `fit`, even of one that was interrupted.
 
     Raises
     ------
@@ -79,6 +85,7 @@ class Sequential:
     def __init__(self, layers, *, seed=None, dtype="float32"):
         self.dtype = check_dtype(dtype)
         self._rng = check_seed(seed)
+        self.history = None
         self._seed = None if isinstance(seed, np.random.Generator) or seed is None else int(seed)
         if isinstance(layers, (str, Layer)) or not isinstance(layers, Iterable):
             raise ValueError(f"layers must be a list of layers, got {layers!r}")
@@ -254,13 +261,30 @@ class Sequential:
         Raises
         ------
         ValueError
-            If an argument is out of range, before anything is changed.
+            If an argument is out of range, or a parameter of the net is not finite, before
+            anything is changed.
+
+        Warns
+        -----
+        RuntimeWarning
+            If the loss or the weights stop being finite: in which epoch, batch and layer. Training
+            ends, and the net has the parameters of the epoch before. Also if the loss is ten
+            times as large in the end as in the first epoch, and above 1.
+
+        Notes
+        -----
+        Ctrl-C takes effect after the batch, or the few batches, that a kernel is at: a tenth of a
+        second for most nets. The net then has the parameters of the last batch that was trained,
+        and `history` tells of the epochs that were finished.
         """
         epochs = check_integer("epochs", epochs, 1)
         callbacks = check_callbacks(callbacks)
         schedule = schedules.get(schedule)
         for epoch in range(epochs):
             schedules.factor_at(schedule, epoch, epochs)
+        where = first_not_finite(self.layers)
+        if where is not None:
+            raise ValueError(f"parameters must be finite, got NaN or infinity in {where}")
         trainer = Trainer(self, loss, optimizer, batch_size, alpha, n_threads, regularization)
         if class_weight is not None:
             sample_weight = weigh_samples(
@@ -273,11 +297,20 @@ class Sequential:
             val_figures = ("val_loss", _score_name(trainer.loss))
         callbacks = [*callbacks, *for_verbosity(verbose)]
         rng = self._rng if shuffle else None
-        history = run_epochs(trainer, self, epochs, schedule, rng, validate, val_figures, callbacks)
-        if np.isnan(history["loss"][-1]):
+        run = Run(self, trainer, epochs, schedule, rng, validate, val_figures, callbacks)
+        self.history = run.history
+        history = run.train()
+        if history.divergence is not None:
             warnings.warn(
-                f"the loss became NaN in epoch {len(history)} and training stopped: "
-                "try a smaller learning rate",
+                f"{history.divergence}. Training stopped, and the net has the parameters of the "
+                "epoch before; try a smaller learning rate",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        elif len(history) and history["loss"][-1] > max(1.0, _GROWTH * history["loss"][0]):
+            warnings.warn(
+                f"the loss grew from {history['loss'][0]:.3g} in the first epoch to "
+                f"{history['loss'][-1]:.3g} in the last: try a smaller learning rate",
                 RuntimeWarning,
                 stacklevel=2,
             )

@@ -6,6 +6,7 @@ import time
 import numpy as np
 
 from fastnn import losses, optimizers, threads
+from fastnn.divergence import Divergence, locate
 from fastnn.kernels import codes
 from fastnn.kernels.constraint import max_norm_members
 from fastnn.kernels.job import SIZES, TRAINING_JOB
@@ -61,9 +62,15 @@ class History:
     epochs. The names: "loss" (mean over the samples seen, with the penalty), "seconds" and
     "samples_per_second" (training alone), and with validation data "val_loss" and "val_accuracy"
     or "val_r2".
+
+    Attributes
+    ----------
+    divergence : str or None
+        What ended the training, if its numbers did not stay finite.
     """
 
     def __init__(self):
+        self.divergence = None
         self._figures = {}
         self._epochs = 0
 
@@ -179,6 +186,8 @@ class Trainer:
         The optimizer's; may be changed between epochs.
     step_count : int
         Updates so far.
+    divergence : fastnn.divergence.Divergence or None
+        What made the last epoch break down, if it did.
     use_all_threads : bool
         Whether `n_threads` are used even where fewer would be faster. For measurements; set it
         before `set_data`.
@@ -210,6 +219,7 @@ class Trainer:
             net.check_ends_in_logits(self.loss)
         self.step_count = 0
         self.use_all_threads = False
+        self.divergence = None
         self._capacity, self._sparse = 0, False
         self._x = self._labels = self._targets = self._weights = None
         self._job = None
@@ -224,6 +234,8 @@ class Trainer:
         self._gradient = _NO_WEIGHTS
         if self._optimizer.clip_norm is not None:
             self._gradient = aligned_zeros(plan.n_params, net.dtype)
+        self._moves = self._optimizer.rule != codes.GRADIENT
+        self._good = np.empty_like(self._params) if self._moves else None
         self._packed_plan = plan
         self._noisy = [layer for layer in net.leaves() if layer.only_in_training]
         self._first_noise = [layer.step for layer in self._noisy]
@@ -264,6 +276,11 @@ class Trainer:
     @learning_rate.setter
     def learning_rate(self, value):
         self._hyperparameters[codes.LEARNING_RATE] = check_number("learning_rate", value)
+
+    @property
+    def optimizer(self):
+        """The optimizer, as it was before the training."""
+        return self._optimizer
 
     @property
     def n_samples(self):
@@ -439,6 +456,13 @@ class Trainer:
             Mean loss of the samples, each at the time it was trained on.
         penalty : float
             Mean over the samples of the penalty of their batch.
+
+        Notes
+        -----
+        At the first batch whose loss is not finite the epoch ends, and `data_loss` is NaN or
+        infinite; if only the weights are not finite in the end, it is NaN. `divergence` says
+        where. The parameters are put back to what they were before the epoch, and the optimizer
+        begins anew.
         """
         if self._x is None:
             raise RuntimeError("run_epoch needs set_data before it")
@@ -451,6 +475,9 @@ class Trainer:
         self._check_batches(n, self._capacity)
         self._row_loss[:] = 0
         self._penalty[:] = 0
+        self.divergence = None
+        if self._moves:
+            self._good[:] = self._params
         n_steps = -(-n // self._capacity)
         rates = (
             np.full(n_steps, self.learning_rate)
@@ -468,15 +495,38 @@ class Trainer:
             n_threads, steps = self._pace.next_call()
             end = min(step + steps, n_steps)
             self._run_steps(job, step, end, n_threads)
-            # A batch without any weight is no update: the kernel does not count it either.
-            self.step_count += int(np.count_nonzero(batch_weight[step:end]))
             step = end
+            if job["stopped_at"] >= 0:
+                break
             if on_progress is not None:
                 done = min(step * self._capacity, n)
                 on_progress(done, float(self._row_loss.sum()) / done)
-        for layer, first in zip(self._noisy, self._first_noise, strict=True):
-            layer.step = first + self.step_count
-        return float(self._row_loss.sum()) / n, float(self._penalty.sum()) / n
+        data_loss, penalty = float(self._row_loss.sum()) / n, float(self._penalty.sum()) / n
+        if self._moves and not (math.isfinite(data_loss) and _is_finite(self._params)):
+            data_loss = data_loss if not math.isfinite(data_loss) else math.nan
+            self._turn_back(data_loss, n_steps, rates)
+        return data_loss, penalty
+
+    def _turn_back(self, data_loss, n_steps, rates):
+        """Say what broke down in this epoch, and undo it."""
+        stopped_at = int(self._job["stopped_at"])
+        batch = stopped_at if stopped_at >= 0 else n_steps - 1
+        what = "the loss became " + ("NaN" if math.isnan(data_loss) else "infinite")
+        if stopped_at < 0:
+            what = "the weights became NaN or infinite"
+        n_rows = min(self._capacity, int(self._job["n_order"]) - batch * self._capacity)
+        tensors = self._unpacked(self._params)
+        where = locate(self._net.layers, self._plan, tensors, self._acts, n_rows)
+        self.divergence = Divergence(batch, what, where, float(rates[batch]))
+        good = self._unpacked(self._good)
+        pack(self._packed_plan, good, self._params, self._transposed)
+        for vector in self._states:
+            vector[:] = 0
+        self._hyperparameters[codes.MOMENTUM_PRODUCT] = 1.0
+        self._first_noise = [layer.step for layer in self._noisy]
+        self.step_count = 0
+        if self._noisy:
+            self._complete(self._plan)
 
     def _weigh_batches(self, order):
         """Return the sum of the weights of each batch, which is its size without weights."""
@@ -540,6 +590,7 @@ class Trainer:
             first_step=0,
             last_step=0,
             updates_before=0,
+            stopped_at=-1,
             rule=self._optimizer.rule,
             loss=loss_member(self.loss.code(len(self._labels) > 0), self._net.dtype),
             update=rule_member(self._optimizer.rule, self._net.dtype),
@@ -558,22 +609,33 @@ class Trainer:
         job["updates_before"] = self.step_count
         member = training_member(self._net.dtype, self._sparse)  # compiles, the first time
         began = time.perf_counter()
-        launch(member, job, n_threads)
+        try:
+            launch(member, job, n_threads)
+        finally:  # Ctrl-C meanwhile is raised right behind the kernel
+            self.step_count = int(job["updates_before"])
+            for layer, before in zip(self._noisy, self._first_noise, strict=True):
+                layer.step = before + self.step_count
         self._pace.record(n_threads, last - first, time.perf_counter() - began)
+
+
+def _is_finite(vector):
+    """Whether all elements are finite; a sum finds that out without a vector of answers."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(vector.sum()) or np.isfinite(vector).all())
 
 
 def _shapes(tensors):
     return [[None if array is None else array.shape for array in arrays] for arrays in tensors]
 
 
-def run_epochs(trainer, net, epochs, schedule, shuffle_rng, validate, val_figures, callbacks):
-    """Train for some epochs; return the history.
+class Run:
+    """A training over some epochs: what `Sequential.fit` does, and what a checkpoint keeps of it.
 
     Parameters
     ----------
+    net : Sequential
     trainer : Trainer
         With its data set.
-    net : Sequential
     epochs : int
     schedule : callable
         Of `fastnn.schedules`; asked at the beginning of each epoch.
@@ -584,59 +646,94 @@ def run_epochs(trainer, net, epochs, schedule, shuffle_rng, validate, val_figure
     val_figures : sequence of str
         Their names.
     callbacks : sequence of Callback
+
+    Attributes
+    ----------
+    history : History
+    next_epoch : int
+        From 0.
+    stopped : bool
+        Whether a callback, or numbers that were not finite, ended the training.
     """
-    history = History()
-    n_samples = trainer.n_samples
-    batch_size = min(trainer.batch_size, n_samples)
-    info = {
-        "epochs": epochs,
-        "n_samples": n_samples,
-        "batch_size": batch_size,
-        "n_threads": trainer.n_threads,
-        "steps_per_epoch": -(-n_samples // batch_size),
-        "figures": ["loss", "seconds", "samples_per_second", *val_figures],
-    }
-    order = np.arange(n_samples)
-    learning_rate = trainer.learning_rate
-    for callback in callbacks:
-        callback.on_fit_begin(net, info)
-    try:
-        for epoch in range(epochs):
 
-            def on_progress(samples_done, mean_loss, epoch=epoch):
-                for callback in callbacks:
-                    callback.on_progress(epoch, samples_done, mean_loss)
+    def __init__(
+        self, net, trainer, epochs, schedule, shuffle_rng, validate, val_figures, callbacks
+    ):
+        self.net, self.trainer, self.epochs = net, trainer, epochs
+        self.shuffle_rng = shuffle_rng
+        self.callbacks = sorted(callbacks, key=lambda callback: callback.runs_last)
+        self._schedule, self._validate, self._val_figures = schedule, validate, val_figures
+        self._learning_rate = trainer.learning_rate
+        self.history = History()
+        self.next_epoch, self.stopped = 0, False
 
-            began = time.perf_counter()
-            trainer.learning_rate = learning_rate * factor_at(schedule, epoch, epochs)
-            if shuffle_rng is not None:
-                order = shuffle_rng.permutation(n_samples)
-            rates = None
-            if getattr(schedule, "by_step", False):
-                n_steps = info["steps_per_epoch"]
-                times = epoch + np.arange(n_steps) / n_steps
-                rates = [learning_rate * factor_at(schedule, t, epochs) for t in times]
-            data_loss, penalty = trainer.run_epoch(order, on_progress if callbacks else None, rates)
-            seconds = time.perf_counter() - began
-            logs = {
-                "loss": data_loss + penalty,
-                "seconds": seconds,
-                "samples_per_second": n_samples / seconds,
-            }
-            if validate is not None or callbacks:
+    def train(self):
+        """Train until all epochs are done or something stops it; return the history.
+
+        However it ends, the net has the parameters of the last batch that was trained.
+        """
+        trainer, n_samples = self.trainer, self.trainer.n_samples
+        batch_size = min(trainer.batch_size, n_samples)
+        info = {
+            "run": self,
+            "epochs": self.epochs,
+            "n_samples": n_samples,
+            "batch_size": batch_size,
+            "n_threads": trainer.n_threads,
+            "steps_per_epoch": -(-n_samples // batch_size),
+            "figures": ["loss", "seconds", "samples_per_second", *self._val_figures],
+        }
+        for callback in self.callbacks:
+            callback.on_fit_begin(self.net, info)
+        try:
+            while self.next_epoch < self.epochs and not self.stopped:
+                self._train_epoch(info["steps_per_epoch"])
+        finally:
+            try:
                 trainer.sync()
-            if validate is not None:
-                logs.update(validate())
-            history.append(logs)
-            stop = False
+            except KeyboardInterrupt:  # half of the parameters may be those of an epoch before
+                trainer.sync()
+                raise
+            finally:
+                for callback in self.callbacks:
+                    callback.on_fit_end(self.history)
+        return self.history
+
+    def _train_epoch(self, n_steps):
+        trainer, callbacks, epoch = self.trainer, self.callbacks, self.next_epoch
+
+        def on_progress(samples_done, mean_loss):
             for callback in callbacks:
-                stop = bool(callback.on_epoch_end(epoch, logs)) or stop
-            if callbacks:
-                trainer.pull()  # a callback may have changed the parameters
-            if math.isnan(logs["loss"]) or stop:
-                break
-    finally:
-        trainer.sync()
+                callback.on_progress(epoch, samples_done, mean_loss)
+
+        began = time.perf_counter()
+        trainer.learning_rate = self._rate_at(epoch)
+        order = np.arange(trainer.n_samples)
+        if self.shuffle_rng is not None:
+            order = self.shuffle_rng.permutation(trainer.n_samples)
+        rates = None
+        if getattr(self._schedule, "by_step", False):
+            rates = [self._rate_at(epoch + step / n_steps) for step in range(n_steps)]
+        data_loss, penalty = trainer.run_epoch(order, on_progress if callbacks else None, rates)
+        seconds = time.perf_counter() - began
+        logs = {
+            "loss": data_loss + penalty,
+            "seconds": seconds,
+            "samples_per_second": trainer.n_samples / seconds,
+        }
+        if self._validate is not None or callbacks:
+            trainer.sync()
+        if self._validate is not None:
+            logs.update(self._validate())
+        self.history.append(logs)
+        self.next_epoch += 1
+        if trainer.divergence is not None:
+            self.stopped = True
+            self.history.divergence = trainer.divergence.describe(epoch + 1)
         for callback in callbacks:
-            callback.on_fit_end(history)
-    return history
+            self.stopped = bool(callback.on_epoch_end(epoch, logs)) or self.stopped
+        if callbacks:
+            trainer.pull()  # a callback may have changed the parameters
+
+    def _rate_at(self, epoch):
+        return self._learning_rate * factor_at(self._schedule, epoch, self.epochs)

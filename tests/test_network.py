@@ -167,7 +167,7 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatc
     def fail(*args):
         raise OSError("disk full")
 
-    monkeypatch.setattr("fastnn.files.os.replace", fail)
+    monkeypatch.setattr("fastnn.writing.os.replace", fail)
     with pytest.raises(OSError, match="disk full"):
         small_net(seed=2).save(path)
     assert path.read_bytes() == before

@@ -12,10 +12,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from fastnn import threads
 from fastnn.cli import checks, display
 from fastnn.errors import require
-from fastnn.files import write_atomically
 from fastnn.ladder import measure, reading, report
 from fastnn.ladder.rungs import Rung, serial
 from fastnn.plots import SUFFIXES
+from fastnn.writing import write_atomically
 
 _DTYPES = ("float32", "float64")
 _MOST_SIZE = 16384

@@ -14,9 +14,9 @@ from fastnn import installation, storage
 from fastnn.cli import checks, display
 from fastnn.cli.train import can_score, score
 from fastnn.errors import ModelFileError, require
-from fastnn.files import write_atomically
 from fastnn.network import Sequential
 from fastnn.tables import METADATA_KEY, TableEncoder
+from fastnn.writing import write_atomically
 
 
 def predict_command(

@@ -17,11 +17,11 @@ from fastnn.cli import checks, display
 from fastnn.cli.settings import ACTIVATIONS, MOMENTUM, SKLEARN_ACTIVATIONS, TrainSettings
 from fastnn.datasets import BUNDLED, Dataset
 from fastnn.errors import DataError, require
-from fastnn.files import write_atomically
 from fastnn.installation import warmup
 from fastnn.layers import Affine
 from fastnn.plots import training_curve
 from fastnn.tables import TableEncoder
+from fastnn.writing import write_atomically
 
 # scikit-learn's regressor minimises this too.
 _LOSSES = {"classification": "softmax_cross_entropy", "regression": "squared_error"}
@@ -187,7 +187,9 @@ def _fit(settings: TrainSettings, net: network.Sequential, prepared: Prepared) -
         callbacks.append(EarlyStopping(score_name, patience=settings.patience))
     began = time.perf_counter()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="the loss became NaN")  # reported below
+        warnings.filterwarnings(
+            "ignore", message="the (loss|weights) (became|grew)"
+        )  # reported below
         history = net.fit(
             *prepared.train,
             loss=_LOSSES[task],
@@ -201,10 +203,8 @@ def _fit(settings: TrainSettings, net: network.Sequential, prepared: Prepared) -
             callbacks=callbacks,
         )
     wall_seconds = time.perf_counter() - began
-    if not (math.isfinite(history["loss"][-1]) and np.isfinite(net.params).all()):
-        raise checks.TrainingError(
-            f"the loss is no longer finite in epoch {len(history)}: try a smaller --learning-rate"
-        )
+    if history.divergence is not None:
+        raise checks.TrainingError(f"{history.divergence}; try a smaller --learning-rate")
     figures = _figures(len(history), len(prepared.train[0]), sum(history["seconds"]))
     figures |= {
         "seconds_with_validation": wall_seconds,

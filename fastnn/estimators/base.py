@@ -255,11 +255,16 @@ class BaseMLP(StochasticSolver, LBFGSSolver, PrivateNames, CallbackSupportMixin,
         callbacks.close()
 
         if not np.isfinite(self._net.params).all():
-            raise ValueError(
-                "Solver produced non-finite parameter weights. The input data may"
-                " contain large values and need to be preprocessed."
-            )
+            self._refuse_weights("")
         return self
+
+    @staticmethod
+    def _refuse_weights(why):
+        """Raise scikit-learn's error, with a word more on where it happened."""
+        raise ValueError(
+            "Solver produced non-finite parameter weights. The input data may contain large "
+            "values and need to be preprocessed." + (f" Here {why}." if why else "")
+        )
 
     def _initialize(self, units, rng, dtype):
         """Draw the weights in scikit-learn's order, and reset what a warm start goes on with."""

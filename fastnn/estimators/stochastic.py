@@ -119,6 +119,8 @@ class StochasticSolver:
                 if self.shuffle:
                     rows = rows[rng.permutation(len(rows))]
                 data_loss, penalty = trainer.run_epoch(rows)
+                if trainer.divergence is not None:
+                    break
                 self.n_iter_ += 1
                 self.t_ += len(rows)
                 self.loss_ = float(scale * data_loss + penalty)
@@ -149,6 +151,8 @@ class StochasticSolver:
         except KeyboardInterrupt:
             warning = UserWarning("Training interrupted by user.")
         trainer.sync()
+        if trainer.divergence is not None:
+            self._refuse_weights(trainer.divergence.describe(self.n_iter_ + 1))
         if validation is not None:
             self._net.params[:] = self._best_params
         # partial_fit goes on with this optimizer; the data should not live as long as the model.

@@ -37,6 +37,9 @@ _NAMES = [
     "n_operations", "n_tasks", "n_samples", "n_inputs", "n_outputs", "n_order",
     "batch_size", "first_step", "last_step", "updates_before", "is_weighted",
     "is_constrained", "scratch_size",
+    # The team adds its updates to updates_before, and writes to stopped_at the step whose loss
+    # was not finite, where it stopped, or -1.
+    "stopped_at",
     # The rule, and addresses of the kernels of the loss and of the rule.
     "rule", "loss", "update",
     *_FLOATS,

@@ -113,6 +113,10 @@ class Job:
             is_array = isinstance(value, np.ndarray)
             self._integers[place] = address_of(value) if is_array else value
 
+    def __getitem__(self, name):
+        place, is_float = self._places[name]
+        return (self._floats if is_float else self._integers)[place]
+
 
 @functools.cache
 def _places(record):

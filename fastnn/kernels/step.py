@@ -11,6 +11,7 @@ leaves the cache of its core.
 Between the phases all threads meet at a barrier. An operation that needs the whole batch (batch
 normalisation) cuts the row phase: all threads meet, share out its columns, and meet again. Where
 the norm of the whole gradient must be known before an update, the weight phase takes two passes.
+A loss that is not finite stops all threads before the weight phase: no parameter has moved.
 The same code with one thread is the serial twin.
 Every number is computed in the same order whatever the number of threads.
 """
@@ -348,6 +349,15 @@ def _task_at(cost_before, n_tasks, part, parts):
 
 
 @inner
+def _all_finite(n, values):
+    """Whether the first n values are finite: counted, since a loop that may stop has no vectors."""
+    count = 0
+    for k in range(n):
+        count += abs(values[k]) < np.inf
+    return count == n
+
+
+@inner
 def first_row(n_rows, part, parts):
     """First row of a member's share of n_rows, in whole tiles."""
     return (n_rows + TILE_ROWS - 1) // TILE_ROWS * part // parts * TILE_ROWS
@@ -391,6 +401,7 @@ def training_member(dtype, sparse=False):
         entry_value = vector_at(job.entry_value, number)
         order = vector_at(job.order, np.int64)
         batch_weight = vector_at(job.batch_weight, np.float64)
+        batch_loss = vector_at(job.batch_loss, np.float64)
         penalty = vector_at(job.penalty, np.float64)
         rates = vector_at(job.rates, np.float64)
         sizes = vector_at(job.sizes + thread * SIZES * 8, np.float64)
@@ -406,6 +417,7 @@ def training_member(dtype, sparse=False):
         own_tasks = max(end_task - first_task, 1)
         last_phase = 1 if job.clip_norm < np.inf else 0
         updates, product = job.updates_before, hyperparameters[MOMENTUM_PRODUCT]
+        stopped_at = -1
         for s in range(job.first_step, job.last_step):
             start = s * job.batch_size
             n = min(job.batch_size, job.n_order - start)
@@ -468,6 +480,9 @@ def training_member(dtype, sparse=False):
                     column_end, entry_row, entry_value,
                 )  # fmt: skip
             barrier(sync, n_threads)
+            if job.rule != GRADIENT and not _all_finite(n, batch_loss):
+                stopped_at = s  # every member sees the same losses; no parameter has moved
+                break
 
             # Weight phase.
             updates += 1
@@ -506,5 +521,6 @@ def training_member(dtype, sparse=False):
                 barrier(sync, n_threads)
         if thread == 0:
             hyperparameters[MOMENTUM_PRODUCT] = product
+            job.updates_before, job.stopped_at = updates, stopped_at
 
     return member(train_steps)

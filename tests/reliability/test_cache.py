@@ -239,7 +239,7 @@ def test_versions_of_a_kernel_compiled_at_once_are_not_mixed_up(package, tmp_pat
 def test_a_damaged_file_is_compiled_anew(damage, package, tmp_path):
     cache = tmp_path / "cache"
     assert finish(start(package, cache, "contiguous")) == [["30.0", "0"]]
-    (file,) = cache.rglob("*.dot-*.nbc")
+    (file,) = cache.rglob("*.dot.py*.nbc")
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(
@@ -255,7 +255,7 @@ def test_files_of_older_code_are_removed(package, tmp_path):
     with open(package / "kernels" / "codes.py", "a") as file:
         file.write("# changed\n")
     assert finish(start(package, cache, "contiguous")) == [["30.0", "0"]]
-    assert len(list(cache.rglob("*.dot-*.nbc"))) == 1
+    assert len(list(cache.rglob("*.dot.py*.nbc"))) == 1
 
 
 def test_a_full_disk_costs_a_warning_and_no_result(package, tmp_path):

@@ -1,0 +1,215 @@
+"""`Checkpoint`: a file from which an interrupted training goes on."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from fastnn.callbacks import Callback
+from fastnn.errors import ModelFileError
+from fastnn.storage import read
+from fastnn.validation import check_integer
+from fastnn.writing import check_writable, remove_leftovers
+
+ENTRY = "checkpoint"
+"""Metadata entry that holds all but the arrays, as JSON."""
+
+
+class Checkpoint(Callback):
+    """Save the training every few epochs, and go on with it after a restart.
+
+    The file is a model file: `Sequential.load` reads the net as it was. Beside the net it holds
+    the state of the optimizer, of the shuffling, of dropout and of the other callbacks, and the
+    history. A training that goes on from it ends with the same bits as one that nothing
+    interrupted. It is replaced whole or not at all, and is on the disk before that: if the process
+    is killed or the power fails, the file of some epochs ago is still there.
+
+    Parameters
+    ----------
+    path : str or path-like
+    every : int, default 1
+        Epochs between two files. The last epoch is always saved.
+    resume : bool, default False
+        Whether to go on from the file, if there is one. The net, the data and the arguments of
+        `fit` must be those of the training that wrote it; `epochs` may be larger.
+
+    Raises
+    ------
+    OSError
+        By `fit`, if the file cannot be written: at the beginning if its folder is missing or
+        read-only, later if the disk is full. The file before is left as it was.
+    ModelFileError
+        By `fit`, if the file is damaged or holds no checkpoint.
+    ValueError
+        By `fit`, if the file belongs to another training.
+
+    Examples
+    --------
+    A script that can be killed and started again at any time:
+
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> from fastnn import Affine, Checkpoint, Sequential
+    >>> path = os.path.join(tempfile.mkdtemp(), "net.safetensors")
+    >>> for epochs in (2, 5):  # the second run goes on behind the second epoch
+    ...     net = Sequential([Affine(3, 2)], seed=0)
+    ...     checkpoint = Checkpoint(path, every=2, resume=True)
+    ...     history = net.fit(np.eye(3), [0, 1, 1], epochs=epochs, callbacks=[checkpoint])
+    >>> len(history), checkpoint.resumed_at
+    (5, 2)
+
+    Attributes
+    ----------
+    resumed_at : int
+        Epochs that the last `fit` found done.
+    """
+
+    runs_last = True  # what the others do at the end of an epoch belongs to it
+
+    def __init__(self, path, every=1, resume=False):
+        self.path = Path(path)
+        self.every = check_integer("every", every, 1)
+        self.resume = bool(resume)
+        self.resumed_at = 0
+
+    def on_fit_begin(self, net, info):
+        self._run, self.resumed_at = info["run"], 0
+        if self.resume and self.path.exists():
+            _restore(self.path, self._run)
+            self.resumed_at = self._run.next_epoch
+        check_writable(self.path)
+        remove_leftovers(self.path)
+
+    def on_epoch_end(self, epoch, logs):
+        run = self._run
+        if run.history.divergence is None and (
+            run.next_epoch % self.every == 0 or run.next_epoch == run.epochs or run.stopped
+        ):
+            _write(self.path, run)
+
+
+def _write(path, run):
+    """Write all of a training to a file."""
+    state = run.trainer.state()
+    tensors = {
+        f"optimizer.{k}.{i}.{j}": array
+        for k, vectors in enumerate(state.pop("vectors"))
+        for i, arrays in enumerate(vectors)
+        for j, array in enumerate(arrays)
+        if array is not None
+    }
+    callbacks = []
+    for k, callback in enumerate(_with_state(run)):
+        callbacks.append({})
+        for name, value in callback.state().items():
+            if isinstance(value, np.ndarray):
+                tensors[f"callbacks.{k}.{name}"] = value
+            else:
+                callbacks[k][name] = value
+    entry = {
+        "settings": _settings(run),
+        "next_epoch": run.next_epoch,
+        "stopped": run.stopped,
+        "trainer": state,
+        "shuffle": None if run.shuffle_rng is None else run.shuffle_rng.bit_generator.state,
+        "history": {name: run.history[name] for name in run.history.keys()},  # noqa: SIM118
+        "callbacks": callbacks,
+    }
+    metadata = {ENTRY: json.dumps(entry, default=_as_json)}
+    run.net.save(path, metadata=metadata, tensors=tensors)
+
+
+def _as_json(value):
+    """NumPy's numbers and arrays, of which the state of a generator may consist."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    raise TypeError(f"a callback's state must hold numbers, texts and arrays, got {value!r}")
+
+
+def _with_state(run):
+    """Return the callbacks that a checkpoint has something of."""
+    return [callback for callback in run.callbacks if callback.state()]
+
+
+def _settings(run):
+    """Return what must be the same for a training to go on, as JSON gives it back."""
+    trainer, net = run.trainer, run.net
+    settings = {
+        "layers": _without_seeds([[type(x).__name__, x.config()] for x in net.layers]),
+        "dtype": net.dtype.name,
+        "loss": trainer.loss.name,
+        "optimizer": type(trainer.optimizer).__name__,
+        "batch_size": trainer.batch_size,
+        "n_samples": trainer.n_samples,
+        "shuffle": run.shuffle_rng is not None,
+        "callbacks": [type(callback).__name__ for callback in _with_state(run)],
+    }
+    return json.loads(json.dumps(settings))
+
+
+def _without_seeds(config):
+    """Leave out where random numbers begin, at any depth: that is a part of the state."""
+    if isinstance(config, dict):
+        return {name: _without_seeds(x) for name, x in config.items() if name != "seed"}
+    return [_without_seeds(x) for x in config] if isinstance(config, list) else config
+
+
+def _restore(path, run):
+    """Put a training into the state that a file holds."""
+    net, metadata, tensors = read(path)
+    if ENTRY not in metadata:
+        raise ModelFileError(f"path {str(path)!r} holds a net, but no checkpoint")
+    try:
+        entry = json.loads(metadata[ENTRY])
+        saved = entry["settings"]
+        for name, ours in _settings(run).items():
+            if saved[name] != ours:
+                break
+        else:
+            _restore_parts(run, net, entry, tensors)
+            return
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else error
+        raise ModelFileError(f"path {str(path)!r} holds a damaged checkpoint: {reason}") from error
+    raise ValueError(
+        f"path {str(path)!r} is a checkpoint of another training: its {name} is "
+        f"{saved[name]!r}, not {ours!r}"
+    )
+
+
+def _restore_parts(run, net, entry, tensors):
+    # All is read before anything is changed.
+    state = {
+        **entry["trainer"],
+        "vectors": [
+            [
+                tuple(
+                    None if array is None else tensors[f"optimizer.{k}.{i}.{j}"]
+                    for j, array in enumerate(arrays)
+                )
+                for i, arrays in enumerate(run.net.tensors())
+            ]
+            for k in range(len(run.trainer.state_vectors()))
+        ],
+    }
+    callbacks = []
+    for k, numbers in enumerate(entry["callbacks"]):
+        prefix = f"callbacks.{k}."
+        arrays = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+        callbacks.append(numbers | arrays)
+    figures = entry["history"]
+    logs = [dict(zip(figures, row, strict=True)) for row in zip(*figures.values(), strict=True)]
+
+    run.trainer.restore(state)
+    for arrays, values in zip(run.net.tensors(), net.tensors(), strict=True):
+        for array, value in zip(arrays, values, strict=True):
+            if array is not None:
+                array[...] = value
+    run.trainer.pull()
+    if run.shuffle_rng is not None:
+        run.shuffle_rng.bit_generator.state = entry["shuffle"]
+    for callback, own in zip(_with_state(run), callbacks, strict=True):
+        callback.restore(own)
+    for row in logs:
+        run.history.append(row)
+    run.next_epoch, run.stopped = int(entry["next_epoch"]), bool(entry["stopped"])
