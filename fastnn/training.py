@@ -683,9 +683,11 @@ class Run:
             "steps_per_epoch": -(-n_samples // batch_size),
             "figures": ["loss", "seconds", "samples_per_second", *self._val_figures],
         }
-        for callback in self.callbacks:
-            callback.on_fit_begin(self.net, info)
+        begun = []
         try:
+            for callback in self.callbacks:
+                callback.on_fit_begin(self.net, info)
+                begun.append(callback)
             while self.next_epoch < self.epochs and not self.stopped:
                 self._train_epoch(info["steps_per_epoch"])
         finally:
@@ -695,7 +697,7 @@ class Run:
                 trainer.sync()
                 raise
             finally:
-                for callback in self.callbacks:
+                for callback in begun:
                     callback.on_fit_end(self.history)
         return self.history
 
