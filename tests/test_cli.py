@@ -551,7 +551,7 @@ def test_a_test_file_needs_the_columns_of_the_data():
 def test_a_training_that_diverges_saves_nothing():
     options = ("--optimizer", "sgd", "--learning-rate", "1e30", "--activation", "identity")
     said = fail(1, "train", "diabetes", "--epochs", "5", *options)
-    assert said.startswith("the loss became infinite in epoch 1, batch ")
+    assert said.startswith("the loss became NaN in epoch 1, batch 2, at a learning rate of 1e+30: ")
     assert said.endswith("; try a smaller --learning-rate")
 
 

@@ -112,19 +112,20 @@ class StochasticSolver:
         scale = 1 / self.n_outputs_ if self.out_activation_ == "identity" else 1.0
 
         self.n_iter_ = 0
-        warning = None
+        warning = diverged = None
         try:
             for _ in range(1 if incremental else self.max_iter):
                 epoch = callbacks.begin("epoch")
                 if self.shuffle:
                     rows = rows[rng.permutation(len(rows))]
                 data_loss, penalty = trainer.run_epoch(rows)
-                if trainer.divergence is not None:
-                    break
                 self.n_iter_ += 1
                 self.t_ += len(rows)
                 self.loss_ = float(scale * data_loss + penalty)
                 self.loss_curve_.append(self.loss_)
+                if trainer.divergence is not None:
+                    diverged = trainer.divergence.describe(self.n_iter_)
+                    break
                 if self.verbose:
                     print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
                 if validation is not None:
@@ -151,10 +152,13 @@ class StochasticSolver:
         except KeyboardInterrupt:
             warning = UserWarning("Training interrupted by user.")
         trainer.sync()
-        if trainer.divergence is not None:
-            self._refuse_weights(trainer.divergence.describe(self.n_iter_ + 1))
         if validation is not None:
             self._net.params[:] = self._best_params
+            if diverged is not None:  # the best weights are there all the same
+                self.validation_scores_.append(np.nan)
+                warning = ConvergenceWarning(f"Stochastic Optimizer: {diverged}")
+        elif diverged is not None:
+            self._refuse_weights(diverged)
         # partial_fit goes on with this optimizer; the data should not live as long as the model.
         trainer.release_data()
         self._trainer = trainer

@@ -206,6 +206,16 @@ def test_an_estimator_that_breaks_down_says_where_and_keeps_its_weights(estimato
     model.predict(X)
 
 
+def test_with_early_stopping_the_best_weights_survive_a_breakdown(data):
+    X, y = data[0].astype(np.float32), data[1]
+    model = MLPClassifier((8,), solver="sgd", batch_size=10, random_state=0, early_stopping=True)
+    model.set_params(learning_rate_init=1e38)
+    with pytest.warns(ConvergenceWarning, match="the loss became .* in epoch 1, batch 2, at a"):
+        model.fit(X, y)
+    assert np.isnan(model.validation_scores_[-1])
+    assert np.isfinite(model.predict_proba(X)).all()
+
+
 def test_a_line_search_may_meet_infinite_losses(data):
     """L-BFGS tries steps that are too long, and needs the loss, not an end of all training."""
     X, y = data
