@@ -157,11 +157,11 @@ class StochasticSolver:
             if diverged is not None:  # the best weights are there all the same
                 self.validation_scores_.append(np.nan)
                 warning = ConvergenceWarning(f"Stochastic Optimizer: {diverged}")
-        elif diverged is not None:
-            self._refuse_weights(diverged)
         # partial_fit goes on with this optimizer; the data should not live as long as the model.
         trainer.release_data()
         self._trainer = trainer
+        if diverged is not None and validation is None:
+            self._refuse_weights(diverged)
         if warning is not None:  # last, for a caller who turns warnings into errors
             warnings.warn(warning, stacklevel=caller)
 
