@@ -57,7 +57,7 @@ class Effort:
     tries: int = 3
 
 
-QUICK = Effort(seconds=4.0, rounds=5, turn=0.004, tries=2)
+QUICK = Effort(seconds=3.0, rounds=5, turn=0.004, tries=2)
 
 
 @dataclasses.dataclass(frozen=True)
