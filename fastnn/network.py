@@ -9,6 +9,7 @@ import numpy as np
 from fastnn import losses, schedules, threads
 from fastnn.callbacks import check_callbacks, for_verbosity
 from fastnn.divergence import first_not_finite
+from fastnn.epochs import Run
 from fastnn.errors import ModelFileError
 from fastnn.files import read_model, write_model
 from fastnn.kernels.memory import aligned_zeros
@@ -27,7 +28,7 @@ from fastnn.layers import (
 from fastnn.plan import padded_size
 from fastnn.prediction import Predictor
 from fastnn.sparse import SparseRows, check_sparse, is_sparse
-from fastnn.training import Run, Trainer
+from fastnn.training import Trainer
 from fastnn.validation import (
     check_dtype,
     check_inputs,

@@ -1,4 +1,4 @@
-"""The training loop: epochs of compiled steps, and their history."""
+"""`Trainer`: the memory of a training, and epochs of compiled steps on it."""
 
 import math
 import time
@@ -16,9 +16,9 @@ from fastnn.kernels.step import BLOCK_ROWS, training_member
 from fastnn.kernels.team import launch
 from fastnn.kernels.tile import TILE_ROWS
 from fastnn.kernels.updates import rule_member
+from fastnn.pace import Pace
 from fastnn.plan import build, link, pack, panel_columns, unpack
 from fastnn.regularization import Regularization
-from fastnn.schedules import factor_at
 from fastnn.sparse import SparseRows
 from fastnn.validation import (
     check_integer,
@@ -27,20 +27,6 @@ from fastnn.validation import (
     check_weights,
     kernel_array,
 )
-
-# Kernels come back to Python this often, so that Ctrl-C, callbacks and progress bars work.
-SECONDS_PER_CALL = 0.08
-_FIRST_GUESS_FLOPS_PER_SECOND = 5e9
-
-# Now and then a short call tries the other number of threads: after so many seconds of training,
-# at once for a new net, soon after a change of mind, since a single slow call may have caused it,
-# then more and more rarely; and after so many times as long as the trial is going to take.
-_SECONDS_BETWEEN_TRIALS = 0.3
-_SECONDS_AFTER_CHANGE = 0.02
-_SECONDS_BEFORE_FIRST_TRIAL = 0.002
-_SECONDS_PER_TRIAL = 0.004
-_REST_AFTER_TRIAL = 50
-_REST_BEFORE_FIRST_TRIAL = 4
 
 _NO_WEIGHTS = np.empty(0)
 _ENTRIES = ("indices", "indptr", "column_end", "entry_row", "entry_value")
@@ -53,110 +39,6 @@ _STATES = {
     codes.ADAGRAD: 1,
 }
 """How many state vectors a rule has, where it is not two."""
-
-
-class History:
-    """What happened in each epoch.
-
-    ``history["loss"]`` is a list with one entry for each epoch; `len(history)` is the number of
-    epochs. The names: "loss" (mean over the samples seen, with the penalty), "seconds" and
-    "samples_per_second" (training alone), and with validation data "val_loss" and "val_accuracy"
-    or "val_r2".
-
-    Attributes
-    ----------
-    divergence : str or None
-        What ended the training, if its numbers did not stay finite.
-    """
-
-    def __init__(self):
-        self.divergence = None
-        self._figures = {}
-        self._epochs = 0
-
-    def append(self, logs):
-        """Add the figures of one epoch."""
-        for name, value in logs.items():
-            self._figures.setdefault(name, []).append(value)
-        self._epochs += 1
-
-    def __getitem__(self, name):
-        return self._figures[name]
-
-    def __contains__(self, name):
-        return name in self._figures
-
-    def __len__(self):
-        return self._epochs
-
-    def keys(self):
-        """Return the names of the figures."""
-        return self._figures.keys()
-
-    def __repr__(self):
-        return f"<History of {self._epochs} epochs: {', '.join(self._figures)}>"
-
-
-class _Pace:
-    """Decides how many steps the next call of the kernel makes, and on how many threads.
-
-    A guess comes from the work in a step; from then on the measured time of a step decides, and
-    goes on deciding: when another process takes a core, a team whose members wait for each other
-    at every step is slower than one thread alone. The result is the same bits either way.
-
-    Parameters
-    ----------
-    flops : float
-        Of a step.
-    n_threads : int
-        The most to use.
-    fixed : bool
-        Whether to use all of them always.
-    """
-
-    def __init__(self, flops, n_threads, fixed):
-        self._guess = max(flops, 1) / _FIRST_GUESS_FLOPS_PER_SECOND
-        self._seconds = {}  # of a step, by number of threads
-        self._choices = [n_threads]
-        while self._choices[-1] > 1 and not fixed:
-            self._choices.append(self._choices[-1] // 2)
-        limit = n_threads if fixed else threads.worthwhile(flops, n_threads)
-        self._best = next(n for n in self._choices if n <= limit)
-        self._tries_more = False  # or fewer, in turn
-        self._tried = set()
-        self._since_trial = 0.0
-        self._rest = _SECONDS_BEFORE_FIRST_TRIAL  # the guess is a rough one
-
-    def next_call(self):
-        """Return (number of threads, number of steps)."""
-        n_threads, seconds = self._best, SECONDS_PER_CALL
-        longest = self._seconds.get(self._best, self._guess) * self._best  # of a step
-        times = _REST_AFTER_TRIAL if len(self._seconds) > 1 else _REST_BEFORE_FIRST_TRIAL
-        if self._since_trial >= max(self._rest, times * longest):
-            k = self._choices.index(self._best)
-            neighbours = [*self._choices[max(k - 1, 0) : k], *self._choices[k + 1 : k + 2]]
-            possible = [n for n in neighbours if n == threads.at_most(n)]
-            self._tries_more = not self._tries_more
-            if possible:
-                pick = possible[0] if self._tries_more else possible[-1]
-                n_threads, seconds = pick, _SECONDS_PER_TRIAL
-        expected = self._seconds.get(n_threads, self._guess)
-        return n_threads, max(1, int(seconds / expected))
-
-    def record(self, n_threads, steps, seconds):
-        """Take note of how long a call took."""
-        if n_threads not in self._tried:
-            self._tried.add(n_threads)
-            if n_threads != self._best:
-                return  # it may have started its threads first: try again at once
-        self._seconds[n_threads] = max(seconds / steps, 1e-9)
-        was_trial, before = n_threads != self._best, self._best
-        self._since_trial = 0.0 if was_trial else self._since_trial + seconds
-        self._best = min(self._seconds, key=self._seconds.get)
-        if self._best != before:
-            self._rest = _SECONDS_AFTER_CHANGE
-        elif was_trial:
-            self._rest = min(4 * self._rest, _SECONDS_BETWEEN_TRIALS)
 
 
 class Trainer:
@@ -411,7 +293,7 @@ class Trainer:
         self._row_loss = aligned_zeros(rows, np.float64)
         self._penalty = aligned_zeros(len(self._plan.tasks), np.float64)
         self._squares = aligned_zeros(len(self._plan.tasks), np.float64)
-        self._pace = _Pace(self._plan.flops * rows, self.n_threads, self.use_all_threads)
+        self._pace = Pace(self._plan.flops * rows, self.n_threads, self.use_all_threads)
         self._sizes = aligned_zeros(self.n_threads * SIZES, np.float64)
         block = (BLOCK_ROWS + 1) * panel_columns(dtype)  # of weights, and of biases
         self._scratch = aligned_zeros(self.n_threads * block, dtype)
@@ -626,116 +508,3 @@ def _is_finite(vector):
 
 def _shapes(tensors):
     return [[None if array is None else array.shape for array in arrays] for arrays in tensors]
-
-
-class Run:
-    """A training over some epochs: what `Sequential.fit` does, and what a checkpoint keeps of it.
-
-    Parameters
-    ----------
-    net : Sequential
-    trainer : Trainer
-        With its data set.
-    epochs : int
-    schedule : callable
-        Of `fastnn.schedules`; asked at the beginning of each epoch.
-    shuffle_rng : numpy.random.Generator or None
-        None keeps the samples in their order.
-    validate : callable or None
-        Returns a dict of figures at the end of an epoch.
-    val_figures : sequence of str
-        Their names.
-    callbacks : sequence of Callback
-
-    Attributes
-    ----------
-    history : History
-    next_epoch : int
-        From 0.
-    stopped : bool
-        Whether a callback, or numbers that were not finite, ended the training.
-    """
-
-    def __init__(
-        self, net, trainer, epochs, schedule, shuffle_rng, validate, val_figures, callbacks
-    ):
-        self.net, self.trainer, self.epochs = net, trainer, epochs
-        self.shuffle_rng = shuffle_rng
-        self.callbacks = sorted(callbacks, key=lambda callback: callback.runs_last)
-        self._schedule, self._validate, self._val_figures = schedule, validate, val_figures
-        self._learning_rate = trainer.learning_rate
-        self.history = History()
-        self.next_epoch, self.stopped = 0, False
-
-    def train(self):
-        """Train until all epochs are done or something stops it; return the history.
-
-        However it ends, the net has the parameters of the last batch that was trained.
-        """
-        trainer, n_samples = self.trainer, self.trainer.n_samples
-        batch_size = min(trainer.batch_size, n_samples)
-        info = {
-            "run": self,
-            "epochs": self.epochs,
-            "n_samples": n_samples,
-            "batch_size": batch_size,
-            "n_threads": trainer.n_threads,
-            "steps_per_epoch": -(-n_samples // batch_size),
-            "figures": ["loss", "seconds", "samples_per_second", *self._val_figures],
-        }
-        begun = []
-        try:
-            for callback in self.callbacks:
-                callback.on_fit_begin(self.net, info)
-                begun.append(callback)
-            while self.next_epoch < self.epochs and not self.stopped:
-                self._train_epoch(info["steps_per_epoch"])
-        finally:
-            try:
-                trainer.sync()
-            except KeyboardInterrupt:  # half of the parameters may be those of an epoch before
-                trainer.sync()
-                raise
-            finally:
-                for callback in begun:
-                    callback.on_fit_end(self.history)
-        return self.history
-
-    def _train_epoch(self, n_steps):
-        trainer, callbacks, epoch = self.trainer, self.callbacks, self.next_epoch
-
-        def on_progress(samples_done, mean_loss):
-            for callback in callbacks:
-                callback.on_progress(epoch, samples_done, mean_loss)
-
-        began = time.perf_counter()
-        trainer.learning_rate = self._rate_at(epoch)
-        order = np.arange(trainer.n_samples)
-        if self.shuffle_rng is not None:
-            order = self.shuffle_rng.permutation(trainer.n_samples)
-        rates = None
-        if getattr(self._schedule, "by_step", False):
-            rates = [self._rate_at(epoch + step / n_steps) for step in range(n_steps)]
-        data_loss, penalty = trainer.run_epoch(order, on_progress if callbacks else None, rates)
-        seconds = time.perf_counter() - began
-        logs = {
-            "loss": data_loss + penalty,
-            "seconds": seconds,
-            "samples_per_second": trainer.n_samples / seconds,
-        }
-        if self._validate is not None or callbacks:
-            trainer.sync()
-        if self._validate is not None:
-            logs.update(self._validate())
-        self.history.append(logs)
-        self.next_epoch += 1
-        if trainer.divergence is not None:
-            self.stopped = True
-            self.history.divergence = trainer.divergence.describe(epoch + 1)
-        for callback in callbacks:
-            self.stopped = bool(callback.on_epoch_end(epoch, logs)) or self.stopped
-        if callbacks:
-            trainer.pull()  # a callback may have changed the parameters
-
-    def _rate_at(self, epoch):
-        return self._learning_rate * factor_at(self._schedule, epoch, self.epochs)

@@ -16,7 +16,8 @@ from fastnn import (
 )
 from fastnn.losses import SquaredError
 from fastnn.objective import Objective
-from fastnn.training import Trainer, _Pace
+from fastnn.pace import Pace
+from fastnn.training import Trainer
 
 
 def make_net(seed=0, bias=True):
@@ -74,7 +75,7 @@ def test_samples_weigh_nothing_in_a_batch_without_weight():
 @pytest.mark.parametrize("steps", [1, 2, 9])
 def test_a_batch_without_weight_is_not_counted_however_calls_are_cut(optimizer, steps, monkeypatch):
     # Adam's step depends on the number of updates, so it must not depend on the pace.
-    monkeypatch.setattr(_Pace, "next_call", lambda self: (1, steps))
+    monkeypatch.setattr(Pace, "next_call", lambda self: (1, steps))
     X, y, _ = make_data(30)
     weights = np.repeat([0.0, 1.0, 0.0, 2.0, 0.0, 1.0], 5)
     net, twin = make_net(), make_net()

@@ -1,0 +1,162 @@
+"""Training over some epochs: order, learning rate, callbacks, and the history."""
+
+import time
+
+import numpy as np
+
+from fastnn.schedules import factor_at
+
+
+class History:
+    """What happened in each epoch.
+
+    ``history["loss"]`` is a list with one entry for each epoch; `len(history)` is the number of
+    epochs. The names: "loss" (mean over the samples seen, with the penalty), "seconds" and
+    "samples_per_second" (training alone), and with validation data "val_loss" and "val_accuracy"
+    or "val_r2".
+
+    Attributes
+    ----------
+    divergence : str or None
+        What ended the training, if its numbers did not stay finite.
+    """
+
+    def __init__(self):
+        self.divergence = None
+        self._figures = {}
+        self._epochs = 0
+
+    def append(self, logs):
+        """Add the figures of one epoch."""
+        for name, value in logs.items():
+            self._figures.setdefault(name, []).append(value)
+        self._epochs += 1
+
+    def __getitem__(self, name):
+        return self._figures[name]
+
+    def __contains__(self, name):
+        return name in self._figures
+
+    def __len__(self):
+        return self._epochs
+
+    def keys(self):
+        """Return the names of the figures."""
+        return self._figures.keys()
+
+    def __repr__(self):
+        return f"<History of {self._epochs} epochs: {', '.join(self._figures)}>"
+
+
+class Run:
+    """A training over some epochs: what `Sequential.fit` does, and what a checkpoint keeps of it.
+
+    Parameters
+    ----------
+    net : Sequential
+    trainer : Trainer
+        With its data set.
+    epochs : int
+    schedule : callable
+        Of `fastnn.schedules`; asked at the beginning of each epoch.
+    shuffle_rng : numpy.random.Generator or None
+        None keeps the samples in their order.
+    validate : callable or None
+        Returns a dict of figures at the end of an epoch.
+    val_figures : sequence of str
+        Their names.
+    callbacks : sequence of Callback
+
+    Attributes
+    ----------
+    history : History
+    next_epoch : int
+        From 0.
+    stopped : bool
+        Whether a callback, or numbers that were not finite, ended the training.
+    """
+
+    def __init__(
+        self, net, trainer, epochs, schedule, shuffle_rng, validate, val_figures, callbacks
+    ):
+        self.net, self.trainer, self.epochs = net, trainer, epochs
+        self.shuffle_rng = shuffle_rng
+        self.callbacks = sorted(callbacks, key=lambda callback: callback.runs_last)
+        self._schedule, self._validate, self._val_figures = schedule, validate, val_figures
+        self._learning_rate = trainer.learning_rate
+        self.history = History()
+        self.next_epoch, self.stopped = 0, False
+
+    def train(self):
+        """Train until all epochs are done or something stops it; return the history.
+
+        However it ends, the net has the parameters of the last batch that was trained.
+        """
+        trainer, n_samples = self.trainer, self.trainer.n_samples
+        batch_size = min(trainer.batch_size, n_samples)
+        info = {
+            "run": self,
+            "epochs": self.epochs,
+            "n_samples": n_samples,
+            "batch_size": batch_size,
+            "n_threads": trainer.n_threads,
+            "steps_per_epoch": -(-n_samples // batch_size),
+            "figures": ["loss", "seconds", "samples_per_second", *self._val_figures],
+        }
+        begun = []
+        try:
+            for callback in self.callbacks:
+                callback.on_fit_begin(self.net, info)
+                begun.append(callback)
+            while self.next_epoch < self.epochs and not self.stopped:
+                self._train_epoch(info["steps_per_epoch"])
+        finally:
+            try:
+                trainer.sync()
+            except KeyboardInterrupt:  # half of the parameters may be those of an epoch before
+                trainer.sync()
+                raise
+            finally:
+                for callback in begun:
+                    callback.on_fit_end(self.history)
+        return self.history
+
+    def _train_epoch(self, n_steps):
+        trainer, callbacks, epoch = self.trainer, self.callbacks, self.next_epoch
+
+        def on_progress(samples_done, mean_loss):
+            for callback in callbacks:
+                callback.on_progress(epoch, samples_done, mean_loss)
+
+        began = time.perf_counter()
+        trainer.learning_rate = self._rate_at(epoch)
+        order = np.arange(trainer.n_samples)
+        if self.shuffle_rng is not None:
+            order = self.shuffle_rng.permutation(trainer.n_samples)
+        rates = None
+        if getattr(self._schedule, "by_step", False):
+            rates = [self._rate_at(epoch + step / n_steps) for step in range(n_steps)]
+        data_loss, penalty = trainer.run_epoch(order, on_progress if callbacks else None, rates)
+        seconds = time.perf_counter() - began
+        logs = {
+            "loss": data_loss + penalty,
+            "seconds": seconds,
+            "samples_per_second": trainer.n_samples / seconds,
+        }
+        if self._validate is not None or callbacks:
+            trainer.sync()
+        if self._validate is not None:
+            logs.update(self._validate())
+        self.history.append(logs)
+        self.next_epoch += 1
+        if trainer.divergence is not None:
+            self.stopped = True
+            self.history.divergence = trainer.divergence.describe(epoch + 1)
+        for callback in callbacks:
+            self.stopped = bool(callback.on_epoch_end(epoch, logs)) or self.stopped
+        if callbacks:
+            trainer.pull()  # a callback may have changed the parameters
+
+    def _rate_at(self, epoch):
+        return self._learning_rate * factor_at(self._schedule, epoch, self.epochs)
