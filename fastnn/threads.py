@@ -1,16 +1,31 @@
 """How many threads a kernel may use, and when it must do with one.
 
-Kernels give the same bits for any number of threads, so falling back to one is always right.
+Kernels give the same bits for any number of threads, so falling back to one is always right. It
+is done wherever Numba's threading layer could kill the process or hang:
+
+- while another Python thread is in a kernel with several threads: they would share the cores,
+- in a forked child, if threads of the layer, or of an OpenMP that it would use, did not come along,
+- on the layer "workqueue", while there are other Python threads at all. It aborts the process when
+  two threads are in parallel loops at once, and a loop of the user's in another thread (or one that
+  calls back to Python) asks nobody. Numba takes this layer where it finds neither TBB nor OpenMP
+  (``pip install tbb``, ``apt-get install libgomp1``; on macOS ``pip install intel-openmp``).
+
+What cannot be helped: two parallel loops of the user's at once on "workqueue"; one that a thread
+runs there which C code started, while kernels run, since Python does not know of that thread; and
+the user's own loops in a forked child on "omp".
 """
 
+import ctypes
 import functools
 import math
 import os
+import sys
 import threading
 import time
 from pathlib import Path
 
 import numba
+from numba.core.compiler_lock import global_compiler_lock
 
 # Below this many floating-point operations between two barriers, threads cost more than they gain.
 # Measured by benchmarks/thread_threshold.py.
@@ -21,29 +36,105 @@ _SECONDS_BETWEEN_LOOKS = 0.1
 _chosen = None
 _team_limit = math.inf
 _region = threading.Lock()
-_launched = False
+_layer = None
 _forked = False
 
 
 def _in_forked_child():
-    # OpenMP kills a forked child at its first parallel region, and its hold of a lock is
-    # inherited too. A child of a process that never used threads is as good as new.
+    # Threads do not come along, nor does who would release a lock. A child of a process that
+    # never used threads is as good as new.
     global _forked, _region
-    _forked = _launched
+    _forked = _forked or _layer_in_use() is not None or _has_openmp()
     _region = threading.Lock()
+    global_compiler_lock.release()
 
 
-os.register_at_fork(after_in_child=_in_forked_child)
+if hasattr(os, "register_at_fork"):  # not on Windows
+    # A fork waits for the compiler: in the child, nobody would complete what another thread has
+    # begun to compile, or release its locks.
+    os.register_at_fork(
+        before=global_compiler_lock.acquire,
+        after_in_parent=global_compiler_lock.release,
+        after_in_child=_in_forked_child,
+    )
+
+
+def _layer_in_use():
+    """Name of Numba's threading layer, or None if it has not been started."""
+    try:
+        return numba.threading_layer()
+    except ValueError:
+        return None
+
+
+def _has_openmp():
+    """Whether there is an OpenMP in the process that Numba would share, with PyTorch for example.
+
+    If anybody has used it before a fork, the child waits for its threads for ever.
+    """
+    try:
+        ctypes.CDLL("libgomp.so.1", mode=getattr(os, "RTLD_NOLOAD", 0))
+    except OSError:
+        return False
+    return True
+
+
+def _can_be_entered():
+    """Whether the threading layer can take a team, whatever others do meanwhile."""
+    global _layer
+    if _forked:
+        return False
+    if _layer is None:
+        with global_compiler_lock:  # a fork must not come between
+            numba.get_num_threads()  # starts it
+        _layer = numba.threading_layer()
+    return _layer != "workqueue" or len(sys._current_frames()) == 1
 
 
 @functools.cache
-def _cgroup_quota():
-    """CPUs that the container's quota allows, rounded up; infinity without one."""
+def _cgroup_quota(root="/"):
+    """CPUs that the quotas of this process's control groups allow, rounded up; or infinity.
+
+    Those of the groups above it count too. In a container the path of a group may be that of the
+    host, of which only the top can be seen.
+
+    Parameters
+    ----------
+    root : str
+        Where the folders proc and sys are.
+    """
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        lines = Path(root, "proc/self/cgroup").read_text().splitlines()
+    except OSError:  # no Linux
+        return math.inf
+    quotas = [math.inf]
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":  # version 2
+            top, files = Path(root, "sys/fs/cgroup"), ("cpu.max",)
+        elif "cpu" in controllers.split(","):  # version 1
+            top, files = Path(root, "sys/fs/cgroup/cpu"), ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+        else:
+            continue
+        group = top / path.lstrip("/")
+        quotas += [_quota_of(folder, files) for folder in (group, *group.parents)]
+    return min(quotas)
+
+
+def _quota_of(folder, files):
+    """CPUs by the quota and the period that stand in the files of a control group."""
+    try:
+        quota, period = " ".join((folder / file).read_text() for file in files).split()
     except (OSError, ValueError):
         return math.inf
-    return math.inf if quota == "max" else math.ceil(int(quota) / int(period))
+    return math.inf if quota in ("max", "-1") else math.ceil(int(quota) / int(period))
+
+
+@functools.cache
+def _openmp_setting():
+    """Return the number in OMP_NUM_THREADS, of which there may be one for each level of nesting."""
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(first) if first.isdecimal() and int(first) > 0 else math.inf
 
 
 @functools.cache
@@ -54,7 +145,8 @@ def _available_in(period):
         affinity = len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows
         affinity = os.cpu_count() or 1
-    return int(max(1, min(numba.config.NUMBA_NUM_THREADS, affinity, _cgroup_quota())))
+    limits = numba.config.NUMBA_NUM_THREADS, affinity, _cgroup_quota(), _openmp_setting()
+    return int(max(1, min(limits)))
 
 
 def _available():
@@ -95,7 +187,8 @@ def get_num_threads():
     -------
     int
         What `set_num_threads` said, else the number of CPUs that this process may use: the
-        least of its CPU affinity, the container's quota and `NUMBA_NUM_THREADS`.
+        least of its CPU affinity, the quotas of its control groups (of a container, for
+        example), and the environment's `NUMBA_NUM_THREADS` and `OMP_NUM_THREADS`.
     """
     return _chosen if _chosen is not None else _available()
 
@@ -145,9 +238,7 @@ def worthwhile(flops, n_threads, min_flops=MIN_FLOPS_PER_THREAD):
 class parallel_region:  # noqa: N801
     """Reserve the threading layer; yield how many threads the caller may use now.
 
-    One thread where the layer must not be entered: another Python thread is in it (the workqueue
-    layer would abort the process, OpenMP would oversubscribe the cores), or this is a forked
-    child of a process that has used it.
+    One thread where the layer must not be entered: see the top of the file.
 
     A class, because a generator would take longer than the rest of a launch.
     """
@@ -158,11 +249,8 @@ class parallel_region:  # noqa: N801
         self._granted = n_threads
 
     def __enter__(self):
-        global _launched
-        if self._granted > 1 and (_forked or not _region.acquire(blocking=False)):
+        if self._granted > 1 and not (_can_be_entered() and _region.acquire(blocking=False)):
             self._granted = 1
-        elif self._granted > 1:
-            _launched = True
         return self._granted
 
     def __exit__(self, *_):
