@@ -15,12 +15,12 @@ import threadpoolctl
 
 
 def settings():
-    """Return them by name."""
+    """Return them by name; of BLAS and OpenMP by the file of a library."""
     tiny = np.float32(1e-40)  # zero, if denormal numbers are flushed
     libm = ctypes.CDLL(None)
     return {
         "numba.get_num_threads": numba.get_num_threads(),
-        "BLAS and OpenMP": threadpoolctl.threadpool_info(),
+        **{one["filepath"]: one["num_threads"] for one in threadpoolctl.threadpool_info()},
         "denormal numbers": bool(tiny * np.float32(0.5) > 0),
         "rounding": libm.fegetround() if hasattr(libm, "fegetround") else None,
         "numpy.errstate": np.geterr(),
@@ -43,4 +43,4 @@ def assert_same(before):
     """Compare with settings from before."""
     after = settings()
     changed = [name for name in before if after[name] != before[name]]
-    assert not changed, [f"{name}: {before[name]} -> {after[name]}" for name in changed]
+    assert not changed, changed
