@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import sklearn
-from joblib import parallel_backend
+from joblib import Parallel, cpu_count, delayed, parallel_backend
 from sklearn import neural_network as original
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
@@ -20,7 +20,7 @@ from sklearn.multioutput import MultiOutputRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from fastnn import MLPClassifier, MLPRegressor
+from fastnn import MLPClassifier, MLPRegressor, get_num_threads
 
 pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 
@@ -72,6 +72,13 @@ def test_cross_validation_gives_scikit_learns_scores(cancer, backend):
     with parallel_backend(backend, n_jobs=2):
         scores = cross_val_score(classifier(), X, y, cv=3, n_jobs=2)
     np.testing.assert_allclose(scores, cross_val_score(theirs, X, y, cv=3))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_workers_of_a_search_share_out_the_cores():
+    with parallel_backend("loky", n_jobs=2):
+        counts = Parallel()(delayed(get_num_threads)() for _ in range(4))
+    assert max(counts) <= max(1, cpu_count() // 2)
 
 
 def test_a_column_transformer_may_hand_over_sparse_columns():
