@@ -27,7 +27,9 @@ def server(layer, n_threads, log):
     """Run gunicorn on a free port of this machine; give its process and the port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         command = [
-            *(sys.executable, "-W", "error", "-m", "gunicorn", "--preload", "--no-control-socket"),
+            # Python 3.12 and newer say of every fork of a process with threads that it may fail.
+            *(sys.executable, "-W", "error", "-W", "ignore:This process:DeprecationWarning"),
+            *("-m", "gunicorn", "--preload", "--no-control-socket"),
             *("--workers", str(N_WORKERS), "--threads", str(n_threads)),
             *("--bind", f"fd://{listener.fileno()}", "--timeout", str(SECONDS), "web_app:app"),
         ]

@@ -141,7 +141,8 @@ def joblib_backends(count):
                 found = search.set_params(n_jobs=2).fit(X, Y).cv_results_["mean_test_score"]
                 assert found.tolist() == alone.tolist(), backend
                 assert cross_val_score(model, X, Y, cv=2, n_jobs=2).tolist() == scores.tolist()
-    assert team_size() == 2
+    if numba.threading_layer() != "workqueue":  # loky keeps threads for its next call
+        assert team_size() == 2
 
 
 ALL = [
