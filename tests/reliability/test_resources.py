@@ -34,7 +34,7 @@ def fixture_forget():
 
 @needs_fork
 @pytest.mark.xdist_group("scenarios")
-@pytest.mark.parametrize("count", [1, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [1, pytest.param(10, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize(
     "scenario",
