@@ -1,6 +1,7 @@
 """`Sequential`: layers in a row, trained as one compiled plan."""
 
 import copy
+import json
 import warnings
 from collections.abc import Iterable
 
@@ -11,9 +12,11 @@ from fastnn.callbacks import check_callbacks, for_verbosity
 from fastnn.divergence import first_not_finite
 from fastnn.epochs import Run
 from fastnn.errors import ModelFileError
-from fastnn.files import read_model, write_model
+from fastnn.files import in_one_line, read_model, write_model
 from fastnn.kernels.memory import aligned_zeros
 from fastnn.layers import (
+    LAYERS,
+    Activation,
     Affine,
     BatchNorm,
     Dropout,
@@ -23,6 +26,7 @@ from fastnn.layers import (
     Residual,
     Sigmoid,
     Softmax,
+    check_pair,
     from_config,
 )
 from fastnn.plan import padded_size
@@ -31,6 +35,7 @@ from fastnn.sparse import SparseRows, check_sparse, is_sparse
 from fastnn.training import Trainer
 from fastnn.validation import (
     check_dtype,
+    check_finite,
     check_inputs,
     check_integer,
     check_seed,
@@ -40,6 +45,8 @@ from fastnn.weighting import weigh_samples
 
 FORMAT = 1
 """Version of the net's description in a model file."""
+
+_ENTRIES = ("format", "dtype", "seed", "layers")
 
 # A training that ends with so many times the loss that it began with has not learned.
 _GROWTH = 10
@@ -109,16 +116,17 @@ class Sequential:
         for k, layer in enumerate(self.layers):
             if not isinstance(layer, Layer):
                 raise ValueError(f"layers[{k}] must be a Layer, got {layer!r}")
-        seen = []
+        seen = {}  # by identity: there may be many
         for k, outer in enumerate(self.layers):
             for layer in outer.leaves():
-                if any(layer is other for other in seen):
+                if id(layer) in seen:
                     raise ValueError(f"layers[{k}] is used twice: {layer!r}")
                 if isinstance(layer, ParametricLayer) and layer.in_net:
                     raise ValueError(
                         f"layers[{k}] is in another net already: {layer!r}; use a copy of it"
                     )
-                seen.append(layer)
+                seen[id(layer)] = layer
+        seen = seen.values()
         if not any(isinstance(layer, Affine) for layer in seen):
             raise ValueError(f"layers must hold at least one Affine, got {self.layers!r}")
         first = next(x.n_inputs for x in seen if isinstance(x, ParametricLayer))
@@ -474,20 +482,24 @@ class Sequential:
         ------
         FileExistsError
             If the file exists and must not be replaced.
+        ValueError
+            If `load` could not read it: a layer holds a function of yours, or a parameter is not
+            finite. A file that is there already stays as it is.
         """
         arrays = {}
-        for k, layer in enumerate(self.layers):
-            for name, array in (layer.params | layer.buffers).items():
-                arrays[f"layers.{k}.{name}"] = array
+        for name, layer in _named_leaves(self.layers, "layers"):
+            for part, array in (layer.params | layer.buffers).items():
+                check_finite(f"{name}.{part}", array)
+                arrays[f"{name}.{part}"] = array
         for name, array in (tensors or {}).items():
-            if name.startswith("layers."):
+            if str(name).startswith("layers."):
                 raise ValueError(f"tensors must not use names of layers, got {name!r}")
             arrays[name] = array
         header = {
             "format": FORMAT,
             "dtype": self.dtype.name,
             "seed": self._seed,
-            "layers": [[type(layer).__name__, layer.config()] for layer in self.layers],
+            "layers": [_describe(layer, f"layers[{k}]") for k, layer in enumerate(self.layers)],
         }
         write_model(path, header, metadata or {}, arrays, overwrite)
 
@@ -495,10 +507,21 @@ class Sequential:
     def load(cls, path):
         """Read a net from a file that `save` wrote. Nothing in the file is executed.
 
+        Everything is checked before memory is taken for it, so at most four times the size of the
+        file is needed. The net's random numbers begin anew, at its seed.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Returns
+        -------
+        Sequential
+
         Raises
         ------
-        FileNotFoundError
-            If there is no such file.
+        OSError
+            If there is no such file, or it cannot be read.
         ModelFileError
             If it is damaged, or is not a model file of this package.
         """
@@ -540,22 +563,96 @@ class FrozenNet:
 def from_file_parts(path, header, tensors):
     """Return the net that a model file describes; remove its arrays from `tensors`."""
     try:
-        if header["format"] != FORMAT:
-            raise ValueError(f"its format is {header['format']!r}, this version reads {FORMAT}")
-        layers = [from_config(name, config) for name, config in header["layers"]]
-        net = Sequential(layers, seed=header["seed"], dtype=header["dtype"])
-        for k, layer in enumerate(net.layers):
-            for name, array in (layer.params | layer.buffers).items():
-                stored = tensors.pop(f"layers.{k}.{name}")
-                if stored.shape != array.shape:
-                    raise ValueError(f"layers.{k}.{name} has the shape {stored.shape}")
-                array[...] = stored
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else error
+        return _from_description(header, tensors)
+    except (TypeError, ValueError, RecursionError) as error:
         raise ModelFileError(
-            f"path {str(path)!r} holds no model that can be read: {reason}"
+            f"path {str(path)!r} holds no model that can be read: {in_one_line(error)}"
         ) from error
-    return net
+
+
+def _from_description(header, tensors):
+    """Do what `from_file_parts` does; the errors do not name the file."""
+    entries = _check_description(header)
+    layers = [from_config(*check_pair(pair)) for pair in entries["layers"]]
+    dtype = np.dtype(entries["dtype"])
+    # Sizes in a description are but words. Those of the arrays that are there are compared with
+    # them, and only then memory is taken.
+    for name, layer in _named_leaves(layers, "layers"):
+        if isinstance(layer, ParametricLayer):
+            values = [
+                {
+                    part: _take(tensors, f"{name}.{part}", shape, dtype)
+                    for part, shape in shapes.items()
+                }
+                for shapes in (layer.shapes(), layer.buffer_shapes())
+            ]
+            try:
+                layer.set_values(*values)
+            except ValueError as error:
+                raise ValueError(f"{name}.{error}") from None
+    for name in tensors:
+        if name.startswith("layers."):
+            raise ValueError(f"there is no layer for {name!r}")
+    return Sequential(layers, seed=entries["seed"], dtype=dtype)
+
+
+def _check_description(header):
+    """Return a description with all its entries, if it is one of this version."""
+    if not isinstance(header, dict):
+        raise ValueError(f"its description must be a dict, got {header!r}")
+    if "format" not in header:
+        raise ValueError("no 'format'")
+    version = header["format"]
+    if type(version) is not int or version != FORMAT:
+        newer = type(version) is int and version > FORMAT
+        hint = "; a newer version of fastnn wrote it" if newer else ""
+        raise ValueError(f"its format is {version!r}, this version reads {FORMAT}{hint}")
+    for name in _ENTRIES:
+        if name not in header:
+            raise ValueError(f"no {name!r}")
+    if len(header) > len(_ENTRIES):
+        unknown = next(name for name in header if name not in _ENTRIES)
+        raise ValueError(f"its description has the unknown entry {unknown!r}")
+    if header["dtype"] not in ("float32", "float64"):
+        raise ValueError(f"dtype must be 'float32' or 'float64', got {header['dtype']!r}")
+    if not isinstance(header["layers"], list):
+        raise ValueError(f"layers must be a list of layers, got {header['layers']!r}")
+    return header
+
+
+def _take(tensors, name, shape, dtype):
+    """Remove an array of a net from those of a file, and return it."""
+    if name not in tensors:
+        raise ValueError(f"no {name!r}")
+    array = tensors.pop(name)
+    if array.shape != shape:
+        raise ValueError(f"{name} has the shape {array.shape}, {shape} is needed")
+    if array.dtype != dtype:
+        raise ValueError(f"{name} has the dtype {array.dtype}, {dtype} is needed")
+    check_finite(name, array)
+    return array
+
+
+def _named_leaves(layers, name):
+    """Yield (name, layer) of all layers that do the work, as model files name them."""
+    for k, layer in enumerate(layers):
+        if isinstance(layer, Residual):
+            yield from _named_leaves(layer.layers, f"{name}.{k}")
+        else:
+            yield f"{name}.{k}", layer
+
+
+def _describe(layer, where):
+    """Return a layer's name and arguments, from which `from_config` makes the same one again."""
+    try:
+        for leaf in layer.leaves():
+            if LAYERS.get(type(leaf).__name__) is not type(leaf) and type(leaf) is not Activation:
+                raise ValueError(f"{type(leaf).__name__} is not a layer of this package")
+        pair = [type(layer).__name__, layer.config()]
+        from_config(*json.loads(json.dumps(pair, allow_nan=False)))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where} cannot be saved, {layer!r}: {in_one_line(error)}") from error
+    return pair
 
 
 def _check_widths(layers, width, name):

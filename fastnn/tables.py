@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from fastnn.errors import DataError, ModelFileError, require
+from fastnn.files import in_one_line, parse_json
+from fastnn.validation import check_finite
 
 __all__ = ["TableEncoder", "guess_task"]
 
@@ -432,12 +434,49 @@ class TableEncoder:
         if METADATA_KEY not in metadata:
             raise ModelFileError("the model was saved without the encoding of its data")
         try:
-            encoder = cls(**json.loads(metadata[METADATA_KEY]))
+            encoder = cls(**parse_json(metadata[METADATA_KEY]))
+            encoder._check_facts()
             if encoder.standardise:
                 encoder._restore_transformer(tensors)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            raise ModelFileError("the encoding of the data in the model is damaged") from error
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise ModelFileError(
+                f"the encoding of the data in the model is damaged ({in_one_line(error)})"
+            ) from error
         return encoder
+
+    def _check_facts(self) -> None:
+        """Raise ValueError if an attribute has a type or value that `fit` does not give it."""
+        names, categories, classes = self.feature_names, self.categories, self.classes
+        a_class = str if isinstance(classes, list) and _all_of(str, classes) else int
+        right = {
+            "task": self.task in ("classification", "regression"),
+            "feature_names": isinstance(names, list) and names and _all_of(str, names),
+            "has_header": isinstance(self.has_header, bool),
+            "categories": isinstance(categories, dict)
+            and all(
+                isinstance(values, list) and values and _all_of(str, values) and _no_twins(values)
+                for values in categories.values()
+            ),
+            "standardise": isinstance(self.standardise, bool),
+            "target_name": isinstance(self.target_name, str | None),
+            "target_index": self.target_index is None or type(self.target_index) is int,
+            "classes": isinstance(classes, list)
+            and _all_of(a_class, classes)
+            and _no_twins(classes)
+            and all(isinstance(label, str) or -(2**63) <= label < 2**63 for label in classes),
+            "target_mean": type(self.target_mean) is float,
+            "target_scale": type(self.target_scale) is float and self.target_scale > 0,
+            "_transformer": self._transformer is None,
+        }
+        for name, is_right in right.items():
+            if not is_right:
+                raise ValueError(f"{name} cannot be {getattr(self, name)!r}")
+        if (self.task == "classification") != (len(classes) > 1):
+            raise ValueError(f"{len(classes)} classes are not right for a {self.task}")
+        if not categories.keys() <= set(names):
+            raise ValueError("categories must be of columns that are there")
+        if categories and not (self.standardise and _no_twins(names)):
+            raise ValueError("columns with text must have names of their own, and be standardised")
 
     def _restore_transformer(self, tensors: Mapping[str, np.ndarray]) -> None:
         """Fit new transformers to one row, which sets all but what is then put in their place.
@@ -459,7 +498,26 @@ class TableEncoder:
             mean, scale = (np.asarray(tensors[f"table.{name}"]) for name in ("mean", "scale"))
             if mean.shape != (n_numbers,) or scale.shape != (n_numbers,):
                 raise ValueError("a mean and a scale are needed for each column")
-            scaler.mean_, scaler.scale_, scaler.var_ = mean, scale, scale**2
+            if mean.dtype != np.float64 or scale.dtype != np.float64:
+                raise ValueError("means and scales must be float64")
+            known = ~np.isnan(mean)  # not those that were missing in all rows
+            if np.isnan(scale[known]).any() or not np.isnan(scale[~known]).all():
+                raise ValueError("table.mean and table.scale are not of the same columns")
+            check_finite("table.mean", mean[known])
+            check_finite("table.scale", scale[known])
+            if (scale[known] <= 0).any():
+                raise ValueError("table.scale must be > 0")
+            scaler.mean_, scaler.scale_ = mean, scale
+
+
+def _all_of(kind: type, values: list) -> bool:
+    """Return whether all values are exactly of one type: True is no integer."""
+    return all(type(value) is kind for value in values)
+
+
+def _no_twins(values: list) -> bool:
+    """Return whether all values differ."""
+    return len(set(values)) == len(values)
 
 
 def _new_transformer(numbers: list, categories: dict[str, list[str]]):

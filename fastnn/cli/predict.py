@@ -14,6 +14,7 @@ from fastnn import installation, storage
 from fastnn.cli import checks, display
 from fastnn.cli.train import can_score, score
 from fastnn.errors import ModelFileError, require
+from fastnn.files import in_one_line
 from fastnn.network import Sequential
 from fastnn.tables import METADATA_KEY, TableEncoder
 from fastnn.writing import write_atomically
@@ -132,7 +133,6 @@ def _model_facts(path: str) -> dict:
     if METADATA_KEY not in metadata:  # saved by `Sequential.save`
         return facts | {"inputs": net.n_inputs, "outputs": net.n_outputs}
     encoder = read_model(path)[2]
-    training = json.loads(metadata.get("fastnn.training", "{}"))
     n_numbers = len(encoder.feature_names) - len(encoder.categories)
     kinds = [
         f"{n_numbers} numeric" + (", standardised" if encoder.standardise else ", as they are")
@@ -148,13 +148,24 @@ def _model_facts(path: str) -> dict:
     if classes:
         more = ", ..." if len(classes) > 10 else ""
         facts["classes"] = f"{len(classes)}: " + ", ".join(map(str, classes[:10])) + more
-    if training:
-        facts["trained_on"] = (
-            f"{training['rows']:,} rows of {training['data']}, {training['epochs']} epochs"
-        )
-        if training["test_score"] is not None:
-            metric = "accuracy" if classes else "R2"
-            facts[f"test_{metric}"] = f"{training['test_score']:.4f}"
+    try:
+        return facts | _training_facts(metadata, "accuracy" if classes else "R2")
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ModelFileError(
+            f"MODEL {path}: what it says of its training is damaged ({in_one_line(error)})"
+        ) from error
+
+
+def _training_facts(metadata: dict[str, str], metric: str) -> dict[str, str]:
+    training = json.loads(metadata.get("fastnn.training", "{}"))
+    if training == {}:
+        return {}
+    facts = {
+        "trained_on": f"{training['rows']:,} rows of {training['data']}, "
+        f"{training['epochs']} epochs"
+    }
+    if training["test_score"] is not None:
+        facts[f"test_{metric}"] = f"{training['test_score']:.4f}"
     return facts
 
 

@@ -11,7 +11,7 @@ from fastnn.layers.base import Layer, ParametricLayer
 from fastnn.layers.dropout import Dropout
 from fastnn.layers.elementwise import ELU, GELU, SELU, Activation, HardTanh, Mish, SiLU, Softplus
 from fastnn.layers.normalisation import BatchNorm, LayerNorm
-from fastnn.layers.residual import Residual
+from fastnn.layers.residual import MAX_NESTING, Residual
 
 LAYERS = {
     layer.__name__: layer
@@ -42,16 +42,64 @@ LAYERS = {
 __all__ = ["LAYERS", "Activation", "Layer", "ParametricLayer", "from_config", *LAYERS]
 
 
-def from_config(name, config):
-    """Return a new layer by its class name and constructor arguments.
+def from_config(name, config, depth=0):
+    """Return a new layer by its class name and the arguments that its `config` returned.
+
+    Allocates no parameters, whatever sizes it is given.
+
+    Parameters
+    ----------
+    name : str
+    config : dict
+        May leave out arguments that have a default: a later version may have more of them.
+    depth : int
+        Residual blocks around the layer.
 
     Raises
     ------
+    TypeError
+        If an argument is missing, or unknown.
     ValueError
-        If there is no such layer.
+        If there is no such layer, or an argument is not what `config` would return.
+
+    Examples
+    --------
+    >>> from fastnn.layers import from_config
+    >>> from_config("LeakyReLU", {"negative_slope": 0.25})
+    LeakyReLU(negative_slope=0.25)
     """
-    if name not in LAYERS:
+    if not isinstance(name, str) or name not in LAYERS:
         raise ValueError(f"layer must be one of {', '.join(LAYERS)}, got {name!r}")
+    if not isinstance(config, dict):
+        raise ValueError(f"the arguments of {name} must be a dict, got {config!r}")
     if LAYERS[name] is Residual:
-        return Residual([from_config(*layer) for layer in config["layers"]])
-    return LAYERS[name](**config)
+        return _residual(config, depth + 1)
+    for argument in _DECIDED_BY_THE_NET.intersection(config):
+        if issubclass(LAYERS[name], ParametricLayer):
+            raise TypeError(f"{name} got an unexpected argument {argument!r}")
+    layer = LAYERS[name](**config)
+    kept = layer.config()
+    for argument, value in config.items():
+        if argument not in kept or kept[argument] != value:
+            raise ValueError(f"{name} cannot have {argument}={value!r}")
+    return layer
+
+
+_DECIDED_BY_THE_NET = {"seed", "dtype"}  # the other arguments of layers with parameters
+
+
+def _residual(config, depth):
+    """Return a residual block and the layers in it."""
+    if depth > MAX_NESTING:
+        raise ValueError(f"residual blocks must be nested at most {MAX_NESTING} deep")
+    layers = config.get("layers")
+    if list(config) != ["layers"] or not isinstance(layers, list):
+        raise ValueError(f"Residual must have a list of layers, got {config!r}")
+    return Residual([from_config(*check_pair(pair), depth) for pair in layers])
+
+
+def check_pair(pair):
+    """Return a layer's entry in a description, [name, config], or raise ValueError."""
+    if not isinstance(pair, list) or len(pair) != 2:
+        raise ValueError(f"a layer must be a list of its name and its arguments, got {pair!r}")
+    return pair

@@ -165,6 +165,16 @@ class ParametricLayer(Layer):
         self._buffers = _views(buffers, self.buffer_shapes(), self._buffers)
         self._dtype = vector.dtype
 
+    def set_values(self, params, buffers):
+        """Take arrays with the layer's shapes as its parameters and statistics, without a copy.
+
+        Raises
+        ------
+        ValueError
+            If no layer can have such values.
+        """
+        self._params, self._buffers = params, buffers
+
     def tensors(self):
         """Return parameters and statistics as a plan takes them (`fastnn.plan.pack`)."""
         return (*self.params.values(), *self.buffers.values())

@@ -95,6 +95,12 @@ class BatchNorm(_Normalisation):
     def buffer_shapes(self):
         return {"running_mean": (self.n_features,), "running_variance": (self.n_features,)}
 
+    def set_values(self, params, buffers):
+        least = buffers["running_variance"].min()
+        if least < 0:
+            raise ValueError(f"running_variance must be >= 0, got {least}")
+        super().set_values(params, buffers)
+
     def _draw(self, rng, before):
         super()._draw(rng, before)
         self._buffers["running_mean"][:] = 0

@@ -4,6 +4,9 @@ from fastnn.kernels import codes
 from fastnn.layers.base import Layer
 from fastnn.validation import float_matrix
 
+MAX_NESTING = 64
+"""Blocks within blocks, so that no walk through them exceeds Python's limit of recursion."""
+
 
 class Residual(Layer):
     """Layers with a way around them: ``out = x + block(x)``.
@@ -14,7 +17,8 @@ class Residual(Layer):
     Parameters
     ----------
     layers : sequence of Layer
-        The block: at least one layer, with as many outputs as inputs. May hold residual layers.
+        The block: at least one layer, with as many outputs as inputs. May hold residual layers,
+        nested at most 64 deep.
 
     Examples
     --------
@@ -31,6 +35,11 @@ class Residual(Layer):
         layers = list(layers) if isinstance(layers, (list, tuple)) else [layers]
         if not layers or not all(isinstance(layer, Layer) for layer in layers):
             raise ValueError(f"layers must be a list of at least one layer, got {layers!r}")
+        self.nesting = 1 + max(getattr(layer, "nesting", 0) for layer in layers)
+        if self.nesting > MAX_NESTING:
+            raise ValueError(
+                f"layers must nest residual blocks at most {MAX_NESTING} deep, got {self.nesting}"
+            )
         self.layers = layers
 
     @property
