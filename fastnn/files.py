@@ -157,8 +157,9 @@ def parse_json(text):
 
 def in_one_line(error):
     """Return what an error says: in one line, and not at any length that a file may ask for."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= _LONGEST_REASON else text[: _LONGEST_REASON - 3] + "..."
+    text = str(error) or type(error).__name__
+    text = text if len(text) <= _LONGEST_REASON else text[: _LONGEST_REASON - 3] + "..."
+    return " ".join(text.split())
 
 
 def _header_length(data):

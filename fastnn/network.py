@@ -599,7 +599,7 @@ def _from_description(header, tensors):
 def _check_description(header):
     """Return a description with all its entries, if it is one of this version."""
     if not isinstance(header, dict):
-        raise ValueError(f"its description must be a dict, got {header!r}")
+        raise ValueError(f"its description must be a dict, got a {type(header).__name__}")
     if "format" not in header:
         raise ValueError("no 'format'")
     version = header["format"]
@@ -616,7 +616,7 @@ def _check_description(header):
     if header["dtype"] not in ("float32", "float64"):
         raise ValueError(f"dtype must be 'float32' or 'float64', got {header['dtype']!r}")
     if not isinstance(header["layers"], list):
-        raise ValueError(f"layers must be a list of layers, got {header['layers']!r}")
+        raise ValueError(f"layers must be a list, got {header['layers']!r}")
     return header
 
 

@@ -66,8 +66,8 @@ def every_layer():
         *(ReLU(), Affine(7, 5, bias=False, regularization=Regularization(l2=0.5, max_norm=2))),
         *(LeakyReLU(0.125), Dropout(0.25, seed=9), Identity(), ELU(0.75), SELU(), GELU()),
         Residual([Affine(5, 4), Tanh(), Residual([Affine(4, 4), BatchNorm(4)]), Affine(4, 5)]),
-        *(GELU("tanh"), SiLU(), Softplus(), Mish(), HardTanh(), Affine(5, 6), Sigmoid(), Step()),
-        *(Affine(6, 2), Softmax()),
+        *(GELU("tanh"), SiLU(), Softplus(), Mish(), HardTanh(), Affine(5, 6), Sigmoid()),
+        *(Residual([Affine(6, 6), Step()]), Affine(6, 3), Softmax()),
     ]
 
 
