@@ -150,7 +150,7 @@ def _model_facts(path: str) -> dict:
         facts["classes"] = f"{len(classes)}: " + ", ".join(map(str, classes[:10])) + more
     try:
         return facts | _training_facts(metadata, "accuracy" if classes else "R2")
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ModelFileError(
             f"MODEL {path}: what it says of its training is damaged ({in_one_line(error)})"
         ) from error

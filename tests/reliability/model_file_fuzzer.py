@@ -558,7 +558,7 @@ def mutations(files, count, seed=0):
     for number, kind in zip(range(count), itertools.cycle(KINDS), strict=False):
         rng = np.random.default_rng([seed, number])
         # scikit-learn takes most of the time, so files with tables are seldom but where it matters.
-        share = 0.75 if kind in (changed_metadata, table_numbers) else 0.1
+        share = 0.5 if kind in (changed_metadata, table_numbers) else 0.04
         with_table = rng.random() < share
         name = pick(rng, [name for name in files if name.startswith("table") == with_table])
         yield kind.__name__, name, kind(rng, files[name], list(files.values()))
