@@ -89,7 +89,7 @@ def _read_file(path: str) -> tuple[Sequential, dict[str, str], dict[str, np.ndar
     """Return the network in a file, and the metadata and arrays saved beside it."""
     if Path(path).is_dir():
         raise checks.UsageError(f"MODEL {path} is a folder, but a file is needed")
-    if not Path(path).is_file():
+    if not Path(path).exists():
         raise checks.UsageError(f"MODEL {path}: no such file")
     try:
         return storage.read(path)

@@ -202,6 +202,68 @@ def test_something_named_twice_is_refused(parts, path):
     assert "('layers.0.w' is named twice)" in refuse(path, join(header, parts.body))
 
 
+@pytest.fixture(name="table", scope="module")
+def fixture_table(tmp_path_factory):
+    """Return the file of a model with the encoding of a table, taken apart."""
+    path = tmp_path_factory.mktemp("table") / "net.safetensors"
+    fuzzer.save_table(path, "classification")
+    return Parts(path.read_bytes())
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda t: t.update(classes=[False, True]), "classes cannot be [False, True]"),
+        (lambda t: t.update(classes=["no", 1]), "classes cannot be ['no', 1]"),
+        (lambda t: t.update(classes=["no", "no"]), "classes cannot be ['no', 'no']"),
+        (lambda t: t.update(classes=[0, 2**63]), f"classes cannot be [0, {2**63}]"),
+        (lambda t: t.update(classes="no"), "classes cannot be 'no'"),
+        (lambda t: t.update(classes=[]), "0 classes are not right for a classification"),
+        (lambda t: t.update(classes=["a", "b", "c"]), "does not fit the network"),
+        (lambda t: t.update(task="cluster"), "task cannot be 'cluster'"),
+        (lambda t: t.update(feature_names="size"), "feature_names cannot be 'size'"),
+        (lambda t: t.update(categories={"colour": []}), "categories cannot be {'colour': []}"),
+        (lambda t: t.update(categories={"taste": ["x"]}), "must be of columns that are there"),
+        (lambda t: t.update(target_scale=0.0), "target_scale cannot be 0.0"),
+        (lambda t: t.update(target_mean="0"), "target_mean cannot be '0'"),
+        (lambda t: t.update(_transformer=[]), "_transformer cannot be []"),
+        (lambda t: t.update(surprise=1), "unexpected keyword argument 'surprise'"),
+        (lambda t: [], "must be a mapping"),
+    ],
+)
+def test_what_is_wrong_with_the_encoding_of_a_table_is_said(change, message, table, path):
+    path.write_bytes(fuzzer.with_description(table, change, "fastnn.table"))
+    with pytest.raises(ModelFileError) as caught:
+        fuzzer.load(path, is_table=True)
+    fuzzer.check_refusal(caught.value, path)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name, value, message",
+    [
+        ("table.mean", np.inf, "table.mean must be finite"),
+        ("table.mean", np.nan, "table.mean and table.scale are not of the same columns"),
+        ("table.scale", np.nan, "table.mean and table.scale are not of the same columns"),
+        ("table.scale", 0.0, "table.scale must be > 0"),
+    ],
+)
+def test_a_column_that_is_scaled_by_no_number_is_refused(name, value, message, table, path):
+    path.write_bytes(with_values(table, name, value))
+    with pytest.raises(ModelFileError, match=message):
+        fuzzer.load(path, is_table=True)
+
+
+@pytest.mark.parametrize(
+    "training", ["{", "[]", "3", '{"rows": 3}', '{"rows": "3", "data": 1, "epochs": 1}', "[" * 5000]
+)
+def test_a_damaged_record_of_the_training_is_refused(training, table, path):
+    path.write_bytes(fuzzer.with_text(table, training, "fastnn.training"))
+    with pytest.raises(ModelFileError, match="what it says of its training is damaged"):
+        fuzzer.load(path, is_table=True)
+    Sequential.load(path)  # which does not read it
+
+
 # Memory
 
 
@@ -391,6 +453,8 @@ def test_a_pipe_is_refused_without_waiting_for_it(tmp_path):
     path = tmp_path / "pipe"
     os.mkfifo(path)
     assert refuse(path) == "path '' is not a regular file"
+    with pytest.raises(ModelFileError, match=r"^MODEL .*: path '.*' is not a regular file$"):
+        fuzzer.load(path, is_table=True)
 
 
 @pytest.mark.parametrize("device", ["/dev/null", "/dev/zero", "/dev/urandom"])
@@ -683,6 +747,13 @@ def test_what_could_not_be_loaded_is_not_saved_and_the_old_file_stays(make, opti
     assert len(str(caught.value).splitlines()) == 1
     assert path.read_bytes() == before
     assert os.listdir(path.parent) == [path.name]
+
+
+@pytest.mark.parametrize("name", ["", "two\nlines"])
+def test_any_name_without_a_slash_is_written(name, tmp_path):
+    path = tmp_path / f"{name}été 😀"
+    drawn([Affine(2, 2)]).save(path)
+    Sequential.load(path)
 
 
 def test_a_net_with_more_layers_than_a_file_may_describe_is_not_saved(path, monkeypatch):
