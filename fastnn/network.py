@@ -26,8 +26,8 @@ from fastnn.layers import (
     Residual,
     Sigmoid,
     Softmax,
-    check_pair,
     from_config,
+    layers_from,
 )
 from fastnn.plan import padded_size
 from fastnn.prediction import Predictor
@@ -507,8 +507,8 @@ class Sequential:
     def load(cls, path):
         """Read a net from a file that `save` wrote. Nothing in the file is executed.
 
-        Everything is checked before memory is taken for it, so at most four times the size of the
-        file is needed. The net's random numbers begin anew, at its seed.
+        Sizes are checked before memory is taken for them: parameters need twice what they take in
+        the file. The net's random numbers begin anew, at its seed.
 
         Parameters
         ----------
@@ -572,9 +572,8 @@ def from_file_parts(path, header, tensors):
 
 def _from_description(header, tensors):
     """Do what `from_file_parts` does; the errors do not name the file."""
-    entries = _check_description(header)
-    layers = [from_config(*check_pair(pair)) for pair in entries["layers"]]
-    dtype = np.dtype(entries["dtype"])
+    _check_description(header)
+    layers, dtype = layers_from(header["layers"]), np.dtype(header["dtype"])
     # Sizes in a description are but words. Those of the arrays that are there are compared with
     # them, and only then memory is taken.
     for name, layer in _named_leaves(layers, "layers"):
@@ -593,11 +592,11 @@ def _from_description(header, tensors):
     for name in tensors:
         if name.startswith("layers."):
             raise ValueError(f"there is no layer for {name!r}")
-    return Sequential(layers, seed=entries["seed"], dtype=dtype)
+    return Sequential(layers, seed=header["seed"], dtype=dtype)
 
 
 def _check_description(header):
-    """Return a description with all its entries, if it is one of this version."""
+    """Raise ValueError if a description does not have the entries that this version knows."""
     if not isinstance(header, dict):
         raise ValueError(f"its description must be a dict, got a {type(header).__name__}")
     if "format" not in header:
@@ -615,9 +614,6 @@ def _check_description(header):
         raise ValueError(f"its description has the unknown entry {unknown!r}")
     if header["dtype"] not in ("float32", "float64"):
         raise ValueError(f"dtype must be 'float32' or 'float64', got {header['dtype']!r}")
-    if not isinstance(header["layers"], list):
-        raise ValueError(f"layers must be a list, got {header['layers']!r}")
-    return header
 
 
 def _take(tensors, name, shape, dtype):

@@ -39,7 +39,15 @@ LAYERS = {
 }
 """Layers by their class name, as model files name them."""
 
-__all__ = ["LAYERS", "Activation", "Layer", "ParametricLayer", "from_config", *LAYERS]
+__all__ = [
+    "LAYERS",
+    "Activation",
+    "Layer",
+    "ParametricLayer",
+    "from_config",
+    "layers_from",
+    *LAYERS,
+]
 
 
 def from_config(name, config, depth=0):
@@ -88,18 +96,32 @@ def from_config(name, config, depth=0):
 _DECIDED_BY_THE_NET = {"seed", "dtype"}  # the other arguments of layers with parameters
 
 
+def layers_from(pairs, depth=0):
+    """Return new layers from a list of ``[name, config]``, by which model files describe them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `from_config`, or if it is no such list.
+
+    Examples
+    --------
+    >>> from fastnn.layers import layers_from
+    >>> layers_from([["ReLU", {}], ["ELU", {"alpha": 0.5}]])
+    [ReLU(), ELU(alpha=0.5)]
+    """
+    if not isinstance(pairs, list):
+        raise ValueError(f"layers must be a list, got {pairs!r}")
+    for pair in pairs:
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise ValueError(f"a layer must be a list of its name and its arguments, got {pair!r}")
+    return [from_config(name, config, depth) for name, config in pairs]
+
+
 def _residual(config, depth):
     """Return a residual block and the layers in it."""
     if depth > MAX_NESTING:
         raise ValueError(f"residual blocks must be nested at most {MAX_NESTING} deep")
-    layers = config.get("layers")
-    if list(config) != ["layers"] or not isinstance(layers, list):
-        raise ValueError(f"Residual must have a list of layers, got {config!r}")
-    return Residual([from_config(*check_pair(pair), depth) for pair in layers])
-
-
-def check_pair(pair):
-    """Return a layer's entry in a description, [name, config], or raise ValueError."""
-    if not isinstance(pair, list) or len(pair) != 2:
-        raise ValueError(f"a layer must be a list of its name and its arguments, got {pair!r}")
-    return pair
+    if list(config) != ["layers"]:
+        raise ValueError(f"Residual must have layers and nothing else, got {config!r}")
+    return Residual(layers_from(config["layers"], depth))

@@ -168,7 +168,10 @@ def test_an_array_without_a_layer_is_refused(parts, path):
         (lambda d: d["layers"].append(["ReLU", []]), "the arguments of ReLU must be a dict"),
         (lambda d: d["layers"].append([["ReLU"], {}]), "layer must be one of Affine,"),
         (lambda d: d["layers"].append(["Activation", {}]), "layer must be one of Affine,"),
-        (lambda d: d["layers"].append(["Residual", {"layers": "x"}]), "must have a list of layers"),
+        (
+            lambda d: d["layers"].append(["Residual", {"layers": "x"}]),
+            "layers must be a list, got 'x'",
+        ),
         (lambda d: d["layers"].append(["Dropout", {"rate": 1}]), "rate must be a number in [0, 1)"),
     ],
 )
