@@ -18,7 +18,7 @@ from fastnn import Affine, BatchNorm, Dropout, LeakyReLU, Regularization, ReLU, 
 from fastnn import files as model_files
 from fastnn.errors import ModelFileError
 from fastnn.initializers import constant
-from fastnn.layers import LAYERS, Layer, from_config
+from fastnn.layers import LAYERS, from_config
 from fastnn.layers.residual import MAX_NESTING
 from fastnn.network import FORMAT
 from fastnn.storage import read
@@ -664,10 +664,6 @@ def test_texts_of_the_user_come_back(text, path):
     assert read(path)[1] == {text: text}
 
 
-class Mine(Layer):
-    """A layer of the user's."""
-
-
 class _Other(LeakyReLU):
     pass
 
@@ -704,6 +700,11 @@ def _nan_net():
             {},
             r"^layers\[1\] cannot be saved, .*LeakyReLU is not a layer of this package",
         ),
+        (
+            lambda: drawn([Affine(2, 2), Residual([_Other()])]),
+            {},
+            r"^layers\[1\] cannot be saved, .*LeakyReLU is not a layer of this package",
+        ),
         (_nan_net, {}, r"^layers\.1\.w must be finite, got nan at layers\.1\.w\[1, 0\]$"),
         (lambda: drawn([Affine(2, 2)]), {"metadata": {"fastnn": "x"}}, r"^metadata must map str"),
         (lambda: drawn([Affine(2, 2)]), {"metadata": {"a": 1}}, r"^metadata must map str to str"),
@@ -723,10 +724,11 @@ def _nan_net():
             {"tensors": {"a": np.zeros(2, object)}},
             r"^tensors\['a'\] must be numeric, got dtype object",
         ),
-        (
+        pytest.param(
             lambda: drawn([Affine(2, 2)]),
             {"tensors": {"a": np.zeros(2, np.longdouble)}},
-            r"^tensors\['a'\] must be numeric, got dtype float128; a file holds numbers of at most",
+            r"^tensors\['a'\] must be numeric, got dtype float.*; a file holds numbers of at most 64",
+            marks=pytest.mark.skipif(np.dtype(np.longdouble).itemsize == 8, reason="no longer"),
         ),
         (lambda: drawn([Affine(2, 2)]), {"tensors": {3: np.ones(2)}}, r"^tensors must have names"),
         (
