@@ -536,7 +536,7 @@ def test_golden_files_are_never_made_again():
     """If this fails, restore the files: do not change the digests.
 
     They are what earlier versions wrote, and users have files like them. A new format gets a new
-    folder (`golden/make_golden.py`).
+    folder, a new layer a new file (`golden/make_golden.py`).
     """
     assert DIGESTS.keys() == set(range(1, FORMAT + 1))
     for version, digests in DIGESTS.items():
@@ -549,10 +549,11 @@ def test_golden_files_are_never_made_again():
 
 
 def test_golden_nets_have_every_layer():
-    for name in ("every_layer_float32", "every_layer_float64"):
-        net = Sequential.load(GOLDEN / f"format_{FORMAT}" / f"{name}.safetensors")
-        kinds = {type(layer).__name__ for layer in [*net.layers, *net.leaves()]}
-        assert kinds == set(LAYERS), "add a net with the new layer to `make_golden.py`"
+    kinds = set()
+    for path in (GOLDEN / f"format_{FORMAT}").glob("*.safetensors"):
+        net = Sequential.load(path)
+        kinds |= {type(layer).__name__ for layer in [*net.layers, *net.leaves()]}
+    assert kinds == set(LAYERS), "add a file with the new layer to `make_golden.py`"
 
 
 def test_numbers_are_written_with_the_lowest_byte_first(path):
@@ -727,7 +728,7 @@ def _nan_net():
         pytest.param(
             lambda: drawn([Affine(2, 2)]),
             {"tensors": {"a": np.zeros(2, np.longdouble)}},
-            r"^tensors\['a'\] must be numeric, got dtype float.*; a file holds numbers of at most 64",
+            r"^tensors\['a'\] must be numeric, got dtype float.*; a file holds numbers of at",
             marks=pytest.mark.skipif(np.dtype(np.longdouble).itemsize == 8, reason="no longer"),
         ),
         (lambda: drawn([Affine(2, 2)]), {"tensors": {3: np.ones(2)}}, r"^tensors must have names"),

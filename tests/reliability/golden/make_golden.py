@@ -1,9 +1,9 @@
-"""Make the golden model files, which all later versions must load: once for each format.
+"""Make the golden model files, which all later versions must load: each of them once.
 
-Each file lies beside a JSON with inputs, and with what the version that wrote it made of them. The
-files of a format that exists are never made again, for then they would only show that a version
-reads what it writes; `test_model_files.py` knows their digests. After raising
-`fastnn.network.FORMAT`, run this script once, and add the digests of the new folder there::
+Each file lies beside a JSON with inputs, and with what the version that wrote it made of them. A
+file that exists is never made again, for then it would only show that a version reads what it
+writes; `test_model_files.py` knows the digests. After raising `fastnn.network.FORMAT`, or adding a
+file to `main`, such as for a new layer, run this script once, and add the digests that it prints::
 
     python tests/reliability/golden/make_golden.py
 """
@@ -44,6 +44,8 @@ def fitted():
 def write(name, save, inputs, predict):
     """Write one model, and a JSON with its outputs."""
     path = FOLDER / f"{name}.safetensors"
+    if path.exists():
+        return
     save(path)
     net = storage.read(path)[0]
     outputs = predict(path, net)
@@ -65,7 +67,7 @@ def predictions_of_table(path, net):
 
 
 def main():
-    FOLDER.mkdir()  # an error, if it exists
+    FOLDER.mkdir(exist_ok=True)
     X = np.random.default_rng(1).normal(size=(6, 3)).round(3)
 
     def predict(path, net):
