@@ -20,8 +20,8 @@ HEADER = "fastnn"
 MAX_DESCRIPTION = 2**20
 """Characters of a description: JSON takes about 20 times its length in memory."""
 
-MAX_HEADER = 2**24
-"""Bytes of all names, shapes and metadata in a file."""
+MAX_HEADER = 100_000_000
+"""Bytes of all names, shapes and metadata in a file: more safetensors would write, but not read."""
 
 _METADATA = "__metadata__"
 # What users may save beside a net: all types of NumPy that are real numbers of up to 64 bits.

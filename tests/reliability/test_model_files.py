@@ -712,8 +712,8 @@ def _nan_net():
         (lambda: drawn([Affine(2, 2)]), {"metadata": {"a": "\ud800"}}, r"^metadata must map str"),
         (
             lambda: drawn([Affine(2, 2)]),
-            {"metadata": {"a": "x" * 2**24}},
-            r"^metadata must take at most 16777216 bytes, with all names, got 16777",
+            {"metadata": {"a": "x" * 2**20}},
+            r"^metadata must take at most 1048576 bytes, with all names, got 1048",
         ),
         (
             lambda: drawn([Affine(2, 2)]),
@@ -744,7 +744,10 @@ def _nan_net():
         ),
     ],
 )
-def test_what_could_not_be_loaded_is_not_saved_and_the_old_file_stays(make, options, message, path):
+def test_what_could_not_be_loaded_is_not_saved_and_the_old_file_stays(
+    make, options, message, path, monkeypatch
+):
+    monkeypatch.setattr(model_files, "MAX_HEADER", 2**20)
     drawn([Affine(3, 3)]).save(path)
     before = path.read_bytes()
     net = make()
