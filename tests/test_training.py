@@ -1,11 +1,6 @@
 """The compiled training step against a plain NumPy run, and what the training loop promises."""
 
 import dataclasses
-import hashlib
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -464,61 +459,6 @@ def test_predict_and_forward_have_the_same_bits(dtype):
     net = Sequential(layers, seed=0, dtype=dtype)
     X = np.random.default_rng(0).normal(size=(301, 20))
     np.testing.assert_array_equal(net.predict(X), net.forward(X))
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("optimizer", [SGD(0.1, momentum=0.9), Adam(0.01)])
-def test_training_has_the_same_bits_for_any_number_of_threads(dtype, optimizer):
-    X, y = make_data(300, 30, 10, "softmax_cross_entropy")
-    results = []
-    for n_threads in (1, 2):
-        net = make_net([30, 100, 60, 10], ["relu", "logistic", "identity"], dtype)
-        trainer = Trainer(net, "softmax_cross_entropy", optimizer, 96, 0.01, n_threads)
-        trainer.use_all_threads = True
-        trainer.set_data(X, y)
-        losses = [trainer.run_epoch(np.arange(300)) for _ in range(3)]
-        trainer.sync()
-        results.append((net.params.copy(), losses))
-    np.testing.assert_array_equal(results[0][0], results[1][0])
-    assert results[0][1] == results[1][1]
-
-
-def digest_of_limited_training(n_threads):
-    """Train a net with everything that holds it back; return a digest of its parameters."""
-    X, y = make_data(150, 30, 10, "softmax_cross_entropy")
-    held = Regularization(l1=1e-3, l2=1e-2, weight_decay=0.1, max_norm=1.5)
-    digest = hashlib.sha256()
-    for dtype in ("float32", "float64"):
-        for optimizer in (NAdam(0.01, clip_value=0.05, clip_norm=0.3), AdaGrad(0.1, clip_norm=0.3)):
-            net = make_net([30, 100, 60, 10], ["relu", "logistic", "identity"], dtype)
-            trainer = Trainer(net, "softmax_cross_entropy", optimizer, 96, 0.01, n_threads, held)
-            trainer.use_all_threads = True
-            trainer.set_data(X, y)
-            losses = [trainer.run_epoch(np.arange(150)) for _ in range(3)]
-            trainer.sync()
-            digest.update(net.params.tobytes() + np.array(losses).tobytes())
-    return digest.hexdigest()
-
-
-def test_limits_and_penalties_have_the_same_bits_for_any_number_of_threads():
-    assert digest_of_limited_training(1) == digest_of_limited_training(2)
-    # Three threads, whatever this process may use.
-    here = Path(__file__).parent
-    script = "from test_training import *\nprint(digest_of_limited_training(3))"
-    paths = os.pathsep.join([str(here), *sys.path])
-    environment = os.environ | {"PYTHONPATH": paths, "NUMBA_NUM_THREADS": "3"}
-    result = subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120
-    )
-    assert result.stdout.strip() == digest_of_limited_training(1), result.stderr
-
-
-def test_a_row_prediction_does_not_depend_on_its_neighbours():
-    net = make_net([20, 50, 7], ["tanh", "identity"], "float32")
-    X = np.random.default_rng(0).normal(size=(400, 20)).astype(np.float32)
-    together = net.predict(X)
-    for row in (0, 7, 8, 63, 64, 299, 399):
-        np.testing.assert_array_equal(net.predict(X[row : row + 1])[0], together[row])
 
 
 def test_a_seed_decides_everything():
