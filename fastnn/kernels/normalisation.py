@@ -51,6 +51,18 @@ from fastnn.kernels.tile import (
 EPSILON, MOMENTUM = OWN, OWN + 1
 """Where the numbers of a layer lie."""
 
+
+@inner
+def _or_nan(square):
+    """A sum of squares, or NaN where it overflowed: 1 / sqrt(infinity) would be a silent zero."""
+    number = type(square)
+    return square if square < number(np.inf) else number(np.nan)
+
+
+# Means are taken of the distances from the first number. They are exact where all are alike;
+# otherwise what rounding makes of the mean would be divided by a variance of nearly zero.
+
+
 # Batch normalisation, some columns at a time: as many as `zero`, a tile of one row, has. The rows
 # of x and out lie `width` apart, the vectors of the state `step`.
 
@@ -68,10 +80,10 @@ def _normalise_columns(
     """
     number = x.dtype.type
     one, count = number(1), number(rows)
-    total = zero
-    for r in range(rows):
-        total = add(total, load(zero, x, xo + r * width, 0))
-    mean = scale_and_shift(total, one / count, number(0))
+    first, total = load(zero, x, xo, 0), zero
+    for r in range(1, rows):
+        total = add(total, subtract(load(zero, x, xo + r * width, 0), first))
+    mean = add(first, scale_and_shift(total, one / count, number(0)))
     squares = zero
     for r in range(rows):
         deviation = subtract(load(zero, x, xo + r * width, 0), mean)
@@ -79,7 +91,7 @@ def _normalise_columns(
     store(mean, x, so, 0)
     store(squares, x, so + step, 0)
     for c in range(columns):
-        square = x[so + step + c]
+        square = _or_nan(x[so + step + c])
         params[mean_at + c] += momentum * (x[so + c] - params[mean_at + c])
         params[variance_at + c] += momentum * (square / (count - one) - params[variance_at + c])
         inverse = one / math.sqrt(square / count + epsilon)
@@ -204,12 +216,6 @@ def batch_norm_evaluation(dtype):
 
 
 @inner
-def _load_tail(x, o, columns):
-    """One vector of x, with zeros from `columns` on."""
-    return fill_after(load(zeros(x, 1, 1), x, o, 0), columns, x.dtype.type(0))
-
-
-@inner
 def _sum_rows(zero, rows, width, x, xo, mean_at, inverse_at, dout, do, dgamma_at, dbeta_at):
     """Overwrite sums of dout xhat and of dout, for as many columns as the tile `zero` has."""
     one, nothing = x.dtype.type(1), x.dtype.type(0)
@@ -239,12 +245,15 @@ def layer_norm_members(dtype):
         tail_width = panel_width(n, full * panel, a, panel)
         for r in range(low, low + count):
             xt = xo + full * x_panel + r * tail_width
+            first = a[xo + r * panel_width(n, 0, a, panel)]
             total, total_tail = zeros(a, 1, TILE_VECTORS), zeros(a, 1, 1)
             for k in range(full):
-                total = add(total, load(total, a, xo + k * x_panel + r * panel, 0))
+                x = load(total, a, xo + k * x_panel + r * panel, 0)
+                total = add(total, scale_and_shift(x, one, -first))
             for c in range(0, tail, lanes):
-                total_tail = add(total_tail, _load_tail(a, xt + c, tail - c))
-            mean = (row_sum(total) + row_sum(total_tail)) / number(n)
+                distance = scale_and_shift(load(total_tail, a, xt + c, 0), one, -first)
+                total_tail = add(total_tail, fill_after(distance, tail - c, nothing))
+            mean = first + (row_sum(total) + row_sum(total_tail)) / number(n)
 
             squares, squares_tail = zeros(a, 1, TILE_VECTORS), zeros(a, 1, 1)
             for k in range(full):
@@ -255,7 +264,7 @@ def layer_norm_members(dtype):
                 deviation = scale_and_shift(load(squares_tail, a, xt + c, 0), one, -mean)
                 deviation = fill_after(deviation, tail - c, nothing)
                 squares_tail = add(squares_tail, multiply(deviation, deviation))
-            variance = (row_sum(squares) + row_sum(squares_tail)) / number(n)
+            variance = _or_nan(row_sum(squares) + row_sum(squares_tail)) / number(n)
             inverse = one / math.sqrt(variance + number(own[EPSILON]))
             a[plan[STATE_AT] + r], a[plan[STATE_AT] + plan[STATE_STEP] + r] = mean, inverse
 

@@ -5,6 +5,8 @@ xhat stands for the normalised x: ``xhat = (x - mean) / sqrt(variance + epsilon)
 
 import math
 
+import numpy as np
+
 from fastnn._jit import reference
 
 
@@ -12,7 +14,9 @@ from fastnn._jit import reference
 def column_statistics(mean, variance, x):
     """Overwrite mean and biased variance of each column.
 
-    ``mean = 1/B sum_b x_b`` and ``variance = 1/B sum_b (x_b - mean)^2``.
+    ``mean = x_0 + 1/B sum_b (x_b - x_0)``, which is exact where all are alike, and
+    ``variance = 1/B sum_b (x_b - mean)^2``, or NaN where that overflows: a normalised x of zero
+    would hide it.
 
     Parameters
     ----------
@@ -34,12 +38,12 @@ def column_statistics(mean, variance, x):
     for i in range(x.shape[1]):
         total = number(0)
         for row in range(x.shape[0]):
-            total += x[row, i]
-        mean[i] = total / count
+            total += x[row, i] - x[0, i]
+        mean[i] = x[0, i] + total / count
         total = number(0)
         for row in range(x.shape[0]):
             total += (x[row, i] - mean[i]) * (x[row, i] - mean[i])
-        variance[i] = total / count
+        variance[i] = total / count if total < np.inf else number(np.nan)
 
 
 @reference
@@ -175,11 +179,13 @@ def layer_norm_forward(out, x, gamma, beta, epsilon):
     number = x.dtype.type
     one, epsilon, count = number(1), number(epsilon), number(x.shape[1])
     for row in range(x.shape[0]):
-        mean = variance = number(0)
+        distance = variance = number(0)
         for i in range(x.shape[1]):
-            mean += x[row, i] / count
+            distance += (x[row, i] - x[row, 0]) / count
+        mean = x[row, 0] + distance
         for i in range(x.shape[1]):
             variance += (x[row, i] - mean) * (x[row, i] - mean) / count
+        variance = variance if variance < np.inf else number(np.nan)
         inverse = one / math.sqrt(variance + epsilon)
         for i in range(x.shape[1]):
             out[row, i] = (x[row, i] - mean) * inverse * gamma[i] + beta[i]
@@ -219,11 +225,13 @@ def layer_norm_backward(dx, dgamma, dbeta, dout, x, gamma, epsilon):
     for i in range(x.shape[1]):
         dgamma[i] = dbeta[i] = number(0)
     for row in range(x.shape[0]):
-        mean = variance = number(0)
+        distance = variance = number(0)
         for i in range(x.shape[1]):
-            mean += x[row, i] / count
+            distance += (x[row, i] - x[row, 0]) / count
+        mean = x[row, 0] + distance
         for i in range(x.shape[1]):
             variance += (x[row, i] - mean) * (x[row, i] - mean) / count
+        variance = variance if variance < np.inf else number(np.nan)
         inverse = one / math.sqrt(variance + epsilon)
         mean_g = mean_g_xhat = number(0)
         for i in range(x.shape[1]):
