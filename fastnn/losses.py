@@ -69,7 +69,9 @@ class Loss:
         -------
         ndarray (N,) of float64
         """
-        return self.scales(out.shape[1])[0] * self._sums(out.astype(np.float64), labels, targets)
+        with np.errstate(over="ignore", invalid="ignore"):  # as in training: infinity and NaN show
+            sums = self._sums(out.astype(np.float64), labels, targets)
+        return self.scales(out.shape[1])[0] * sums
 
     def _sums(self, out, labels, targets):
         """Sum of the unscaled losses of each row's outputs."""
