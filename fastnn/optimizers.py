@@ -32,6 +32,12 @@ class Optimizer:
     ValueError
         If a number is out of range.
 
+    Notes
+    -----
+    All but `SGD` keep squares of the gradient. In float32 those of numbers beyond 1.8e19 are
+    infinite, and the element, divided by that, stays where it is from then on, as in PyTorch.
+    A limit keeps that away.
+
     Examples
     --------
     >>> from fastnn import SGD
