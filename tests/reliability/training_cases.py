@@ -78,9 +78,9 @@ LOSSES = {
     "smoothed probabilities": losses.SoftmaxCrossEntropy(0.1),
 }
 OPTIMIZERS = {
-    "sgd": (SGD, {"learning_rate": 0.01}),
-    "momentum": (SGD, {"learning_rate": 0.01, "momentum": 0.9}),
-    "nesterov": (SGD, {"learning_rate": 0.01, "momentum": 0.9, "nesterov": True}),
+    "sgd": (SGD, {"learning_rate": 1e-5}),
+    "momentum": (SGD, {"learning_rate": 1e-5, "momentum": 0.9}),
+    "nesterov": (SGD, {"learning_rate": 1e-5, "momentum": 0.9, "nesterov": True}),
     "rmsprop": (RMSProp, {}),
     "adam": (Adam, {"learning_rate": 0.01}),
     "adamw": (AdamW, {"weight_decay": 0.1}),
@@ -186,8 +186,9 @@ def targets_of(loss, rng):
 
 
 def make_net(case, seed=0):
-    """Return the net of a case, whose biases are not zero."""
+    """Return the net of a case: its biases are not zero, its outputs no large powers of e."""
     net = Sequential(NETS[case["net"]](), seed=seed, dtype=case["dtype"])
+    net.params *= 0.5
     net.params += np.random.default_rng(seed).normal(0, 0.1, net.n_params)
     return net
 
