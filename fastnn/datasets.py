@@ -10,6 +10,8 @@ import difflib
 import gzip
 import itertools
 import math
+import numbers
+import os
 import warnings
 import zipfile
 import zlib
@@ -20,8 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from fastnn.errors import DataError, require
+from fastnn.errors import DataError, require, shown
 from fastnn.tables import guess_task
+from fastnn.validation import check_flag
 
 __all__ = ["BUNDLED", "Dataset", "UnknownColumnError", "load", "source_name"]
 
@@ -108,6 +111,24 @@ class Dataset:
         return None if self.y is None else guess_task(self.y)
 
 
+def _check_path(source):
+    if not isinstance(source, (str, os.PathLike)):
+        raise ValueError(f"source must be a str or a path, got {shown(source)}")
+
+
+def _names(argument, names):
+    """Return names of columns as a list, or raise ValueError."""
+    try:
+        found = [] if isinstance(names, (str, bytes)) else list(names)
+    except TypeError:
+        found = [None]
+    if isinstance(names, (str, bytes)) or not all(
+        isinstance(name, (str, numbers.Integral)) for name in found
+    ):
+        raise ValueError(f"{argument} must be a list of names of columns, got {shown(names)}")
+    return found
+
+
 def source_name(source: str | Path) -> str:
     """Return the name of a data set: that of its file or folder, without suffixes.
 
@@ -116,6 +137,7 @@ def source_name(source: str | Path) -> str:
     >>> source_name("data/adult.csv.gz"), source_name("iris")
     ('adult', 'iris')
     """
+    _check_path(source)
     path = Path(source)
     if path.is_dir():
         return path.absolute().name
@@ -187,8 +209,13 @@ def load(
     >>> iris.feature_names[0], str(iris.y[0])
     ('sepal length (cm)', 'setosa')
     """
-    drop, text, needed = list(drop), list(text), set(needed)
+    _check_path(source)
+    drop, text = _names("drop", drop), _names("text", text)
+    needed, optional = set(_names("needed", needed)), _names("optional", optional)
     kept = needed.union(optional)
+    header = None if header is None else check_flag("header", header)
+    if not isinstance(target, (str, numbers.Integral, type(None))) or isinstance(target, bool):
+        raise ValueError(f"target must be a name, an index or None, got {shown(target)}")
     if isinstance(source, str) and source in BUNDLED:
         data = _load_bundled(source)
     else:
@@ -196,7 +223,8 @@ def load(
         suffix = Path(path.stem if path.suffix == ".gz" else path.name).suffix.lower()
         if not path.exists():
             names = ", ".join(BUNDLED)
-            raise DataError(f"{source}: no such file or folder, nor a bundled set ({names})")
+            name = " ".join(str(source).split())
+            raise DataError(f"{name}: no such file or folder, nor a bundled set ({names})")
         if path.is_dir():
             data = _load_idx_folder(path)
         elif suffix in _TEXT_SUFFIXES:
@@ -214,7 +242,7 @@ def load(
             raise DataError(f"{path}: unknown kind of file {suffix!r}, allowed are {allowed}")
     if target not in (None, -1, "-1", data.target_name):
         raise UnknownColumnError(
-            f"target {target!r} cannot be chosen: {source} is not a table, "
+            f"target {shown(target)} cannot be chosen: {source} is not a table, "
             f"its target is {data.target_name!r}"
         )
     if drop:

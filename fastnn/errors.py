@@ -1,9 +1,11 @@
-"""The package's own exceptions, and the one place that imports an optional dependency."""
+"""The package's own exceptions, what they show, and how to import an optional dependency."""
 
 import importlib
 from types import ModuleType
 
-__all__ = ["DataError", "MissingExtraError", "ModelFileError", "require"]
+__all__ = ["DataError", "MissingExtraError", "ModelFileError", "require", "shown"]
+
+_LONGEST_SHOWN = 200
 
 # Where the name to import and the name to install differ.
 _DISTRIBUTIONS = {"sklearn": "scikit-learn"}
@@ -58,3 +60,19 @@ def require(module: str, extra: str) -> ModuleType:
         raise MissingExtraError(
             f"{name} is needed for this: pip install 'fastnn[{extra}]'", name=package
         ) from None
+
+
+def shown(value: object) -> str:
+    """Return a value as an error shows it: its `repr` on one line, and not all of a long one.
+
+    Examples
+    --------
+    >>> from fastnn.errors import shown
+    >>> shown("sgd"), len(shown([0.5] * 1000))
+    ("'sgd'", 200)
+    """
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # anybody's; and Python refuses to print an integer of 4300 digits
+        return f"a value of type {type(value).__name__}"
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."

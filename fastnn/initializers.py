@@ -32,6 +32,16 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import DTypeLike
 
+from fastnn.errors import shown
+from fastnn.validation import (
+    MOST_COLUMNS,
+    as_number,
+    check_dtype,
+    check_elements,
+    check_integer,
+    check_number,
+)
+
 __all__ = [
     "constant",
     "default_for",
@@ -52,11 +62,19 @@ __all__ = [
 ]
 
 
-def _check_sizes(n_inputs: int, n_outputs: int) -> None:
+def _check_shape(n_inputs: int, n_outputs: int, dtype: DTypeLike) -> None:
     """Refuse a layer without inputs or outputs, for which the formulas divide by zero."""
+    check_dtype(dtype)
     for name, value in (("n_inputs", n_inputs), ("n_outputs", n_outputs)):
-        if value < 1:
-            raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
+        check_integer(name, value, 1, MOST_COLUMNS)
+    check_elements("n_inputs * n_outputs", n_inputs * n_outputs)
+
+
+def _check(rng, n_inputs: int, n_outputs: int, dtype: DTypeLike) -> None:
+    """Refuse arguments that no random weights can be drawn for."""
+    if not isinstance(rng, np.random.Generator):
+        raise ValueError(f"rng must be a numpy.random.Generator, got {shown(rng)}")
+    _check_shape(n_inputs, n_outputs, dtype)
 
 
 def _normal(rng, n_inputs, n_outputs, dtype, variance):
@@ -102,9 +120,8 @@ def uniform(
     >>> w.shape, bool(abs(w).max() <= 0.1)
     ((3, 2), True)
     """
-    _check_sizes(n_inputs, n_outputs)
-    if not 0.0 <= limit < np.inf:
-        raise ValueError(f"limit must be a finite number >= 0, got {limit!r}")
+    _check(rng, n_inputs, n_outputs, dtype)
+    limit = check_number("limit", limit)
     return rng.uniform(-limit, limit, (n_inputs, n_outputs)).astype(dtype)
 
 
@@ -147,7 +164,7 @@ def glorot_uniform(
     >>> w.shape, bool(abs(w).max() <= 1.0)  # sqrt(6 / 6)
     ((4, 2), True)
     """
-    _check_sizes(n_inputs, n_outputs)
+    _check(rng, n_inputs, n_outputs, dtype)
     return uniform(rng, n_inputs, n_outputs, dtype, np.sqrt(6.0 / (n_inputs + n_outputs)))
 
 
@@ -187,7 +204,7 @@ def glorot_normal(
     >>> round(float(w.std()), 1)  # sqrt(2 / 200)
     0.1
     """
-    _check_sizes(n_inputs, n_outputs)
+    _check(rng, n_inputs, n_outputs, dtype)
     return _normal(rng, n_inputs, n_outputs, dtype, 2.0 / (n_inputs + n_outputs))
 
 
@@ -229,7 +246,7 @@ def he_uniform(
     >>> w.shape, bool(abs(w).max() <= 1.0)  # sqrt(6 / 6)
     ((6, 2), True)
     """
-    _check_sizes(n_inputs, n_outputs)
+    _check(rng, n_inputs, n_outputs, dtype)
     return uniform(rng, n_inputs, n_outputs, dtype, np.sqrt(6.0 / n_inputs))
 
 
@@ -269,7 +286,7 @@ def he_normal(
     >>> round(float(w.std()), 1)  # sqrt(2 / 200)
     0.1
     """
-    _check_sizes(n_inputs, n_outputs)
+    _check(rng, n_inputs, n_outputs, dtype)
     return _normal(rng, n_inputs, n_outputs, dtype, 2.0 / n_inputs)
 
 
@@ -309,7 +326,7 @@ def lecun_uniform(
     >>> w.shape, bool(abs(w).max() <= 1.0)  # sqrt(3 / 3)
     ((3, 2), True)
     """
-    _check_sizes(n_inputs, n_outputs)
+    _check(rng, n_inputs, n_outputs, dtype)
     return uniform(rng, n_inputs, n_outputs, dtype, np.sqrt(3.0 / n_inputs))
 
 
@@ -349,7 +366,7 @@ def lecun_normal(
     >>> round(float(w.std()), 1)  # sqrt(1 / 100)
     0.1
     """
-    _check_sizes(n_inputs, n_outputs)
+    _check(rng, n_inputs, n_outputs, dtype)
     return _normal(rng, n_inputs, n_outputs, dtype, 1.0 / n_inputs)
 
 
@@ -404,9 +421,8 @@ def orthogonal(
     >>> np.allclose(w.T @ w, np.eye(2), atol=1e-6)
     True
     """
-    _check_sizes(n_inputs, n_outputs)
-    if not 0.0 <= gain < np.inf:
-        raise ValueError(f"gain must be a finite number >= 0, got {gain!r}")
+    _check(rng, n_inputs, n_outputs, dtype)
+    gain = check_number("gain", gain)
     tall = rng.standard_normal((max(n_inputs, n_outputs), min(n_inputs, n_outputs)))
     q, r = np.linalg.qr(tall)
     q *= gain * np.where(np.diag(r) < 0, -1.0, 1.0)
@@ -452,8 +468,13 @@ def constant(
     >>> constant(None, 1, 2, "float64", 0.5)
     array([[0.5, 0.5]])
     """
-    _check_sizes(n_inputs, n_outputs)
-    return np.full((n_inputs, n_outputs), value, dtype)
+    _check_shape(n_inputs, n_outputs, dtype)
+    number = as_number(value)
+    if not abs(number) <= float(np.finfo(dtype).max):
+        raise ValueError(
+            f"value must be a number that {check_dtype(dtype)} holds, got {shown(value)}"
+        )
+    return np.full((n_inputs, n_outputs), number, dtype)
 
 
 def zeros(
@@ -517,13 +538,15 @@ _BY_NAME = {
 _LIKE_RELU = {"relu", "leaky_relu", "elu", "gelu", "silu", "mish", "softplus"}
 
 
-def get(name: str | Callable) -> Callable[..., np.ndarray]:
+def get(name: str | Callable, argument: str = "initializer") -> Callable[..., np.ndarray]:
     """Find an initializer by its name; a function is handed back as it is.
 
     Parameters
     ----------
     name : str or callable
         Name of a function of this module, or a function with the same four arguments.
+    argument : str, default="initializer"
+        What to call it in errors.
 
     Returns
     -------
@@ -544,7 +567,7 @@ def get(name: str | Callable) -> Callable[..., np.ndarray]:
     if callable(name):
         return name
     if not isinstance(name, str) or name not in _BY_NAME:
-        raise ValueError(f"initializer must be one of {', '.join(_BY_NAME)}; got {name!r}")
+        raise ValueError(f"{argument} must be one of {', '.join(_BY_NAME)}; got {shown(name)}")
     return _BY_NAME[name]
 
 
@@ -569,6 +592,8 @@ def default_for(activation: str | None) -> str:
     >>> default_for("relu"), default_for("tanh"), default_for(None)
     ('he_uniform', 'glorot_uniform', 'glorot_uniform')
     """
-    if activation in _LIKE_RELU:
+    if isinstance(activation, str) and activation in _LIKE_RELU:
         return "he_uniform"
-    return "lecun_normal" if activation == "selu" else "glorot_uniform"
+    return (
+        "lecun_normal" if isinstance(activation, str) and activation == "selu" else "glorot_uniform"
+    )

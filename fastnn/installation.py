@@ -11,6 +11,7 @@ import numpy as np
 import fastnn
 from fastnn import threads
 from fastnn._cache import cache_folder
+from fastnn.errors import shown
 from fastnn.kernels.tile import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES
 from fastnn.layers import Affine, ReLU
 from fastnn.network import Sequential
@@ -107,7 +108,13 @@ def warmup(dtypes=("float32",), verbose=False):
     ['float32']
     """
     seconds = {}
-    for name in [dtypes] if isinstance(dtypes, str) else dtypes:
+    try:
+        names = [dtypes] if isinstance(dtypes, str) else list(dtypes)
+    except TypeError:
+        raise ValueError(f"dtypes must be a sequence, got {shown(dtypes)}") from None
+    for name in names:
+        check_dtype(name, "dtypes")
+    for name in names:
         dtype = check_dtype(name)
         began = time.perf_counter()
         _use_every_kernel(dtype)

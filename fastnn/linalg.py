@@ -6,6 +6,7 @@ from numba import from_dtype, types
 
 from fastnn import threads
 from fastnn._jit import direct_call
+from fastnn.errors import shown
 from fastnn.kernels.activations import activate
 from fastnn.kernels.codes import ACTIVATION_CODES
 from fastnn.kernels.matmul import (
@@ -20,6 +21,7 @@ from fastnn.kernels.matmul import (
 )
 from fastnn.kernels.memory import CACHE_LINE, Job, aligned_zeros
 from fastnn.kernels.team import run_alone, run_team
+from fastnn.validation import as_array
 
 MIN_WORK_PER_THREAD = 2_000_000
 """Below this much work a thread costs more than it gains: multiply-adds times bytes of an element.
@@ -110,7 +112,8 @@ def matmul(a, b, out=None, bias=None, activation=None, n_threads=None):
     ----------
     a : array_like (M, K)
     b : array_like (K, N)
-        float32 or float64, both promoted to the wider of the two; other types become float64.
+        Numbers, promoted to one type as NumPy does; what is neither float32 nor float64 then
+        becomes float64.
         Transposed and strided arrays are fine.
     out : ndarray (M, N), optional
         Overwritten with the result. C-contiguous, of the result's dtype, sharing no memory with
@@ -167,7 +170,7 @@ def matmul(a, b, out=None, bias=None, activation=None, n_threads=None):
         except (AttributeError, LookupError, TypeError):
             pass
 
-    a, b = np.asarray(a), np.asarray(b)
+    a, b = as_array("a", a), as_array("b", b)
     for name, array in (("a", a), ("b", b)):
         if array.ndim != 2 or array.dtype.kind not in "biuf":
             raise ValueError(
@@ -182,9 +185,10 @@ def matmul(a, b, out=None, bias=None, activation=None, n_threads=None):
     dtype = dtype if dtype in (np.float32, np.float64) else np.dtype(np.float64)
     m, n = a.shape[0], b.shape[1]
     n_threads = threads.check_num_threads(n_threads)
-    if activation is not None and activation not in list(ACTIVATION_CODES):
+    known = isinstance(activation, str) and activation in ACTIVATION_CODES
+    if activation is not None and not known:
         names = ", ".join(repr(name) for name in ACTIVATION_CODES)
-        raise ValueError(f"activation must be one of {names} or None, got {activation!r}")
+        raise ValueError(f"activation must be one of {names} or None, got {shown(activation)}")
     if out is None:
         out = np.empty((m, n), dtype)
     elif (
@@ -200,7 +204,7 @@ def matmul(a, b, out=None, bias=None, activation=None, n_threads=None):
             "memory with a and b"
         )
     if bias is not None:
-        bias = np.asarray(bias)
+        bias = as_array("bias", bias)
         if bias.shape != (n,) or bias.dtype.kind not in "biuf":
             raise ValueError(
                 f"bias must be numeric and have the shape {(n,)}, got shape {bias.shape} and "
@@ -211,7 +215,9 @@ def matmul(a, b, out=None, bias=None, activation=None, n_threads=None):
     if dtype not in _products:
         _products[dtype] = _Product(dtype)
     run = _products[dtype].run
-    a, b = np.asarray(a, dtype), np.asarray(b, dtype)
+    with np.errstate(over="ignore"):  # too large a number is infinite
+        a, b = np.asarray(a, dtype), np.asarray(b, dtype)
+        bias = None if bias is None else np.asarray(bias, dtype)
     if not run(a, b, out, bias, n_threads):  # for example not aligned
         run(a.copy(), b.copy(), out, bias, n_threads)
     if activation is not None:

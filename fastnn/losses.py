@@ -8,8 +8,9 @@ import math
 
 import numpy as np
 
+from fastnn.errors import shown
 from fastnn.kernels import codes
-from fastnn.validation import as_array, as_number
+from fastnn.validation import as_array, as_number, check_positive
 
 
 class Loss:
@@ -82,8 +83,8 @@ class _Reduced(Loss):
     """A loss that is a sum, or a mean, over the outputs of a row."""
 
     def __init__(self, reduction):
-        if reduction not in ("mean", "sum"):
-            raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
+        if not isinstance(reduction, str) or reduction not in ("mean", "sum"):
+            raise ValueError(f"reduction must be 'mean' or 'sum', got {shown(reduction)}")
         self.reduction = reduction
 
     def _factor(self, n_outputs):
@@ -185,8 +186,7 @@ class Huber(_Reduced):
     name = "huber"
 
     def __init__(self, delta=1.0, reduction="mean"):
-        if not 0 < as_number(delta) < np.inf:
-            raise ValueError(f"delta must be a finite number > 0, got {delta!r}")
+        check_positive("delta", delta)
         self.delta = delta
         super().__init__(reduction)
 
@@ -240,7 +240,7 @@ class Quantile(Loss):
         if not valid or not ((numbers > 0) & (numbers < 1)).all():
             raise ValueError(
                 f"quantiles must be a number between 0 and 1 or a sequence of them, "
-                f"got {quantiles!r}"
+                f"got {shown(quantiles)}"
             )
         self.quantiles = numbers.tolist()
 
@@ -303,7 +303,7 @@ class Poisson(_Reduced):
 
 def _check_smoothing(value):
     if not 0 <= as_number(value) <= 1:
-        raise ValueError(f"label_smoothing must be a number in [0, 1], got {value!r}")
+        raise ValueError(f"label_smoothing must be a number in [0, 1], got {shown(value)}")
     return value
 
 
@@ -420,4 +420,4 @@ def get(loss):
     if isinstance(loss, str) and loss in _BY_NAME:
         return _BY_NAME[loss]()
     names = ", ".join(repr(name) for name in _BY_NAME)
-    raise ValueError(f"loss must be one of {names} or a Loss, got {loss!r}")
+    raise ValueError(f"loss must be one of {names} or a Loss, got {shown(loss)}")

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, fields
 
 import numpy as np
 
+from fastnn.errors import shown
 from fastnn.kernels import codes
-from fastnn.validation import as_number
+from fastnn.validation import SMALLEST, as_number, check_flag, check_number, check_positive
 
 
 @dataclass(frozen=True, repr=False)
@@ -57,6 +58,8 @@ class Optimizer:
             value = getattr(self, item.name)
             if item.type in (float, "float") or (value is not None and "clip" in item.name):
                 self._check_number(item.name, value)
+            elif item.type in (bool, "bool"):
+                check_flag(item.name, value)
 
     def __repr__(self):
         shown = (item.name for item in fields(self) if getattr(self, item.name) is not None)
@@ -71,11 +74,13 @@ class Optimizer:
         elif name in ("rho", "beta_1", "beta_2"):
             valid, allowed = 0 <= number < 1, "a number in [0, 1)"
         elif name in ("learning_rate", "epsilon", "clip_value", "clip_norm"):
-            valid, allowed = 0 < number < np.inf, "a finite number > 0"
+            check_positive(name, value, SMALLEST if name == "epsilon" else 0.0)
+            return
         else:
-            valid, allowed = 0 <= number < np.inf, "a finite number >= 0"
+            check_number(name, value)
+            return
         if not valid:
-            raise ValueError(f"{name} must be {allowed}, got {value!r}")
+            raise ValueError(f"{name} must be {allowed}, got {shown(value)}")
 
     @property
     def rule(self):
@@ -343,4 +348,4 @@ def get(optimizer):
     if isinstance(optimizer, str) and optimizer in _BY_NAME:
         return _BY_NAME[optimizer]()
     names = ", ".join(repr(name) for name in _BY_NAME)
-    raise ValueError(f"optimizer must be one of {names} or an Optimizer, got {optimizer!r}")
+    raise ValueError(f"optimizer must be one of {names} or an Optimizer, got {shown(optimizer)}")

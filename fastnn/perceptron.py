@@ -2,11 +2,15 @@
 
 import numpy as np
 
+from fastnn.errors import shown
 from fastnn.kernels.perceptron import perceptron_decisions, perceptron_epoch
 from fastnn.validation import (
+    MOST,
+    MOST_COLUMNS,
     as_array,
     as_number,
     check_finite,
+    check_flag,
     check_inputs,
     check_integer,
     check_number,
@@ -106,13 +110,13 @@ class Perceptron:
     """
 
     def __init__(self, n_inputs, weights=None, bias=None, threshold=None, seed=None):
-        self.n_inputs = check_integer("n_inputs", n_inputs, 1)
+        self.n_inputs = check_integer("n_inputs", n_inputs, 1, MOST_COLUMNS)
         self._bias = np.zeros(1)
         self.weights = np.zeros(self.n_inputs) if weights is None else weights
         if bias is not None and threshold is not None:
             raise ValueError(
-                f"threshold must be left out where bias is given, got bias {bias!r} and "
-                f"threshold {threshold!r}"
+                f"threshold must be left out where bias is given, got bias {shown(bias)} and "
+                f"threshold {shown(threshold)}"
             )
         if bias is not None:
             self.bias = bias
@@ -253,7 +257,8 @@ class Perceptron:
         x = check_inputs(X, np.float64, self.n_inputs)
         y = _check_bits(y, len(x))
         learning_rate = check_number("learning_rate", learning_rate)
-        epochs = check_integer("epochs", epochs, 1)
+        epochs = check_integer("epochs", epochs, 1, MOST)
+        shuffle = check_flag("shuffle", shuffle)
         self.mistakes_ = []
         for _ in range(epochs):
             order = self._rng.permutation(len(x)) if shuffle else np.arange(len(x))
@@ -268,7 +273,7 @@ class Perceptron:
 def _check_finite_number(name, value):
     number = as_number(value)
     if not np.isfinite(number):
-        raise ValueError(f"{name} must be a finite number, got {value!r}")
+        raise ValueError(f"{name} must be a finite number, got {shown(value)}")
     return number
 
 

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, fields
 
+from fastnn.errors import shown
 from fastnn.validation import as_number, check_number
 
 
@@ -58,7 +59,7 @@ class Regularization:
             if item.name == "max_norm":
                 number = as_number(value)
                 if not number > 0:
-                    raise ValueError(f"max_norm must be a number > 0, got {value!r}")
+                    raise ValueError(f"max_norm must be a number > 0, got {shown(value)}")
             elif item.name == "weight_decay" and value is None:
                 continue
             else:
@@ -76,7 +77,7 @@ class Regularization:
             return value
         if isinstance(value, dict) and value.keys() <= set(cls.__dataclass_fields__):
             return cls(**value)
-        raise ValueError(f"regularization must be a Regularization or None, got {value!r}")
+        raise ValueError(f"regularization must be a Regularization or None, got {shown(value)}")
 
     def config(self):
         """Return the constructor's arguments that are not its defaults, as JSON can hold them."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastnn.errors import shown
 from fastnn.validation import as_number, check_number
 
 
@@ -89,7 +90,7 @@ class StepDecay(Schedule):
 
     def __post_init__(self):
         if self.every is not None and not 0 < as_number(self.every) < np.inf:
-            raise ValueError(f"every must be None or a finite number > 0, got {self.every!r}")
+            raise ValueError(f"every must be None or a finite number > 0, got {shown(self.every)}")
         check_number("factor", self.factor)
 
     def __call__(self, epoch, epochs):
@@ -191,7 +192,7 @@ class OneCycle(Schedule):
 
     def __post_init__(self):
         if not 0 <= as_number(self.peak_at) <= 1:
-            raise ValueError(f"peak_at must be a number in [0, 1], got {self.peak_at!r}")
+            raise ValueError(f"peak_at must be a number in [0, 1], got {shown(self.peak_at)}")
         check_number("start", self.start)
         check_number("end", self.end)
 
@@ -270,7 +271,7 @@ def get(schedule):
         return schedule
     names = ", ".join(map(repr, BY_NAME))
     raise ValueError(
-        f"schedule must be one of {names} or a function (epoch, epochs), got {schedule!r}"
+        f"schedule must be one of {names} or a function (epoch, epochs), got {shown(schedule)}"
     )
 
 

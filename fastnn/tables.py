@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from fastnn.errors import DataError, ModelFileError, require
+from fastnn.errors import DataError, ModelFileError, require, shown
 from fastnn.files import in_one_line, parse_json
-from fastnn.validation import check_finite
+from fastnn.validation import as_array, check_dtype, check_finite
 
 __all__ = ["TableEncoder", "guess_task"]
 
@@ -58,7 +58,9 @@ def guess_task(y: np.ndarray) -> str:
     >>> guess_task(np.arange(10) % 2), guess_task(np.arange(10))
     ('classification', 'regression')
     """
-    y = np.asarray(y)
+    y = as_array("y", y)
+    if y.ndim != 1:
+        raise ValueError(f"y must have 1 dimension, got shape {y.shape}")
     if y.dtype.kind not in "iuf":
         return "classification"
     known = y[~_is_missing(y)]
@@ -145,8 +147,13 @@ class TableEncoder:
         >>> encoder.transform(iris).shape, encoder.encode_target(iris)[:3]
         ((150, 4), array([0, 0, 0]))
         """
+        _check_data(data)
         if data.y is None:
             raise DataError(f"{data.name}: there is no target")
+        known = isinstance(task, str) and task in ("classification", "regression")
+        if task is not None and not known:
+            raise ValueError(f"task must be 'classification' or 'regression', got {shown(task)}")
+        rows = _check_row_numbers(rows, len(data.X))
         encoder = cls(
             task=task or guess_task(data.y),
             feature_names=list(data.feature_names),
@@ -229,7 +236,9 @@ class TableEncoder:
             If a column is missing, or has text where there were numbers at training, or a number
             is too large for `dtype`.
         """
+        dtype = check_dtype(dtype)
         X, _ = self._find(data)
+        rows = _check_row_numbers(rows, len(X))
         X = self._arrange(X if rows is None else _take_rows(X, rows), data.name)
         if self.standardise:
             X = self._transformer.transform(X)
@@ -241,6 +250,7 @@ class TableEncoder:
 
     def _find(self, data) -> tuple[Any, np.ndarray | None]:
         """Return the features in the order of training, and the target or None."""
+        _check_data(data)
         names, wanted = data.feature_names, self.feature_names
         absent = sorted(set(wanted) - set(names), key=wanted.index)
         both_have_headers = data.has_header and self.has_header
@@ -320,6 +330,7 @@ class TableEncoder:
             training.
         """
         _, y = self._find(data)
+        rows = _check_row_numbers(rows, len(data.X))
         if y is None or _is_missing(y).all():
             return None
         y = self._known_target(y, data.name)
@@ -353,6 +364,12 @@ class TableEncoder:
         ndarray of shape (N,)
             Labels (int64, or object for text), or values (float64).
         """
+        out = as_array("out", out)
+        if out.ndim != 2 or out.shape[1] != self.n_outputs or out.dtype.kind not in "biuf":
+            raise ValueError(
+                f"out must be numbers of the shape (N, {self.n_outputs}), got shape {out.shape} "
+                f"and dtype {out.dtype}"
+            )
         if self.task == "regression":
             return out[:, 0].astype(np.float64) * self.target_scale + self.target_mean
         dtype = object if isinstance(self.classes[0], str) else np.int64
@@ -604,6 +621,23 @@ def _as_text(column):
 
 def _is_missing(y: np.ndarray) -> np.ndarray:
     return y != y  # of all values, only NaN
+
+
+def _check_data(data):
+    if not hasattr(data, "feature_names"):
+        raise DataError(f"data must be a fastnn.datasets.Dataset, got {shown(data)}")
+
+
+def _check_row_numbers(rows, n):
+    """Return numbers of rows as an array of integers, or None for None."""
+    if rows is None:
+        return None
+    rows = as_array("rows", rows)
+    if rows.ndim != 1 or rows.dtype.kind not in "iu" or (rows.size and rows.max() >= n):
+        raise ValueError(f"rows must be a vector of integers below {n}, got {shown(rows)}")
+    if rows.size and rows.min() < -n:
+        raise ValueError(f"rows must be a vector of integers below {n}, got {shown(rows)}")
+    return rows.astype(np.int64)
 
 
 def _take_columns(X, indices: list[int]):

@@ -18,6 +18,7 @@ the user's own loops in a forked child on "omp".
 import ctypes
 import functools
 import math
+import numbers
 import os
 import sys
 import threading
@@ -26,6 +27,8 @@ from pathlib import Path
 
 import numba
 from numba.core.compiler_lock import global_compiler_lock
+
+from fastnn.errors import shown
 
 # Below this many floating-point operations between two barriers, threads cost more than they gain.
 # Measured by benchmarks/thread_threshold.py.
@@ -204,8 +207,8 @@ def check_num_threads(n):
     if n is None:
         return get_num_threads()
     limit = numba.config.NUMBA_NUM_THREADS
-    if isinstance(n, bool) or not hasattr(n, "__index__") or not 1 <= n <= limit:
-        raise ValueError(f"n_threads must be an integer from 1 to {limit}, got {n!r}")
+    if isinstance(n, bool) or not isinstance(n, numbers.Integral) or not 1 <= n <= limit:
+        raise ValueError(f"n_threads must be an integer from 1 to {limit}, got {shown(n)}")
     return int(n)
 
 

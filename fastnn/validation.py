@@ -8,7 +8,24 @@ import numbers
 
 import numpy as np
 
+from fastnn.errors import shown
+
 _ROWS_AT_ONCE = 4096
+
+MOST = 2**63 - 1
+"""The greatest number of anything: kernels count in int64."""
+
+MOST_COLUMNS = 2**31 - 1
+"""The widest layer: the columns of a sparse matrix are counted in int32."""
+
+MOST_ELEMENTS = 2**44
+"""The most elements of an array: no machine has an address for more of them."""
+
+LARGEST, SMALLEST = float(np.finfo(np.float32).max), float(np.finfo(np.float32).tiny)
+"""The greatest and the least positive number argument: beyond them float32 has infinity, or zero.
+
+Kernels take numbers in the dtype of the net, and infinity times zero, or zero by zero, is NaN.
+"""
 
 
 class _WritableAlias:
@@ -151,7 +168,8 @@ def check_weights(weights, n_rows, name="sample_weight"):
     Raises
     ------
     ValueError
-        If they are not `n_rows` finite numbers.
+        If they are not `n_rows` finite numbers, each at least 0: a loss with a negative weight has
+        no least value, and weights that sum to zero no mean.
     """
     weights = as_array(name, weights)
     if weights.dtype.kind not in "biuf" or weights.shape != (n_rows,):
@@ -160,6 +178,9 @@ def check_weights(weights, n_rows, name="sample_weight"):
         )
     weights = kernel_array(weights, np.float64)
     check_finite(name, weights)
+    if len(weights) and weights.min() < 0:
+        place = int((weights < 0).argmax())
+        raise ValueError(f"{name} must be >= 0, got {weights[place]:g} at {name}[{place}]")
     return weights
 
 
@@ -177,10 +198,12 @@ def _class_labels(y, n_classes, name):
     return y.astype(np.int64)
 
 
-def check_integer(name, value, least):
-    """Return an integer argument that is at least `least`, or raise ValueError."""
+def check_integer(name, value, least, most=None):
+    """Return an integer argument from `least` to `most`, if any, or raise ValueError."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
-        raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
+        raise ValueError(f"{name} must be an integer >= {least}, got {shown(value)}")
+    if most is not None and value > most:
+        raise ValueError(f"{name} must be an integer <= {most}, got {shown(value)}")
     return int(value)
 
 
@@ -188,8 +211,37 @@ def check_number(name, value, least=0.0):
     """Return a finite number argument that is at least `least`, or raise ValueError."""
     number = as_number(value)
     if not least <= number < np.inf:
-        raise ValueError(f"{name} must be a finite number >= {least:g}, got {value!r}")
+        raise ValueError(f"{name} must be a finite number >= {least:g}, got {shown(value)}")
+    if number > LARGEST:
+        raise ValueError(f"{name} must be a number <= {LARGEST:.8g}, got {shown(value)}")
     return number
+
+
+def check_positive(name, value, least=0.0):
+    """Return a finite number argument greater than 0, at least `least`, or raise ValueError."""
+    number = as_number(value)
+    if not 0 < number < np.inf:
+        raise ValueError(f"{name} must be a finite number > 0, got {shown(value)}")
+    if not least <= number <= LARGEST:
+        raise ValueError(
+            f"{name} must be a number from {least:.8g} to {LARGEST:.8g}, got {shown(value)}"
+        )
+    return number
+
+
+def check_flag(name, value):
+    """Return a yes or no as a bool, or raise ValueError: 0, 1 and None will do as well."""
+    if value is None or isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if isinstance(value, numbers.Integral) and value in (0, 1):
+        return bool(value)
+    raise ValueError(f"{name} must be True or False, got {shown(value)}")
+
+
+def check_elements(name, n):
+    """Raise ValueError if an array of n elements has no place in any memory."""
+    if n > MOST_ELEMENTS:
+        raise ValueError(f"{name} must be at most {MOST_ELEMENTS}, got {shown(n)}")
 
 
 def as_number(value):
@@ -197,7 +249,8 @@ def as_number(value):
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         return np.nan
     try:
-        return float(value)
+        with np.errstate(over="ignore"):
+            return float(value)
     except OverflowError:
         return np.nan
 
@@ -210,7 +263,7 @@ def check_seed(seed):
         valid = isinstance(seed, numbers.Integral) and not isinstance(seed, bool) and seed >= 0
         if not valid:
             raise ValueError(
-                f"seed must be None, an integer >= 0 or a numpy.random.Generator, got {seed!r}"
+                f"seed must be None, an integer >= 0 or a numpy.random.Generator, got {shown(seed)}"
             )
     return np.random.default_rng(seed)
 
@@ -221,14 +274,18 @@ def as_array(name, values):
         return np.asarray(values)
     except ValueError:
         raise ValueError(f"{name} must be an array, got rows of different lengths") from None
+    except (TypeError, RuntimeError) as error:  # a tensor that needs its gradient, for example
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{name} must be an array, got {shown(type(values))}: {reason}") from error
 
 
-def check_dtype(dtype):
+def check_dtype(dtype, name="dtype"):
     """Return float32 or float64 as a numpy.dtype, or raise ValueError."""
     for allowed in (np.dtype(np.float32), np.dtype(np.float64)):
         try:
-            if dtype is not None and np.dtype(dtype) == allowed:
+            known = isinstance(dtype, (str, type, np.dtype, np.generic)) and np.dtype(dtype)
+            if known == allowed:
                 return allowed
-        except TypeError:
+        except (TypeError, ValueError):
             break
-    raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
+    raise ValueError(f"{name} must be 'float32' or 'float64', got {shown(dtype)}")

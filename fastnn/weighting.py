@@ -1,10 +1,20 @@
 """Weights of classes as weights of samples: so that a rare class counts as much as a common one."""
 
+import numbers
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from fastnn.validation import as_array, as_number, check_targets, check_weights
+from fastnn import losses
+from fastnn.errors import shown
+from fastnn.validation import (
+    MOST_COLUMNS,
+    as_array,
+    as_number,
+    check_integer,
+    check_targets,
+    check_weights,
+)
 
 
 def weigh_samples(class_weight, y, loss, n_outputs, sample_weight=None):
@@ -47,6 +57,7 @@ def weigh_samples(class_weight, y, loss, n_outputs, sample_weight=None):
     >>> weigh_samples({1: 5}, [0, 0, 0, 1], loss, n_outputs=2)
     array([1., 1., 1., 5.])
     """
+    loss, n_outputs = losses.get(loss), check_integer("n_outputs", n_outputs, 1, MOST_COLUMNS)
     labels, n_classes = _classes(y, loss, n_outputs)
     weights = _class_weights(class_weight, labels, n_classes)[labels]
     if sample_weight is not None:
@@ -57,7 +68,7 @@ def weigh_samples(class_weight, y, loss, n_outputs, sample_weight=None):
 def _classes(y, loss, n_outputs):
     """Return the class of each sample, and how many classes there are."""
     if loss.task != "classification":
-        raise ValueError(f"class_weight needs a loss of a classification, got {loss.name!r}")
+        raise ValueError(f"class_weight needs a loss of a classification, got {shown(loss.name)}")
     y = as_array("y", y)
     n_rows = len(y) if y.ndim else 0
     labels, targets = check_targets(y, loss, n_rows, n_outputs, np.dtype(np.float64))
@@ -84,23 +95,25 @@ def _class_weights(class_weight, labels, n_classes):
     if isinstance(class_weight, Mapping):
         pairs = class_weight.items()
     elif isinstance(class_weight, (Sequence, np.ndarray)) and not isinstance(class_weight, str):
-        if len(class_weight) != n_classes:
+        n = class_weight.size if isinstance(class_weight, np.ndarray) else len(class_weight)
+        if n != n_classes or (isinstance(class_weight, np.ndarray) and class_weight.ndim != 1):
             raise ValueError(
-                f"class_weight must have {n_classes} weights, one for each class, "
-                f"got {len(class_weight)}"
+                f"class_weight must have {n_classes} weights, one for each class, got {n}"
             )
         pairs = enumerate(class_weight)
     else:
         raise ValueError(
-            f"class_weight must be a dict, a sequence or 'balanced', got {class_weight!r}"
+            f"class_weight must be a dict, a sequence or 'balanced', got {shown(class_weight)}"
         )
     weights = np.ones(n_classes)
     for name, weight in pairs:
-        if name not in range(n_classes):
+        if not isinstance(name, numbers.Real) or name not in range(n_classes):
             raise ValueError(
-                f"class_weight must name classes from 0 to {n_classes - 1}, got {name!r}"
+                f"class_weight must name classes from 0 to {n_classes - 1}, got {shown(name)}"
             )
         if not 0 <= as_number(weight) < np.inf:
-            raise ValueError(f"class_weight[{name!r}] must be a finite number >= 0, got {weight!r}")
+            raise ValueError(
+                f"class_weight[{name!r}] must be a finite number >= 0, got {shown(weight)}"
+            )
         weights[int(name)] = weight
     return weights

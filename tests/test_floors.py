@@ -61,6 +61,9 @@ FLOORS = {
 # another freely, as long as there is no ring.
 NEIGHBOURS = {
     "_jit": {"_cache"},
+    "threads": {"errors"},
+    "initializers": {"validation"},
+    "linalg": {"validation"},
     "prediction": {"plan"},
     "sparse": {"validation"},
     "files": {"writing"},
@@ -73,7 +76,7 @@ NEIGHBOURS = {
     "losses": {"validation"},
     "optimizers": {"validation"},
     "schedules": {"validation"},
-    "weighting": {"validation"},
+    "weighting": {"losses", "validation"},
     "storage": {"network"},
     "datasets": {"tables"},
     "objective": {"training"},

@@ -21,6 +21,7 @@ from fastnn.estimators.stochastic import StochasticSolver
 from fastnn.layers import Affine, Identity, ReLU, Sigmoid, Tanh
 from fastnn.network import Sequential
 from fastnn.threads import get_num_threads
+from fastnn.validation import check_weights
 
 _HIDDEN_LAYERS = {"identity": Identity, "logistic": Sigmoid, "tanh": Tanh, "relu": ReLU}
 _OWN_CONSTRAINTS = {
@@ -233,6 +234,7 @@ class BaseMLP(StochasticSolver, LBFGSSolver, PrivateNames, CallbackSupportMixin,
         y = self._encode(y, incremental)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
+            check_weights(sample_weight, X.shape[0])  # now: nothing has been changed yet
         if y.ndim == 1:
             y = y.reshape(-1, 1)
 

@@ -203,7 +203,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             ``log(predict_proba(X))``; -inf where a probability is 0.
         """
         p = self.predict_proba(X)
-        return np.log(p, out=p)
+        with np.errstate(divide="ignore"):  # the logarithm of 0 is not a surprise here
+            return np.log(p, out=p)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -5,10 +5,19 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastnn.errors import shown
 from fastnn.inspection.checks import check_rows
-from fastnn.validation import as_array, check_finite, check_integer, check_number, kernel_array
+from fastnn.validation import (
+    as_array,
+    check_finite,
+    check_flag,
+    check_integer,
+    check_number,
+    kernel_array,
+)
 
 _ROWS_AT_ONCE = 4096
+_MOST_STEPS = 1_000_000
 _MOST_DOUBLINGS = 8
 
 
@@ -49,6 +58,7 @@ def saliency(net, X, output=None, *, signed=False):
     array([[3., 4.]])
     """
     x = check_rows(net, X)
+    signed = check_flag("signed", signed)
     chosen = _choose_outputs(net, x, output)
     gradient = np.empty_like(x)
     for start in range(0, len(x), _ROWS_AT_ONCE):
@@ -129,7 +139,7 @@ def integrated_gradients(net, X, baseline=0.0, output=None, *, steps=64, toleran
     array([[ 6., -4.]])
     """
     x = check_rows(net, X)
-    steps = check_integer("steps", steps, 1)
+    steps = check_integer("steps", steps, 1, _MOST_STEPS)
     tolerance = check_number("tolerance", tolerance)
     start = _check_baseline(net, baseline, x.shape)
     chosen = _choose_outputs(net, x, output)
@@ -183,7 +193,9 @@ def _choose_outputs(net, x, output):
         return net.predict(x).argmax(axis=1)
     chosen = as_array("output", output)
     if chosen.dtype.kind not in "iu" or chosen.shape not in ((), (len(x),)):
-        raise ValueError(f"output must be None, an integer or {len(x)} integers, got {output!r}")
+        raise ValueError(
+            f"output must be None, an integer or {len(x)} integers, got {shown(output)}"
+        )
     if chosen.min() < 0 or chosen.max() >= net.n_outputs:
         wrong = chosen.min() if chosen.min() < 0 else chosen.max()
         raise ValueError(f"output must be from 0 to {net.n_outputs - 1}, got {wrong}")
@@ -198,5 +210,6 @@ def _check_baseline(net, baseline, shape):
             f"baseline must be a number, or numbers of shape {shape[1:]} or {shape}, got shape "
             f"{array.shape} and dtype {array.dtype}"
         )
+    array = kernel_array(array, net.dtype).reshape(array.shape)
     check_finite("baseline", np.atleast_1d(array))
-    return kernel_array(np.broadcast_to(array, shape).astype(net.dtype), net.dtype)
+    return kernel_array(np.broadcast_to(array, shape), net.dtype)

@@ -10,6 +10,7 @@ from fastnn.inspection.checks import check_axes, check_net, check_rows
 from fastnn.layers import Sigmoid, Softmax
 from fastnn.validation import check_integer, check_targets
 
+_MOST_POINTS = 5000  # along one side
 _MARGIN = 0.15  # around the data, as a part of their width
 
 
@@ -65,7 +66,7 @@ def decision_grid(net, X, *, n_points=200):
     if check_net(net).n_inputs != 2:
         raise ValueError(f"net must have 2 inputs, got {net.n_inputs}")
     x = check_rows(net, X)
-    n_points = check_integer("n_points", n_points, 2)
+    n_points = check_integer("n_points", n_points, 2, _MOST_POINTS)
     low, high = x.min(axis=0), x.max(axis=0)
     room = _MARGIN * np.where(high > low, high - low, 1)
     first, second = np.linspace(low - room, high + room, n_points).T

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastnn.errors import require
+from fastnn.errors import require, shown
 from fastnn.layers import Layer
 from fastnn.network import Sequential
 from fastnn.validation import as_array, check_finite, check_inputs, check_integer
@@ -19,7 +19,7 @@ TRAIN, VALIDATION = "#1f77b4", "#d95f02"
 def check_net(net):
     """Return a net, or raise ValueError if it is none."""
     if not isinstance(net, Sequential):
-        raise ValueError(f"net must be a Sequential, got {net!r}")
+        raise ValueError(f"net must be a Sequential, got {shown(net)}")
     return net
 
 
@@ -56,7 +56,9 @@ def check_weight_matrix(name, layer_or_w):
     if isinstance(layer_or_w, Layer):
         w = layer_or_w.params.get("w")
         if w is None or w.ndim != 2:
-            raise ValueError(f"{name} must be weights or a layer with some, got {layer_or_w!r}")
+            raise ValueError(
+                f"{name} must be weights or a layer with some, got {shown(layer_or_w)}"
+            )
         return w
     return check_table(name, layer_or_w)
 
@@ -66,7 +68,7 @@ def check_image_shape(image_shape, n_pixels):
     try:
         height, width = image_shape
     except (TypeError, ValueError):
-        raise ValueError(f"image_shape must be (height, width), got {image_shape!r}") from None
+        raise ValueError(f"image_shape must be (height, width), got {shown(image_shape)}") from None
     height = check_integer("image_shape[0]", height, 1)
     width = check_integer("image_shape[1]", width, 1)
     if height * width != n_pixels:
@@ -80,7 +82,10 @@ def check_labels(name, labels, n):
     """Return n labels as a list of str, or None for None, or raise ValueError."""
     if labels is None:
         return None
-    labels = [str(label) for label in labels]
+    try:
+        labels = [str(label) for label in labels]
+    except TypeError:
+        raise ValueError(f"{name} must be a sequence, got {shown(labels)}") from None
     if len(labels) != n:
         raise ValueError(f"{name} must have {n} entries, got {len(labels)}")
     return labels
@@ -95,7 +100,7 @@ def check_axes(ax):
         If matplotlib is not installed.
     """
     if not isinstance(ax, require("matplotlib.axes", "plot").Axes):
-        raise ValueError(f"ax must be a matplotlib Axes, got {ax!r}")
+        raise ValueError(f"ax must be a matplotlib Axes, got {shown(ax)}")
     return ax
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastnn.errors import require
+from fastnn.errors import require, shown
 from fastnn.inspection.checks import TRAIN, VALIDATION, check_axes
 
 _NAMES = {
@@ -46,9 +46,9 @@ def plot_history(history, ax, *, figure="loss"):
     [1.0, 0.7]
     """
     check_axes(ax)
-    if not hasattr(history, "keys") or figure not in history:
+    if not hasattr(history, "keys") or not isinstance(figure, str) or figure not in history:
         known = ", ".join(map(repr, history.keys())) if hasattr(history, "keys") else "none"
-        raise ValueError(f"figure must be one of the history's, {known}, got {figure!r}")
+        raise ValueError(f"figure must be one of the history's, {known}, got {shown(figure)}")
     names = [name for name in (figure, f"val_{figure}") if name in history]
     drawn = {name: np.asarray(history[name], np.float64) for name in names}
     epochs = np.arange(1, len(drawn[figure]) + 1)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastnn.callbacks import Callback
-from fastnn.errors import require
+from fastnn.errors import require, shown
 from fastnn.inspection.activity import named_layers
 from fastnn.inspection.checks import TRAIN, VALIDATION, check_axes, check_rows
 from fastnn.layers import Affine
@@ -15,6 +15,7 @@ from fastnn.validation import as_array, check_integer
 
 _ROWS_AT_ONCE = 256
 _COLORS = (TRAIN, VALIDATION)  # of values and of gradients
+_MOST_BINS = 1_000_000
 _HEIGHT = 1.8  # of a ridge, where epochs are 1 apart
 
 
@@ -73,7 +74,7 @@ class Histograms(Callback):
 
     def __init__(self, X, y, loss="softmax_cross_entropy", *, bins=30):
         self._X, self._y, self._loss = X, as_array("y", y), loss
-        self._bins = check_integer("bins", bins, 1)
+        self._bins = check_integer("bins", bins, 1, _MOST_BINS)
         self.values, self.gradients = {}, {}
 
     def on_fit_begin(self, net, info):
@@ -122,7 +123,7 @@ class Histograms(Callback):
         kind = self.gradients if gradients else self.values
         if name not in kind:
             known = ", ".join(map(repr, kind)) or "none before the training"
-            raise ValueError(f"name must be a parameter ({known}), got {name!r}")
+            raise ValueError(f"name must be a parameter ({known}), got {shown(name)}")
         found = kind[name]
         color = np.array(require("matplotlib.colors", "plot").to_rgb(_COLORS[gradients]))
         for epoch, (counts, edges) in enumerate(found):

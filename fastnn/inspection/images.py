@@ -10,7 +10,7 @@ from fastnn.inspection.checks import (
     check_weight_matrix,
     largest,
 )
-from fastnn.validation import as_array, check_finite, check_integer
+from fastnn.validation import as_array, check_finite, check_flag, check_integer
 
 
 def weights_as_images(layer_or_w, image_shape):
@@ -86,6 +86,8 @@ def plot_images(images, ax, *, titles=None, n_columns=None, signed=True, shared_
             f"{images.dtype}"
         )
     check_finite("images", images)
+    signed = check_flag("signed", signed)
+    shared_scale = check_flag("shared_scale", shared_scale)
     n, height, width = images.shape
     titles = check_labels("titles", titles, n)
     if n_columns is None:

@@ -5,9 +5,12 @@ from typing import NamedTuple
 import numpy as np
 
 from fastnn import losses
+from fastnn.errors import shown
 from fastnn.inspection.checks import VALIDATION, check_axes, check_labels, check_table
 from fastnn.network import Sequential
 from fastnn.validation import as_array, check_integer, check_seed, check_targets
+
+_MOST_REPEATS = 1_000_000
 
 
 class Importance(NamedTuple):
@@ -77,9 +80,9 @@ def permutation_importance(model, X, y, *, loss=None, score=None, repeats=5, see
         raise ValueError(f"y must have {len(X)} rows as X has, got shape {y.shape}")
     predict = model.predict if isinstance(model, Sequential) else model
     if not callable(predict):
-        raise ValueError(f"model must be a Sequential or a function of X, got {model!r}")
+        raise ValueError(f"model must be a Sequential or a function of X, got {shown(model)}")
     figure = _check_figure(loss, score)
-    repeats = check_integer("repeats", repeats, 1)
+    repeats = check_integer("repeats", repeats, 1, _MOST_REPEATS)
     rng = check_seed(seed)
 
     base = figure(y, predict(X))
@@ -99,7 +102,7 @@ def _check_figure(loss, score):
     """Return a function of (y, predictions) that gives a float, or raise ValueError."""
     if score is not None:
         if loss is not None or not callable(score):
-            raise ValueError(f"score must be a function, without a loss, got {score!r}")
+            raise ValueError(f"score must be a function, without a loss, got {shown(score)}")
         return lambda y, out: float(score(y, out))
     if callable(loss):
         return lambda y, out: float(loss(y, out))
@@ -142,7 +145,7 @@ def plot_importance(importance, ax, *, names=None, most=20):
     """
     check_axes(ax)
     if not isinstance(importance, Importance):
-        raise ValueError(f"importance must be an Importance, got {importance!r}")
+        raise ValueError(f"importance must be an Importance, got {shown(importance)}")
     n = len(importance.mean)
     names = check_labels("names", names, n) or [f"input {j}" for j in range(n)]
     order = np.argsort(-importance.mean, kind="stable")[: check_integer("most", most, 1)]

@@ -107,9 +107,10 @@ def plot_alignment(x, W, ax):
     """
     check_axes(ax)
     w = np.asarray(check_weight_matrix("W", W), np.float64)
-    if np.shape(x) != (2,) or len(w) != 2:
+    x = as_array("x", x)
+    if x.shape != (2,) or len(w) != 2:
         raise ValueError(
-            f"x and W must have two inputs to be drawn, got shapes {np.shape(x)} and {w.shape}"
+            f"x and W must have two inputs to be drawn, got shapes {x.shape} and {w.shape}"
         )
     result = alignment(x, w)
     colors = require("matplotlib", "plot").colormaps[DIVERGING]

@@ -5,6 +5,7 @@ views of one flat vector, and training runs on compiled kernels instead of these
 methods compute the same numbers one layer at a time, for those who want to watch.
 """
 
+from fastnn.errors import shown
 from fastnn.layers.activations import Identity, LeakyReLU, ReLU, Sigmoid, Softmax, Step, Tanh
 from fastnn.layers.affine import Affine
 from fastnn.layers.base import Layer, ParametricLayer
@@ -77,7 +78,7 @@ def from_config(name, config, depth=0):
     LeakyReLU(negative_slope=0.25)
     """
     if not isinstance(name, str) or name not in LAYERS:
-        raise ValueError(f"layer must be one of {', '.join(LAYERS)}, got {name!r}")
+        raise ValueError(f"layer must be one of {', '.join(LAYERS)}, got {shown(name)}")
     if not isinstance(config, dict):
         raise ValueError(f"the arguments of {name} must be a dict, got {config!r}")
     if LAYERS[name] is Residual:

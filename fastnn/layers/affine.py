@@ -5,7 +5,15 @@ from fastnn.kernels import codes
 from fastnn.layers.base import ParametricLayer
 from fastnn.linalg import matmul
 from fastnn.regularization import Regularization
-from fastnn.validation import check_integer
+from fastnn.validation import (
+    MOST_COLUMNS,
+    as_array,
+    check_elements,
+    check_finite,
+    check_flag,
+    check_integer,
+    kernel_array,
+)
 
 
 class Affine(ParametricLayer):
@@ -66,12 +74,13 @@ class Affine(ParametricLayer):
         seed=None,
         dtype="float32",
     ):
-        n_inputs = check_integer("n_inputs", n_inputs, 1)
-        n_outputs = check_integer("n_outputs", n_outputs, 1)
+        n_inputs = check_integer("n_inputs", n_inputs, 1, MOST_COLUMNS)
+        n_outputs = check_integer("n_outputs", n_outputs, 1, MOST_COLUMNS)
+        check_elements("n_inputs * n_outputs", n_inputs * n_outputs)
         super().__init__(n_inputs, n_outputs, seed, dtype)
-        self.bias = bool(bias)
-        if init != "auto":
-            initializers.get(init)  # refuses unknown names
+        self.bias = check_flag("bias", bias)
+        if not isinstance(init, str) or init != "auto":
+            initializers.get(init, "init")  # refuses unknown names
         self.init = init
         self.regularization = Regularization.of(regularization)
 
@@ -100,7 +109,16 @@ class Affine(ParametricLayer):
         if init == "auto":
             init = initializers.default_for(None if before is None else before.function)
         draw = initializers.get(init)
-        self._params["w"][...] = draw(rng, self.n_inputs, self.n_outputs, self._dtype)
+        shape = self.n_inputs, self.n_outputs
+        w = as_array("init", draw(rng, *shape, self._dtype))
+        if w.shape != shape or w.dtype.kind not in "biuf":
+            raise ValueError(
+                f"init must return numbers of the shape {shape}, got shape {w.shape} and "
+                f"dtype {w.dtype}"
+            )
+        w = kernel_array(w, self._dtype)
+        check_finite("init", w)
+        self._params["w"][...] = w
         if self.bias:
             self._params["b"][...] = 0
 

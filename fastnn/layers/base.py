@@ -175,6 +175,10 @@ class ParametricLayer(Layer):
         """
         self._params, self._buffers = params, buffers
 
+    def forget(self):
+        """Go back to having no parameters: `params` draws them anew."""
+        self._params = self._buffers = None
+
     def tensors(self):
         """Return parameters and statistics as a plan takes them (`fastnn.plan.pack`)."""
         return (*self.params.values(), *self.buffers.values())
@@ -193,9 +197,15 @@ class ParametricLayer(Layer):
         before : Layer, optional
             The layer that takes this one's output.
         """
-        if self._params is None:
+        fresh = self._params is None
+        if fresh:
             self.bind(np.empty(self.n_params, self._dtype), np.empty(self.n_buffers, self._dtype))
-        self._draw(rng, before)
+        try:
+            self._draw(rng, before)
+        except BaseException:
+            if fresh:
+                self.forget()  # what has not been drawn must not be seen
+            raise
 
     def _draw(self, rng, before):
         """Overwrite parameters and statistics with their first values."""

@@ -2,10 +2,18 @@
 
 import numpy as np
 
+from fastnn.errors import shown
 from fastnn.kernels import codes, reference
 from fastnn.kernels.dropout import dropout_members
 from fastnn.layers.base import Layer
-from fastnn.validation import as_number, check_gradient, check_integer, float_matrix
+from fastnn.validation import (
+    MOST,
+    as_number,
+    check_flag,
+    check_gradient,
+    check_integer,
+    float_matrix,
+)
 
 
 class Dropout(Layer):
@@ -48,11 +56,9 @@ class Dropout(Layer):
     def __init__(self, rate=0.5, seed=None):
         super().__init__()
         if not 0 <= as_number(rate) < 1:
-            raise ValueError(f"rate must be a number in [0, 1), got {rate!r}")
+            raise ValueError(f"rate must be a number in [0, 1), got {shown(rate)}")
         self.rate = float(rate)
-        self.noise_seed = None if seed is None else check_integer("seed", seed, 0)
-        if seed is not None and self.noise_seed >= 2**63:
-            raise ValueError(f"seed must be an integer below 2**63, got {seed!r}")
+        self.noise_seed = None if seed is None else check_integer("seed", seed, 0, MOST)
         self.step = 0
         self._mask = None
 
@@ -73,6 +79,7 @@ class Dropout(Layer):
 
     def forward(self, x, training=False):
         """Return x (B, I), in training with some elements dropped, others each time."""
+        training = check_flag("training", training)
         x = float_matrix("x", x)
         self._mask = np.ones_like(x)
         if training:

@@ -8,6 +8,7 @@ import ctypes
 
 import numpy as np
 
+from fastnn.errors import shown
 from fastnn.kernels import codes, elementwise
 from fastnn.kernels.memory import address_of
 from fastnn.kernels.tile import TILE_VECTORS, VECTOR_BYTES
@@ -150,8 +151,8 @@ class GELU(_Elementwise):
 
     def __init__(self, approximate="none"):
         super().__init__()
-        if approximate not in ("none", "tanh"):
-            raise ValueError(f'approximate must be "none" or "tanh", got {approximate!r}')
+        if not isinstance(approximate, str) or approximate not in ("none", "tanh"):
+            raise ValueError(f'approximate must be "none" or "tanh", got {shown(approximate)}')
         self.approximate = approximate
 
     @property
@@ -263,7 +264,7 @@ class Activation(_Elementwise):
         super().__init__()
         for name, function in (("f", f), ("df", df)):
             if not callable(function):
-                raise ValueError(f"{name} must be a function of one number, got {function!r}")
+                raise ValueError(f"{name} must be a function of one number, got {shown(function)}")
         self.f, self.df = f, df
 
     def members(self, dtype, training=True):

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from fastnn.errors import shown
 from fastnn.kernels import codes, reference
 from fastnn.kernels.normalisation import (
     batch_norm_evaluation,
@@ -9,19 +10,24 @@ from fastnn.kernels.normalisation import (
     layer_norm_members,
 )
 from fastnn.layers.base import ParametricLayer
-from fastnn.validation import as_number, check_integer, check_number
+from fastnn.validation import (
+    MOST_COLUMNS,
+    SMALLEST,
+    check_flag,
+    check_integer,
+    check_number,
+    check_positive,
+)
 
 
 class _Normalisation(ParametricLayer):
     """Base of the two: a scale and a shift for each column."""
 
     def __init__(self, n_features, epsilon, dtype):
-        n_features = check_integer("n_features", n_features, 1)
+        n_features = check_integer("n_features", n_features, 1, MOST_COLUMNS)
         super().__init__(n_features, n_features, None, dtype)
         self.n_features = n_features
-        if not 0 < as_number(epsilon) < np.inf:
-            raise ValueError(f"epsilon must be a finite number > 0, got {epsilon!r}")
-        self.epsilon = float(epsilon)
+        self.epsilon = check_positive("epsilon", epsilon, SMALLEST)
 
     def shapes(self):
         return {"gamma": (self.n_features,), "beta": (self.n_features,)}
@@ -78,7 +84,7 @@ class BatchNorm(_Normalisation):
         super().__init__(n_features, epsilon, dtype)
         self.momentum = check_number("momentum", momentum)
         if self.momentum > 1:
-            raise ValueError(f"momentum must be a number in [0, 1], got {momentum!r}")
+            raise ValueError(f"momentum must be a number in [0, 1], got {shown(momentum)}")
         self._statistics = None
 
     @property
@@ -123,11 +129,12 @@ class BatchNorm(_Normalisation):
         -------
         ndarray (B, I)
         """
+        training = check_flag("training", training)
+        if training and np.ndim(x) == 2 and len(x) < 2:
+            raise ValueError(f"x must have at least 2 rows in training, got {len(x)}")
         x = self._check_input(x)
         gamma, beta = self.params["gamma"], self.params["beta"]
         if training:
-            if len(x) < 2:
-                raise ValueError(f"x must have at least 2 rows in training, got {len(x)}")
             mean, variance = np.empty_like(gamma), np.empty_like(gamma)
             reference.column_statistics(mean, variance, x)
             unbiased = variance * (len(x) / (len(x) - 1))

@@ -1,5 +1,6 @@
 """Residual connections: a way around some layers."""
 
+from fastnn.errors import shown
 from fastnn.kernels import codes
 from fastnn.layers.base import Layer
 from fastnn.validation import float_matrix
@@ -34,7 +35,7 @@ class Residual(Layer):
         super().__init__()
         layers = list(layers) if isinstance(layers, (list, tuple)) else [layers]
         if not layers or not all(isinstance(layer, Layer) for layer in layers):
-            raise ValueError(f"layers must be a list of at least one layer, got {layers!r}")
+            raise ValueError(f"layers must be a list of at least one layer, got {shown(layers)}")
         self.nesting = 1 + max(getattr(layer, "nesting", 0) for layer in layers)
         if self.nesting > MAX_NESTING:
             raise ValueError(
