@@ -10,6 +10,7 @@ import numpy as np
 from fastnn.kernels import codes
 from fastnn.optimizers import Optimizer
 from fastnn.training import Trainer
+from fastnn.validation import as_array, kernel_array
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,11 @@ class Objective:
 
     def __init__(self, net, loss, X, y, sample_weight=None, alpha=0.0, n_threads=None):
         self._net = net
-        self._order = np.arange(X.shape[0] if hasattr(X, "shape") else len(X))
-        self._trainer = Trainer(net, loss, _NoUpdate(), len(self._order), alpha, n_threads)
-        self._trainer.set_data(X, y, sample_weight)
+        self._trainer = Trainer(net, loss, _NoUpdate(), 1, alpha, n_threads)
+        x = net.check_samples(X)
+        self._order = np.arange(len(x))
+        self._trainer.batch_size = max(1, len(x))
+        self._trainer.set_data(x, y, sample_weight)
 
     def parameters(self):
         """Return the net's parameters as a vector: all weights layer by layer, then all biases.
@@ -61,7 +64,25 @@ class Objective:
         return _flatten(self._net.tensors())
 
     def set_parameters(self, vector):
-        """Overwrite the net's parameters."""
+        """Overwrite the net's parameters.
+
+        Parameters
+        ----------
+        vector : array_like (P,)
+            As `parameters` returns it.
+
+        Raises
+        ------
+        ValueError
+            If it is none of that length.
+        """
+        vector = as_array("vector", vector)
+        if vector.dtype.kind not in "biuf" or vector.shape != (self._net.n_params,):
+            raise ValueError(
+                f"vector must be {self._net.n_params} numbers, got shape {vector.shape} and "
+                f"dtype {vector.dtype}"
+            )
+        vector = kernel_array(vector, self._net.dtype)
         place = 0
         for array in _in_order(self._net.tensors()):
             array[...] = vector[place : place + array.size].reshape(array.shape)

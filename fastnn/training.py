@@ -7,6 +7,7 @@ import numpy as np
 
 from fastnn import losses, optimizers, threads
 from fastnn.divergence import Divergence, locate
+from fastnn.errors import shown
 from fastnn.kernels import codes
 from fastnn.kernels.constraint import max_norm_members
 from fastnn.kernels.job import SIZES, TRAINING_JOB
@@ -21,6 +22,7 @@ from fastnn.plan import build, link, pack, panel_columns, unpack
 from fastnn.regularization import Regularization
 from fastnn.sparse import SparseRows
 from fastnn.validation import (
+    as_array,
     check_integer,
     check_number,
     check_targets,
@@ -89,6 +91,8 @@ class Trainer:
     def __init__(
         self, net, loss, optimizer, batch_size, alpha=0.0, n_threads=None, regularization=None
     ):
+        if not hasattr(net, "check_samples"):
+            raise ValueError(f"net must be a Sequential, got {shown(net)}")
         self._net = net
         self.loss = losses.get(loss)
         self._optimizer = optimizers.get(optimizer)
@@ -210,11 +214,15 @@ class Trainer:
             If it is of another rule, or of a net of other shapes.
         """
         shapes = _shapes(self._net.tensors())
-        if (
-            state["rule"] != self._optimizer.rule
-            or any(_shapes(tensors) != shapes for tensors in state["vectors"])
-            or len(state["noise"]) != len(self._noisy)
-        ):
+        try:
+            fits = (
+                state["rule"] == self._optimizer.rule
+                and all(_shapes(tensors) == shapes for tensors in state["vectors"])
+                and len(state["noise"]) == len(self._noisy)
+            )
+        except (TypeError, LookupError, AttributeError):
+            fits = False
+        if not fits:
             raise ValueError("state must come from a trainer of the same rule and shapes")
         for packed, tensors in zip(self._states, state["vectors"], strict=False):
             pack(self._packed_plan, tensors, packed, None)
@@ -348,24 +356,33 @@ class Trainer:
         """
         if self._x is None:
             raise RuntimeError("run_epoch needs set_data before it")
-        order = kernel_array(order, np.int64)
-        n = len(order)
-        if n == 0 or order.ndim != 1 or order.min() < 0 or order.max() >= len(self._x):
+        order = as_array("order", order)
+        if (
+            order.dtype.kind not in "iu"
+            or order.ndim != 1
+            or order.size == 0
+            or order.min() < 0
+            or order.max() >= len(self._x)
+        ):
             raise ValueError(
-                f"order must be a vector of integers from 0 to {len(self._x) - 1}, got {order!r}"
+                f"order must be a vector of integers from 0 to {len(self._x) - 1}, "
+                f"got {shown(order)}"
             )
+        if on_progress is not None and not callable(on_progress):
+            raise ValueError(f"on_progress must be a function, got {shown(on_progress)}")
+        order, n = kernel_array(order, np.int64), len(order)
         self._check_batches(n, self._capacity)
-        self._row_loss[:] = 0
-        self._penalty[:] = 0
-        self.divergence = None
-        if self._moves:
-            self._good[:] = self._params
         n_steps = -(-n // self._capacity)
         rates = (
             np.full(n_steps, self.learning_rate)
             if rates is None
             else check_weights(rates, n_steps, "rates")
         )
+        self._row_loss[:] = 0
+        self._penalty[:] = 0
+        self.divergence = None
+        if self._moves:
+            self._good[:] = self._params
         if self._job is None:
             self._job = self._make_job(order)
         job = self._job
