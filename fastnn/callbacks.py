@@ -3,8 +3,10 @@
 import math
 import time
 
-from fastnn.errors import MissingExtraError, require
-from fastnn.validation import check_integer, check_number
+import numpy as np
+
+from fastnn.errors import MissingExtraError, require, shown
+from fastnn.validation import check_flag, check_integer, check_number
 
 _SECONDS_BETWEEN_REFRESHES = 0.1
 
@@ -110,10 +112,12 @@ class EarlyStopping(Callback):
     """
 
     def __init__(self, monitor="val_loss", patience=10, min_delta=0.0, restore_best=True):
+        if not isinstance(monitor, str):
+            raise ValueError(f"monitor must be the name of a figure, got {shown(monitor)}")
         self.monitor = monitor
         self.patience = check_integer("patience", patience, 1)
         self.min_delta = check_number("min_delta", min_delta)
-        self.restore_best = restore_best
+        self.restore_best = check_flag("restore_best", restore_best)
         self.best, self.best_epoch = math.nan, -1
         self._best_tensors = None
 
@@ -121,7 +125,7 @@ class EarlyStopping(Callback):
         if self.monitor not in info["figures"]:
             raise ValueError(
                 f"monitor must be one of {', '.join(map(repr, info['figures']))}, "
-                f"got {self.monitor!r}"
+                f"got {shown(self.monitor)}"
                 + ("; give validation_data to fit" if self.monitor.startswith("val_") else "")
             )
         self._net, self._best_tensors = net, None
@@ -249,13 +253,15 @@ def check_callbacks(callbacks):
     callbacks = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
     for callback in callbacks:
         if not isinstance(callback, Callback):
-            raise ValueError(f"callbacks must be a list of Callback objects, got {callback!r}")
+            raise ValueError(f"callbacks must be a list of Callback objects, got {shown(callback)}")
     return callbacks
 
 
 def for_verbosity(verbose):
     """Return the callbacks that `verbose` asks for: a bar, or lines where rich is missing."""
-    if not verbose:
+    if verbose is None or isinstance(verbose, (bool, np.bool_)):
+        verbose = int(bool(verbose))
+    if check_integer("verbose", verbose, 0) == 0:
         return []
     try:
         return [ProgressBar()]
