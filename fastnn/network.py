@@ -11,7 +11,7 @@ from fastnn import losses, schedules, threads
 from fastnn.callbacks import check_callbacks, for_verbosity
 from fastnn.divergence import first_not_finite
 from fastnn.epochs import Run
-from fastnn.errors import ModelFileError
+from fastnn.errors import ModelFileError, shown
 from fastnn.files import in_one_line, read_model, write_model
 from fastnn.kernels.memory import aligned_zeros
 from fastnn.layers import (
@@ -20,6 +20,7 @@ from fastnn.layers import (
     Affine,
     BatchNorm,
     Dropout,
+    Identity,
     Layer,
     LayerNorm,
     ParametricLayer,
@@ -34,14 +35,19 @@ from fastnn.prediction import Predictor
 from fastnn.sparse import SparseRows, check_sparse, is_sparse
 from fastnn.training import Trainer
 from fastnn.validation import (
+    MOST,
     check_dtype,
     check_finite,
+    check_flag,
     check_inputs,
     check_integer,
     check_seed,
     check_targets,
 )
 from fastnn.weighting import weigh_samples
+
+_EPOCHS_CHECKED = 5000
+"""Of a schedule before training: half a second. So many, and up to twice as many, are all."""
 
 FORMAT = 1
 """Version of the net's description in a model file."""
@@ -96,8 +102,11 @@ class Sequential:
         self.history = None
         self._seed = None if isinstance(seed, np.random.Generator) or seed is None else int(seed)
         if isinstance(layers, (str, Layer)) or not isinstance(layers, Iterable):
-            raise ValueError(f"layers must be a list of layers, got {layers!r}")
-        self.layers = list(layers)
+            raise ValueError(f"layers must be a list of layers, got {shown(layers)}")
+        try:
+            self.layers = list(layers)
+        except TypeError:  # an array without dimensions
+            raise ValueError(f"layers must be a list of layers, got {shown(layers)}") from None
         self.n_inputs, self.n_outputs = self._check_layers()
         self._parametric = [x for x in self.leaves() if isinstance(x, ParametricLayer)]
         self.n_params = sum(layer.n_params for layer in self._parametric)
@@ -115,7 +124,7 @@ class Sequential:
         """Check that the layers fit; return the widths at both ends."""
         for k, layer in enumerate(self.layers):
             if not isinstance(layer, Layer):
-                raise ValueError(f"layers[{k}] must be a Layer, got {layer!r}")
+                raise ValueError(f"layers[{k}] must be a Layer, got {shown(layer)}")
         seen = {}  # by identity: there may be many
         for k, outer in enumerate(self.layers):
             for layer in outer.leaves():
@@ -128,7 +137,7 @@ class Sequential:
                 seen[id(layer)] = layer
         seen = seen.values()
         if not any(isinstance(layer, Affine) for layer in seen):
-            raise ValueError(f"layers must hold at least one Affine, got {self.layers!r}")
+            raise ValueError(f"layers must hold at least one Affine, got {shown(self.layers)}")
         first = next(x.n_inputs for x in seen if isinstance(x, ParametricLayer))
         return first, _check_widths(self.layers, first, "layers")
 
@@ -150,8 +159,15 @@ class Sequential:
             offset += layer.n_params
             place += layer.n_buffers
             layer.in_net = True
-        for layer in fresh:
-            layer.initialize(self._rng, self._activation_after(layer))
+        try:
+            for layer in fresh:
+                layer.initialize(self._rng, self._activation_after(layer))
+        except BaseException:  # of a function that draws weights
+            for layer in self._parametric:
+                layer.in_net = False
+            for layer in fresh:
+                layer.forget()
+            raise
         self._predictor = Predictor(self.layers, self.n_inputs, self.n_outputs, self._memory)
 
     def _activation_after(self, layer):
@@ -187,11 +203,13 @@ class Sequential:
         return [layer.tensors() for layer in self._parametric]
 
     def check_ends_in_logits(self, loss):
-        """Raise ValueError if the last layer applies what `loss` applies by itself."""
-        if isinstance(self.layers[-1], (Softmax, Sigmoid)):
-            raise ValueError(
-                f"loss {loss.name!r} takes logits: remove the last layer, {self.layers[-1]!r}"
-            )
+        """Raise ValueError if the net ends in what `loss` applies by itself.
+
+        Whatever comes after it and lets numbers pass, like `Dropout`, makes no difference.
+        """
+        last = next(x for x in reversed(self.layers) if not isinstance(x, (Dropout, Identity)))
+        if isinstance(last, (Softmax, Sigmoid)):
+            raise ValueError(f"loss {loss.name!r} takes logits: remove the last layer, {last!r}")
 
     def fit(
         self,
@@ -286,14 +304,16 @@ class Sequential:
         second for most nets. The net then has the parameters of the last batch that was trained,
         and `history` tells of the epochs that were finished.
         """
-        epochs = check_integer("epochs", epochs, 1)
+        epochs = check_integer("epochs", epochs, 1, MOST)
         callbacks = check_callbacks(callbacks)
         schedule = schedules.get(schedule)
-        for epoch in range(epochs):
+        shuffle = check_flag("shuffle", shuffle)
+        for epoch in range(0, epochs, max(1, epochs // _EPOCHS_CHECKED)):
             schedules.factor_at(schedule, epoch, epochs)
         where = first_not_finite(self.layers)
         if where is not None:
             raise ValueError(f"parameters must be finite, got NaN or infinity in {where}")
+        progress = for_verbosity(verbose)
         trainer = Trainer(self, loss, optimizer, batch_size, alpha, n_threads, regularization)
         if class_weight is not None:
             sample_weight = weigh_samples(
@@ -304,7 +324,7 @@ class Sequential:
         if validation_data is not None:
             validate = self._validator(validation_data, trainer.loss)
             val_figures = ("val_loss", _score_name(trainer.loss))
-        callbacks = [*callbacks, *for_verbosity(verbose)]
+        callbacks = [*callbacks, *progress]
         rng = self._rng if shuffle else None
         run = Run(self, trainer, epochs, schedule, rng, validate, val_figures, callbacks)
         self.history = run.history
@@ -425,6 +445,7 @@ class Sequential:
         training : bool, default False
             Whether `Dropout` drops, and `BatchNorm` takes the statistics of X.
         """
+        training = check_flag("training", training)
         out = check_inputs(X, self.dtype, self.n_inputs, finite=False)
         for layer in self.layers:
             out = layer.forward(out, training)
@@ -438,6 +459,7 @@ class Sequential:
         dout : array_like (B, O)
             Gradient of the loss with respect to the output. Each layer's `grads` are overwritten.
         """
+        dout = check_inputs(dout, self.dtype, self.n_outputs, "dout", finite=False)
         for layer in reversed(self.layers):
             dout = layer.backward(np.asarray(dout, self.dtype))
         return dout
@@ -492,8 +514,8 @@ class Sequential:
                 check_finite(f"{name}.{part}", array)
                 arrays[f"{name}.{part}"] = array
         for name, array in (tensors or {}).items():
-            if str(name).startswith("layers."):
-                raise ValueError(f"tensors must not use names of layers, got {name!r}")
+            if not isinstance(name, str) or name.startswith("layers."):
+                raise ValueError(f"tensors must not use names of layers, got {shown(name)}")
             arrays[name] = array
         header = {
             "format": FORMAT,
@@ -663,7 +685,9 @@ def _check_widths(layers, width, name):
                 )
         elif isinstance(layer, ParametricLayer):
             if layer.n_inputs != width:
-                raise ValueError(f"{here} must take the {width} outputs before it, got {layer!r}")
+                raise ValueError(
+                    f"{here} must take the {width} outputs before it, got {shown(layer)}"
+                )
             width = layer.n_outputs
     return width
 
