@@ -23,7 +23,7 @@ from public_calls import CALLS, INPUTS, OUTPUTS, new_layer, new_net, rich_net, s
 import fastnn
 from fastnn.layers import LAYERS
 
-EXAMPLES = int(os.environ.get("FASTNN_TEST_EXAMPLES", "3"))
+EXAMPLES = int(os.environ.get("FASTNN_TEST_EXAMPLES", "4"))
 """Of each argument; `test_the_same_with_many_more_examples` asks for more."""
 
 # --- What an array may be -------------------------------------------------------------------------
@@ -364,7 +364,7 @@ FORMULAS = {
 }
 SMOOTH = {"Sigmoid", "Tanh", "Softmax", "ELU", "GELU", "SiLU", "Softplus", "Mish", "Affine"}
 SMOOTH |= {"LayerNorm", "Residual", "Activation", "BatchNorm", "Identity", "Dropout"}
-KINDS = st.sampled_from("?bhilqBHILQefdg")
+KINDS = st.sampled_from("dfeg?bhilqBHILQ")
 
 
 @st.composite
@@ -373,7 +373,7 @@ def tables(draw, n_columns=INPUTS, far=True):
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     kind = draw(KINDS)
     scale = draw(st.sampled_from([1, 3, 30, 1e-3, 1e-40] if far else [1, 3]))
-    x = scale * rng.standard_normal((draw(st.sampled_from([0, 1, 2, 3, 17, 65])), n_columns))
+    x = scale * rng.standard_normal((draw(st.sampled_from([17, 3, 2, 1, 0, 65])), n_columns))
     x = (np.abs(np.rint(x)) if kind in "?BHILQ" else x).astype(kind)
     if kind in "efdg" and x.size and far and draw(st.booleans()):
         x[rng.integers(len(x)), rng.integers(n_columns)] = draw(
@@ -398,7 +398,7 @@ def close(result, expected, magnitude=1.0):
 
 @pytest.mark.parametrize("name", [slow_to_compile(name) for name in FORMULAS])
 def test_a_layer_computes_its_formula_and_its_derivative(name):
-    @settings(max_examples=EXAMPLES, phases=[Phase.generate])
+    @settings(max_examples=8 * EXAMPLES, phases=[Phase.generate])
     @given(tables())
     def check(x):
         layer = new_layer(name)
@@ -411,7 +411,7 @@ def test_a_layer_computes_its_formula_and_its_derivative(name):
             close(out, FORMULAS[name](wide), 1e2 * size if name == "LayerNorm" else 10 * size)
         assert not np.shares_memory(out, x)
 
-    @settings(max_examples=EXAMPLES, phases=[Phase.generate])
+    @settings(max_examples=4 * EXAMPLES, phases=[Phase.generate])
     @given(tables(far=False), st.integers(0, 99))
     def check_derivative(x, seed):
         x = np.asarray(x, np.float64)
