@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from fastnn.callbacks import Callback
-from fastnn.errors import ModelFileError
+from fastnn.errors import ModelFileError, reason
 from fastnn.storage import read
 from fastnn.validation import check_integer
 from fastnn.writing import check_writable, remove_leftovers
@@ -169,8 +169,9 @@ def _restore(path, run):
             _restore_parts(run, net, entry, tensors)
             return
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else error
-        raise ModelFileError(f"path {str(path)!r} holds a damaged checkpoint: {reason}") from error
+        raise ModelFileError(
+            f"path {str(path)!r} holds a damaged checkpoint: {reason(error)}"
+        ) from error
     raise ValueError(
         f"path {str(path)!r} is a checkpoint of another training: its {name} is "
         f"{saved[name]!r}, not {ours!r}"

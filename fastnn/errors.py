@@ -3,9 +3,9 @@
 import importlib
 from types import ModuleType
 
-__all__ = ["DataError", "MissingExtraError", "ModelFileError", "require", "shown"]
+__all__ = ["DataError", "MissingExtraError", "ModelFileError", "reason", "require", "shown"]
 
-_LONGEST_SHOWN = 200
+_LONGEST_SHOWN, _LONGEST_REASON = 200, 300
 
 # Where the name to import and the name to install differ.
 _DISTRIBUTIONS = {"sklearn": "scikit-learn"}
@@ -72,7 +72,26 @@ def shown(value: object) -> str:
     ("'sgd'", 200)
     """
     try:
-        text = " ".join(repr(value).split())
+        text = repr(value)
     except Exception:  # anybody's; and Python refuses to print an integer of 4300 digits
         return f"a value of type {type(value).__name__}"
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
+    return _in_one_line(text, _LONGEST_SHOWN)
+
+
+def reason(error: Exception) -> str:
+    r"""Return what an error says, on one line, for another error to quote.
+
+    Examples
+    --------
+    >>> from fastnn.errors import reason
+    >>> reason(ValueError("two\nlines")), reason(KeyError("name"))
+    ('two lines', "no 'name'")
+    """
+    text = f"no {error}" if isinstance(error, KeyError) else str(error)
+    return _in_one_line(text or type(error).__name__, _LONGEST_REASON)
+
+
+def _in_one_line(text: str, longest: int) -> str:
+    # Cut first: a damaged file may ask for a text of any length.
+    text = text if len(text) <= longest else f"{text[: longest - 3]}..."
+    return " ".join(text.split())

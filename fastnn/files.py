@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as parse_tensors
 from safetensors.numpy import save as format_tensors
 
-from fastnn.errors import ModelFileError
+from fastnn.errors import ModelFileError, reason
 from fastnn.writing import write_atomically
 
 HEADER = "fastnn"
@@ -26,7 +26,6 @@ MAX_HEADER = 100_000_000
 _METADATA = "__metadata__"
 # What users may save beside a net: all types of NumPy that are real numbers of up to 64 bits.
 _DTYPES = ("F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
-_LONGEST_REASON = 300
 
 
 def write_model(path, header, metadata, tensors, overwrite=True):
@@ -107,7 +106,7 @@ def read_model(path):
             tensors = parse_tensors(file.read(status.st_size))
     except (SafetensorError, ValueError, KeyError, OverflowError, RecursionError) as error:
         raise ModelFileError(
-            f"path {str(path)!r} is not a complete safetensors file ({in_one_line(error)})"
+            f"path {str(path)!r} is not a complete safetensors file ({reason(error)})"
         ) from error
     metadata = entries.get(_METADATA) or {}
     if HEADER not in metadata:
@@ -119,7 +118,7 @@ def read_model(path):
         header = parse_json(description)
     except (ValueError, RecursionError) as error:
         raise ModelFileError(
-            f"path {str(path)!r} has a damaged model description ({in_one_line(error)})"
+            f"path {str(path)!r} has a damaged model description ({reason(error)})"
         ) from error
     return header, metadata, tensors
 
@@ -153,13 +152,6 @@ def parse_json(text):
     ValueError: 'a' is named twice
     """
     return json.loads(text, object_pairs_hook=_unique, parse_constant=_finite, parse_float=_finite)
-
-
-def in_one_line(error):
-    """Return what an error says: in one line, and not at any length that a file may ask for."""
-    text = str(error) or type(error).__name__
-    text = text if len(text) <= _LONGEST_REASON else text[: _LONGEST_REASON - 3] + "..."
-    return " ".join(text.split())
 
 
 def _header_length(data):

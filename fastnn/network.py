@@ -11,8 +11,8 @@ from fastnn import losses, schedules, threads
 from fastnn.callbacks import check_callbacks, for_verbosity
 from fastnn.divergence import first_not_finite
 from fastnn.epochs import Run
-from fastnn.errors import ModelFileError, shown
-from fastnn.files import in_one_line, read_model, write_model
+from fastnn.errors import ModelFileError, reason, shown
+from fastnn.files import read_model, write_model
 from fastnn.kernels.memory import aligned_zeros
 from fastnn.layers import (
     LAYERS,
@@ -588,7 +588,7 @@ def from_file_parts(path, header, tensors):
         return _from_description(header, tensors)
     except (TypeError, ValueError, RecursionError) as error:
         raise ModelFileError(
-            f"path {str(path)!r} holds no model that can be read: {in_one_line(error)}"
+            f"path {str(path)!r} holds no model that can be read: {reason(error)}"
         ) from error
 
 
@@ -669,7 +669,7 @@ def _describe(layer, where):
         pair = [type(layer).__name__, layer.config()]
         from_config(*json.loads(json.dumps(pair, allow_nan=False)))
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{where} cannot be saved, {layer!r}: {in_one_line(error)}") from error
+        raise ValueError(f"{where} cannot be saved, {layer!r}: {reason(error)}") from error
     return pair
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from fastnn.errors import DataError, ModelFileError, require, shown
-from fastnn.files import in_one_line, parse_json
+from fastnn.errors import DataError, ModelFileError, reason, require, shown
+from fastnn.files import parse_json
 from fastnn.validation import as_array, check_dtype, check_finite
 
 __all__ = ["TableEncoder", "guess_task"]
@@ -457,7 +457,7 @@ class TableEncoder:
                 encoder._restore_transformer(tensors)
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise ModelFileError(
-                f"the encoding of the data in the model is damaged ({in_one_line(error)})"
+                f"the encoding of the data in the model is damaged ({reason(error)})"
             ) from error
         return encoder
 

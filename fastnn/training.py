@@ -376,7 +376,7 @@ class Trainer:
         rates = (
             np.full(n_steps, self.learning_rate)
             if rates is None
-            else check_weights(rates, n_steps, "rates")
+            else check_weights(rates, n_steps, "rates", least=0)
         )
         self._row_loss[:] = 0
         self._penalty[:] = 0

@@ -8,7 +8,7 @@ import numbers
 
 import numpy as np
 
-from fastnn.errors import shown
+from fastnn.errors import reason, shown
 
 _ROWS_AT_ONCE = 4096
 
@@ -162,14 +162,15 @@ def check_targets(y, loss, n_rows, n_outputs, dtype, name="y"):
     return no_labels, targets
 
 
-def check_weights(weights, n_rows, name="sample_weight"):
+def check_weights(weights, n_rows, name="sample_weight", least=-np.inf):
     """Return weights of samples (N,) as kernels take them.
+
+    They may be negative, as in scikit-learn: simulated events of particle physics are.
 
     Raises
     ------
     ValueError
-        If they are not `n_rows` finite numbers, each at least 0: a loss with a negative weight has
-        no least value, and weights that sum to zero no mean.
+        If they are not `n_rows` finite numbers, each at least `least`.
     """
     weights = as_array(name, weights)
     if weights.dtype.kind not in "biuf" or weights.shape != (n_rows,):
@@ -178,9 +179,9 @@ def check_weights(weights, n_rows, name="sample_weight"):
         )
     weights = kernel_array(weights, np.float64)
     check_finite(name, weights)
-    if len(weights) and weights.min() < 0:
-        place = int((weights < 0).argmax())
-        raise ValueError(f"{name} must be >= 0, got {weights[place]:g} at {name}[{place}]")
+    if len(weights) and weights.min() < least:
+        place = int(weights.argmin())
+        raise ValueError(f"{name} must be >= {least:g}, got {weights[place]:g} at {name}[{place}]")
     return weights
 
 
@@ -275,8 +276,8 @@ def as_array(name, values):
     except ValueError:
         raise ValueError(f"{name} must be an array, got rows of different lengths") from None
     except (TypeError, RuntimeError) as error:  # a tensor that needs its gradient, for example
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{name} must be an array, got {shown(type(values))}: {reason}") from error
+        what = f"{shown(type(values))}: {reason(error)}"
+        raise ValueError(f"{name} must be an array, got {what}") from error
 
 
 def check_dtype(dtype, name="dtype"):

@@ -13,8 +13,7 @@ from rich.text import Text
 from fastnn import installation, storage
 from fastnn.cli import checks, display
 from fastnn.cli.train import can_score, score
-from fastnn.errors import ModelFileError, require
-from fastnn.files import in_one_line
+from fastnn.errors import ModelFileError, reason, require
 from fastnn.network import Sequential
 from fastnn.tables import METADATA_KEY, TableEncoder
 from fastnn.writing import write_atomically
@@ -152,7 +151,7 @@ def _model_facts(path: str) -> dict:
         return facts | _training_facts(metadata, "accuracy" if classes else "R2")
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ModelFileError(
-            f"MODEL {path}: what it says of its training is damaged ({in_one_line(error)})"
+            f"MODEL {path}: what it says of its training is damaged ({reason(error)})"
         ) from error
 
 
