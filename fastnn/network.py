@@ -1,7 +1,6 @@
 """`Sequential`: layers in a row, trained as one compiled plan."""
 
 import copy
-import json
 import warnings
 from collections.abc import Iterable
 
@@ -9,14 +8,13 @@ import numpy as np
 
 from fastnn import losses, schedules, threads
 from fastnn.callbacks import check_callbacks, for_verbosity
+from fastnn.description import describe, layers_of
 from fastnn.divergence import first_not_finite
 from fastnn.epochs import Run
 from fastnn.errors import ModelFileError, reason, shown
 from fastnn.files import read_model, write_model
 from fastnn.kernels.memory import aligned_zeros
 from fastnn.layers import (
-    LAYERS,
-    Activation,
     Affine,
     BatchNorm,
     Dropout,
@@ -27,8 +25,6 @@ from fastnn.layers import (
     Residual,
     Sigmoid,
     Softmax,
-    from_config,
-    layers_from,
 )
 from fastnn.plan import padded_size
 from fastnn.prediction import Predictor
@@ -37,7 +33,6 @@ from fastnn.training import Trainer
 from fastnn.validation import (
     MOST,
     check_dtype,
-    check_finite,
     check_flag,
     check_inputs,
     check_integer,
@@ -48,11 +43,6 @@ from fastnn.weighting import weigh_samples
 
 _EPOCHS_CHECKED = 5000
 """Of a schedule before training: half a second. So many, and up to twice as many, are all."""
-
-FORMAT = 1
-"""Version of the net's description in a model file."""
-
-_ENTRIES = ("format", "dtype", "seed", "layers")
 
 # A training that ends with so many times the loss that it began with has not learned.
 _GROWTH = 10
@@ -508,21 +498,11 @@ class Sequential:
             If `load` could not read it: a layer holds a function of yours, or a parameter is not
             finite. A file that is there already stays as it is.
         """
-        arrays = {}
-        for name, layer in _named_leaves(self.layers, "layers"):
-            for part, array in (layer.params | layer.buffers).items():
-                check_finite(f"{name}.{part}", array)
-                arrays[f"{name}.{part}"] = array
+        header, arrays = describe(self.layers, self.dtype, self._seed)
         for name, array in (tensors or {}).items():
             if not isinstance(name, str) or name.startswith("layers."):
                 raise ValueError(f"tensors must not use names of layers, got {shown(name)}")
             arrays[name] = array
-        header = {
-            "format": FORMAT,
-            "dtype": self.dtype.name,
-            "seed": self._seed,
-            "layers": [_describe(layer, f"layers[{k}]") for k, layer in enumerate(self.layers)],
-        }
         write_model(path, header, metadata or {}, arrays, overwrite)
 
     @classmethod
@@ -585,92 +565,12 @@ class FrozenNet:
 def from_file_parts(path, header, tensors):
     """Return the net that a model file describes; remove its arrays from `tensors`."""
     try:
-        return _from_description(header, tensors)
+        layers = layers_of(header, tensors)
+        return Sequential(layers, seed=header["seed"], dtype=header["dtype"])
     except (TypeError, ValueError, RecursionError) as error:
         raise ModelFileError(
             f"path {str(path)!r} holds no model that can be read: {reason(error)}"
         ) from error
-
-
-def _from_description(header, tensors):
-    """Do what `from_file_parts` does; the errors do not name the file."""
-    _check_description(header)
-    layers, dtype = layers_from(header["layers"]), np.dtype(header["dtype"])
-    # Sizes in a description are but words. Those of the arrays that are there are compared with
-    # them, and only then memory is taken.
-    for name, layer in _named_leaves(layers, "layers"):
-        if isinstance(layer, ParametricLayer):
-            values = [
-                {
-                    part: _take(tensors, f"{name}.{part}", shape, dtype)
-                    for part, shape in shapes.items()
-                }
-                for shapes in (layer.shapes(), layer.buffer_shapes())
-            ]
-            try:
-                layer.set_values(*values)
-            except ValueError as error:
-                raise ValueError(f"{name}.{error}") from None
-    for name in tensors:
-        if name.startswith("layers."):
-            raise ValueError(f"there is no layer for {name!r}")
-    return Sequential(layers, seed=header["seed"], dtype=dtype)
-
-
-def _check_description(header):
-    """Raise ValueError if a description does not have the entries that this version knows."""
-    if not isinstance(header, dict):
-        raise ValueError(f"its description must be a dict, got a {type(header).__name__}")
-    if "format" not in header:
-        raise ValueError("no 'format'")
-    version = header["format"]
-    if type(version) is not int or version != FORMAT:
-        newer = type(version) is int and version > FORMAT
-        hint = "; a newer version of fastnn wrote it" if newer else ""
-        raise ValueError(f"its format is {version!r}, this version reads {FORMAT}{hint}")
-    for name in _ENTRIES:
-        if name not in header:
-            raise ValueError(f"no {name!r}")
-    if len(header) > len(_ENTRIES):
-        unknown = next(name for name in header if name not in _ENTRIES)
-        raise ValueError(f"its description has the unknown entry {unknown!r}")
-    if header["dtype"] not in ("float32", "float64"):
-        raise ValueError(f"dtype must be 'float32' or 'float64', got {header['dtype']!r}")
-
-
-def _take(tensors, name, shape, dtype):
-    """Remove an array of a net from those of a file, and return it."""
-    if name not in tensors:
-        raise ValueError(f"no {name!r}")
-    array = tensors.pop(name)
-    if array.shape != shape:
-        raise ValueError(f"{name} has the shape {array.shape}, {shape} is needed")
-    if array.dtype != dtype:
-        raise ValueError(f"{name} has the dtype {array.dtype}, {dtype} is needed")
-    check_finite(name, array)
-    return array
-
-
-def _named_leaves(layers, name):
-    """Yield (name, layer) of all layers that do the work, as model files name them."""
-    for k, layer in enumerate(layers):
-        if isinstance(layer, Residual):
-            yield from _named_leaves(layer.layers, f"{name}.{k}")
-        else:
-            yield f"{name}.{k}", layer
-
-
-def _describe(layer, where):
-    """Return a layer's name and arguments, from which `from_config` makes the same one again."""
-    try:
-        for leaf in layer.leaves():
-            if LAYERS.get(type(leaf).__name__) is not type(leaf) and type(leaf) is not Activation:
-                raise ValueError(f"{type(leaf).__name__} is not a layer of this package")
-        pair = [type(layer).__name__, layer.config()]
-        from_config(*json.loads(json.dumps(pair, allow_nan=False)))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{where} cannot be saved, {layer!r}: {reason(error)}") from error
-    return pair
 
 
 def _check_widths(layers, width, name):

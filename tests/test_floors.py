@@ -18,6 +18,7 @@ FLOORS = {
     0: {"_cache", "_jit", "errors", "threads"},
     1: {"kernels.*"},
     2: {
+        "description",
         "files",
         "initializers",
         "layers.*",
@@ -66,6 +67,7 @@ NEIGHBOURS = {
     "linalg": {"validation"},
     "prediction": {"plan"},
     "sparse": {"validation"},
+    "description": {"layers.*", "validation"},
     "files": {"writing"},
     "layers.*": {"initializers", "linalg", "regularization", "validation"},
     "regularization": {"validation"},

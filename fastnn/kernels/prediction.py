@@ -38,6 +38,7 @@ from fastnn.kernels.codes import (
     X_AT,
     X_PANEL,
 )
+from fastnn.kernels.denormals import flush_denormals, restore_denormals
 from fastnn.kernels.memory import matrix_at, vector_at
 from fastnn.kernels.operation import run_operation
 from fastnn.kernels.panels import add_rows, copy, copy_to_panels, panel_columns, panel_width
@@ -145,6 +146,7 @@ def prediction_member(dtype, sparse=False):
     def predict_rows(thread, n_threads, sync, job_address):
         if not team_starts(sync, n_threads):
             return
+        denormals_before = flush_denormals()
         job = vector_at(job_address, _PREDICTION_RECORD)[0]
         plan = matrix_at(job.plan, job.n_operations, N_COLUMNS, np.int64)
         row_plan = matrix_at(job.row_plan, job.n_operations, N_COLUMNS, np.int64)
@@ -161,6 +163,7 @@ def prediction_member(dtype, sparse=False):
                     copy(n_in, x, r * n_in, acts, row_plan[0, X_AT])
                     _forward_row(row_plan, numbers, params, job.is_packed, plan, packed, acts)
                     copy(n_out, acts, row_plan[last, OUT_AT], out, r * n_out)
+            restore_denormals(denormals_before)
             return
         if not job.is_packed:
             _pack(thread, n_threads, plan, row_plan, params, packed)
@@ -189,6 +192,7 @@ def prediction_member(dtype, sparse=False):
                     n_out, acts, plan[last, OUT_AT], plan[last, OUT_PANEL], r, out,
                     (row + r) * n_out,
                 )  # fmt: skip
+        restore_denormals(denormals_before)
 
     return member(predict_rows)
 

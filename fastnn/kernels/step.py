@@ -71,6 +71,7 @@ from fastnn.kernels.codes import (
     X_AT,
     X_PANEL,
 )
+from fastnn.kernels.denormals import flush_denormals, restore_denormals
 from fastnn.kernels.job import SIZES, TRAINING_RECORD
 from fastnn.kernels.memory import matrix_at, vector_at
 from fastnn.kernels.operation import run_operation
@@ -383,6 +384,7 @@ def training_member(dtype, sparse=False):
     def train_steps(thread, n_threads, sync, job_address):
         if not team_starts(sync, n_threads):
             return
+        denormals_before = flush_denormals()
         job = vector_at(job_address, TRAINING_RECORD)[0]
         plan = matrix_at(job.plan, job.n_operations, N_COLUMNS, np.int64)
         numbers = matrix_at(job.numbers, job.n_operations, N_NUMBERS, np.float64)
@@ -522,5 +524,6 @@ def training_member(dtype, sparse=False):
         if thread == 0:
             hyperparameters[MOMENTUM_PRODUCT] = product
             job.updates_before, job.stopped_at = updates, stopped_at
+        restore_denormals(denormals_before)
 
     return member(train_steps)

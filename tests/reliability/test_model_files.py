@@ -16,11 +16,11 @@ import pytest
 import fastnn
 from fastnn import Affine, BatchNorm, Dropout, LeakyReLU, Regularization, ReLU, Residual, Sequential
 from fastnn import files as model_files
+from fastnn.description import FORMAT
 from fastnn.errors import ModelFileError
 from fastnn.initializers import constant
 from fastnn.layers import LAYERS, from_config
 from fastnn.layers.residual import MAX_NESTING
-from fastnn.network import FORMAT
 from fastnn.storage import read
 from fastnn.tables import TableEncoder
 

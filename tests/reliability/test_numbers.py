@@ -4,6 +4,7 @@ What is right is written here a second time, as closed forms in NumPy's longest 
 """
 
 import itertools
+import platform
 
 import numpy as np
 import pytest
@@ -36,6 +37,7 @@ from fastnn import (
     Softplus,
     Step,
     Tanh,
+    matmul,
 )
 from fastnn.layers import LAYERS
 from fastnn.losses import _BY_NAME as LOSSES_BY_NAME
@@ -120,9 +122,8 @@ def test_every_activation_has_a_closed_form():
     assert {type(layer) for layer in ACTIVATIONS} | others == set(LAYERS.values())
 
 
-def results(layer, z):
-    """Yield what a layer makes of numbers: alone, in a net, and in one that sees single rows."""
-    yield layer.forward(z[:, None])[:, 0]
+def results_in_nets(layer, z):
+    """Yield what a layer makes of numbers in a net, and in one that sees single rows."""
     net = Sequential([Affine(1, 1, init="zeros"), type(layer)(**layer.config())], dtype=z.dtype)
     net.params[:] = [1, 0]
     yield net.predict(z[:, None])[:, 0]
@@ -134,17 +135,22 @@ def results(layer, z):
 def test_an_activation_is_right_for_numbers_of_any_size(layer, dtype):
     z = np.append(sizes(dtype), np.array([np.inf, -np.inf], dtype))
     right = exact(ACTIVATIONS[layer], z, dtype)
-    least = float(np.finfo(dtype).smallest_subnormal)
-    for out in results(layer, z):
-        assert not np.isnan(out).any()
-        np.testing.assert_allclose(out, right, rtol=64 * np.finfo(dtype).eps, atol=4 * least)
+    limits = np.finfo(dtype)
+    rtol, least, tiny = 64 * limits.eps, float(limits.smallest_subnormal), float(limits.tiny)
+    out = layer.forward(z[:, None])[:, 0]
+    np.testing.assert_allclose(out, right, rtol=rtol, atol=4 * least)
+    # Nets may take denormal numbers for zero.
+    right_of_zero = exact(ACTIVATIONS[layer], np.where(abs(z) < tiny, 0, z).astype(dtype), dtype)
+    for out in results_in_nets(layer, z):
+        is_right = np.isclose(out, right, rtol=rtol, atol=4 * least)
+        assert (is_right | np.isclose(out, right_of_zero, rtol=rtol, atol=tiny)).all()
 
 
 @with_activations
 @with_dtypes
 def test_an_activation_shows_nan(layer, dtype):
     z = np.array([1, np.nan, -1, -np.nan], dtype)
-    for out in results(layer, z):
+    for out in (layer.forward(z[:, None])[:, 0], *results_in_nets(layer, z)):
         np.testing.assert_array_equal(np.isnan(out), np.isnan(z))
 
 
@@ -347,6 +353,26 @@ def test_a_constant_column_becomes_zero(value, dtype):
         buffers = net.layers[0].buffers
         np.testing.assert_allclose(buffers["running_mean"], X[0] / 10, rtol=1e-6, atol=1e-41)
         np.testing.assert_allclose(buffers["running_variance"], 0.9, rtol=1e-6)
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="others have no need to")
+@pytest.mark.parametrize("n_threads", [1, 2])
+@pytest.mark.parametrize("n_rows", [1, 40])
+def test_nets_take_denormal_numbers_for_zero_and_the_caller_does_not(n_rows, n_threads):
+    """Else the momentum of a dead neuron stays denormal for ever, and slows every step."""
+    net = Sequential([Affine(8, 8)], seed=0)
+    net.params[:] = 1e-40
+    np.testing.assert_array_equal(net.predict(np.ones((n_rows, 8)), n_threads=n_threads), 0)
+    trainer = Trainer(net, "mse", SGD(1e-3, 0.9), n_rows, n_threads=n_threads)
+    trainer.use_all_threads = True
+    trainer.set_data(np.ones((n_rows, 8)), np.zeros((n_rows, 8)))
+    assert trainer.run_epoch(np.arange(n_rows)) == (0, 0)
+    trainer.sync()
+    np.testing.assert_array_equal(net.params, 0)
+    # What is no net keeps all its digits, on this thread as on all others.
+    tiny = np.full((40, 40), 1e-20, np.float32)
+    products = [matmul(tiny, tiny, n_threads=n) for n in (1, 2)]
+    np.testing.assert_allclose(products, np.full((2, 40, 40), 4e-39), rtol=1e-5)
 
 
 @pytest.mark.parametrize("value", [0, 7, 2024, 1e5, 1.7e9, -1.7e9, 1e18, 1e-30, 1e-40])

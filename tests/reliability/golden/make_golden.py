@@ -2,8 +2,9 @@
 
 Each file lies beside a JSON with inputs, and with what the version that wrote it made of them. A
 file that exists is never made again, for then it would only show that a version reads what it
-writes; `test_model_files.py` knows the digests. After raising `fastnn.network.FORMAT`, or adding a
-file to `main`, such as for a new layer, run this script once, and add the digests that it prints::
+writes; `test_model_files.py` knows the digests. After raising `fastnn.description.FORMAT`, or
+adding a file to `main`, such as for a new layer, run this script once, and add the digests that it
+prints::
 
     python tests/reliability/golden/make_golden.py
 """
@@ -16,7 +17,7 @@ import numpy as np
 from reliability.model_file_fuzzer import drawn, every_layer, save_table, table_data
 
 from fastnn import Adam, Affine, BatchNorm, EarlyStopping, ReLU, Sequential, storage
-from fastnn.network import FORMAT
+from fastnn.description import FORMAT
 from fastnn.tables import TableEncoder
 
 FOLDER = Path(__file__).parent / f"format_{FORMAT}"
