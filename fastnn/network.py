@@ -500,7 +500,7 @@ class Sequential:
         """
         header, arrays = describe(self.layers, self.dtype, self._seed)
         for name, array in (tensors or {}).items():
-            if not isinstance(name, str) or name.startswith("layers."):
+            if str(name).startswith("layers."):
                 raise ValueError(f"tensors must not use names of layers, got {shown(name)}")
             arrays[name] = array
         write_model(path, header, metadata or {}, arrays, overwrite)

@@ -22,6 +22,10 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("deterministic")
 
 
+# Scripts that tests start in processes of their own.
+collect_ignore_glob = ["reliability/scripts/*"]
+
+
 @pytest.fixture
 def rng():
     """Return a seeded source of random numbers."""

@@ -98,6 +98,7 @@ def test_fifty_epochs_follow_scikit_learns(cls, solver, activation, early_stoppi
 def test_weighted_samples_follow_scikit_learns(cls, solver, early_stopping):
     X, y = data(cls)
     weights = np.random.default_rng(0).uniform(0, 3, len(X)) ** 2
+    weights[::20] *= -0.1  # as it allows
     ours = cls(
         hidden_layer_sizes=(11,),
         batch_size=32,
@@ -110,7 +111,7 @@ def test_weighted_samples_follow_scikit_learns(cls, solver, early_stopping):
     theirs = theirs_of(ours).fit(X, y, sample_weight=weights)
     assert_same_path(ours.fit(X, y, sample_weight=weights), theirs)
     plain = theirs_of(ours).fit(X, y)
-    assert relative(plain.loss_curve_, theirs.loss_curve_) > 1e-3
+    assert relative(plain.loss_curve_[:5], theirs.loss_curve_[:5]) > 1e-3
 
 
 @with_classes

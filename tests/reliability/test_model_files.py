@@ -161,8 +161,11 @@ def test_an_array_without_a_layer_is_refused(parts, path):
             lambda d: d["layers"][0].append({}),
             "a layer must be a list of its name and its arguments",
         ),
-        (lambda d: d["layers"][0][1].update(bias="false"), "Affine cannot have bias='false'"),
-        (lambda d: d["layers"][0][1].update(bias=2), "Affine cannot have bias=2"),
+        (
+            lambda d: d["layers"][0][1].update(bias="false"),
+            "bias must be True or False, got 'false'",
+        ),
+        (lambda d: d["layers"][0][1].update(bias=2), "bias must be True or False, got 2"),
         (lambda d: d["layers"][0][1].update(seed=1), "Affine got an unexpected argument 'seed'"),
         (lambda d: d["layers"][0][1].update(n_inputs=3.0), "n_inputs must be an integer >= 1"),
         (lambda d: d["layers"].append(["ReLU", []]), "the arguments of ReLU must be a dict"),
@@ -583,11 +586,11 @@ ARGUMENTS = {
             (True, "lecun_normal", Regularization()),
         ]
     ],
-    "LeakyReLU": [{"negative_slope": value} for value in (0, 0.1, 1 / 3, 1e300)],
+    "LeakyReLU": [{"negative_slope": value} for value in (0, 0.1, 1 / 3, 1e38)],
     "ELU": [{"alpha": value} for value in (0, 0.1, 1 / 3)],
     "GELU": [{"approximate": value} for value in ("none", "tanh")],
     "Dropout": [{"rate": 0.1, "seed": seed} for seed in (0, 2**63 - 1, None)],
-    "BatchNorm": [{"momentum": 1 / 3, "epsilon": 1e-300}, {"momentum": 0}, {"momentum": 1}],
+    "BatchNorm": [{"momentum": 1 / 3, "epsilon": 1e-37}, {"momentum": 0}, {"momentum": 1}],
     "LayerNorm": [{"epsilon": 1 / 3}, {"epsilon": np.float32(0.1)}],
 }
 

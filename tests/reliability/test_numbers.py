@@ -139,11 +139,11 @@ def test_an_activation_is_right_for_numbers_of_any_size(layer, dtype):
     rtol, least, tiny = 64 * limits.eps, float(limits.smallest_subnormal), float(limits.tiny)
     out = layer.forward(z[:, None])[:, 0]
     np.testing.assert_allclose(out, right, rtol=rtol, atol=4 * least)
-    # Nets may take denormal numbers for zero.
+    # Nets may take denormal numbers for zero, and exp(-90) is one, which SiLU multiplies by 90.
     right_of_zero = exact(ACTIVATIONS[layer], np.where(abs(z) < tiny, 0, z).astype(dtype), dtype)
     for out in results_in_nets(layer, z):
         is_right = np.isclose(out, right, rtol=rtol, atol=4 * least)
-        assert (is_right | np.isclose(out, right_of_zero, rtol=rtol, atol=tiny)).all()
+        assert (is_right | np.isclose(out, right_of_zero, rtol=rtol, atol=90 * tiny)).all()
 
 
 @with_activations
@@ -418,7 +418,7 @@ def test_a_variance_that_overflows_shows():
     assert np.isnan(Sequential([LayerNorm(30), Affine(30, 1)], seed=0).predict(X)).all()
     for layer in (BatchNorm(30), LayerNorm(30)):
         loss, net = step_on([layer, Affine(30, 1)], X, "float32")
-        assert np.isnan(loss) and np.isnan(net.predict(X)).all()
+        assert np.isnan(loss) and np.isfinite(net._memory).all()
 
 
 # --- optimizers -----------------------------------------------------------------------------------
@@ -434,20 +434,20 @@ SQUARING = [
 
 
 class Pull:
-    """Two biases, the first of which is pulled by a gradient of any size."""
+    """Two weights, the first of which is pulled by a gradient of any size, at a loss of 1 / 2."""
 
     def __init__(self, optimizer, dtype):
-        self.net = Sequential([Affine(1, 2, init="zeros")], dtype=dtype)
+        self.net = Sequential([Affine(2, 1, init="zeros", bias=False)], dtype=dtype)
         self.trainer = Trainer(self.net, "squared_error", optimizer, 1)
 
     def __call__(self, first, second):
-        """Make an update with these gradients; return the biases."""
+        """Make an update with these gradients; return the weights."""
         self.trainer.sync()
-        b = self.net.layers[0].params["b"]
-        self.trainer.set_data([[0.0]], b.astype("float64") - [[first, second]])
+        w = self.net.layers[0].params["w"][:, 0]
+        self.trainer.set_data([[first, second]], [w.astype("float64") @ [first, second] - 1])
         self.trainer.run_epoch([0])
         self.trainer.sync()
-        return b.copy()
+        return w.copy()
 
 
 @pytest.mark.parametrize("size", [1e30, 1e-30])
@@ -475,7 +475,7 @@ def test_a_gradient_whose_square_overflows_stops_its_own_parameter_alone(optimiz
     pull = Pull(optimizer, "float32")
     first = pull(1e30, 1.0)
     assert first[0] == 0 and first[1] < -RATE / 2
-    squares = pull.trainer.state_vectors()[-1][0][1]
+    squares = pull.trainer.state_vectors()[-1][0][0][:, 0]
     assert np.isinf(squares[0]) and np.isfinite(squares[1])  # to be seen there
     for _ in range(5):
         b = pull(1.0, 1.0)

@@ -38,7 +38,8 @@ from fastnn import (
     threads,
     training,
 )
-from fastnn.training import Trainer, run_epochs
+from fastnn.epochs import Run
+from fastnn.training import Trainer
 from tests import test_deep_nets
 
 N_SAMPLES, N_INPUTS, N_OUTPUTS = 150, 5, 3
@@ -225,7 +226,7 @@ def make_trainer(case, net, n_threads=1):
 def train(trainer, net, case, epochs=EPOCHS, seed=2):
     """Train for some epochs; return the losses."""
     schedule, rng = schedules.get(case["schedule"]), np.random.default_rng(seed)
-    return run_epochs(trainer, net, epochs, schedule, rng, None, (), ())["loss"]
+    return Run(net, trainer, epochs, schedule, rng, None, (), ()).train()["loss"]
 
 
 def digest_of(*arrays):
@@ -290,8 +291,8 @@ def digest_of_estimator(settings, n_threads, as_sparse=False):
 
 def use_all_threads():
     """Let all nets of this process be trained and used on as many threads as they may."""
-    pace = training._Pace
-    training._Pace = lambda flops, n_threads, fixed: pace(flops, n_threads, True)
+    pace = training.Pace
+    training.Pace = lambda flops, n_threads, fixed: pace(flops, n_threads, True)
     prediction._MIN_FLOPS_PER_THREAD = 1
 
 
