@@ -101,6 +101,14 @@ class _Product:
 _products = {}  # dtype: its _Product
 
 
+def _converted(array, dtype):
+    """Return an array in a dtype; a number too large for it is infinite."""
+    if array.dtype == dtype:
+        return array  # `errstate` would take longer than the rest of a small product
+    with np.errstate(over="ignore"):
+        return array.astype(dtype)
+
+
 def matmul(a, b, out=None, bias=None, activation=None, n_threads=None):
     """Return activation(a @ b + bias), computed by loops over register tiles, without BLAS.
 
@@ -215,9 +223,8 @@ def matmul(a, b, out=None, bias=None, activation=None, n_threads=None):
     if dtype not in _products:
         _products[dtype] = _Product(dtype)
     run = _products[dtype].run
-    with np.errstate(over="ignore"):  # too large a number is infinite
-        a, b = np.asarray(a, dtype), np.asarray(b, dtype)
-        bias = None if bias is None else np.asarray(bias, dtype)
+    a, b = _converted(a, dtype), _converted(b, dtype)
+    bias = None if bias is None else _converted(bias, dtype)
     if not run(a, b, out, bias, n_threads):  # for example not aligned
         run(a.copy(), b.copy(), out, bias, n_threads)
     if activation is not None:
