@@ -51,3 +51,9 @@ def test_every_layer_loss_optimizer_and_schedule_is_in_the_table():
     public += [f"losses.{value.__name__}" for value in losses._BY_NAME.values()]
     public += [f"schedules.{value.__name__}" for value in schedules.BY_NAME.values()]
     assert [name for name in public if f"`{name}`" not in text] == []
+
+
+def test_the_page_on_reliability_names_every_file_of_its_tests():
+    page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    files = {path.name for path in (ROOT / "tests" / "reliability").glob("test_*.py")}
+    assert set(re.findall(r"`(test_\w+\.py)`", page)) == files
