@@ -635,7 +635,9 @@ def _check_row_numbers(rows, n):
     rows = as_array("rows", rows)
     if rows.ndim != 1 or rows.dtype.kind not in "iu" or (rows.size and rows.max() >= n):
         raise ValueError(f"rows must be a vector of integers below {n}, got {shown(rows)}")
-    if rows.size and rows.min() < -n:
+    if len(rows) == 0:
+        raise ValueError("rows must name at least 1 row, got 0")
+    if rows.min() < -n:
         raise ValueError(f"rows must be a vector of integers below {n}, got {shown(rows)}")
     return rows.astype(np.int64)
 

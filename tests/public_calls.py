@@ -11,12 +11,14 @@ import pickle
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.sparse
 
 import fastnn
 from fastnn import datasets, initializers, inspection, losses, objective, optimizers, schedules
 from fastnn import layers as layer_classes
 from fastnn.layers import LAYERS
 from fastnn.regularization import Regularization
+from fastnn.sparse import SparseRows
 from fastnn.tables import TableEncoder, guess_task
 from fastnn.training import Trainer
 from fastnn.weighting import weigh_samples
@@ -72,6 +74,15 @@ def new_net(n_inputs=INPUTS, *more, dtype="float32"):
     """Return a small net, the same each time."""
     fastnn_layers = [fastnn.Affine(n_inputs, 4), fastnn.ReLU(), fastnn.Affine(4, OUTPUTS)]
     return fastnn.Sequential([*fastnn_layers, *more], seed=3, dtype=dtype)
+
+
+def check_samples_as_table(X):
+    """Return samples as a net's kernels take them, but sparse ones as a table."""
+    samples = rich_net().check_samples(X)
+    if isinstance(samples, SparseRows):
+        parts = samples.data, samples.indices, samples.indptr
+        return scipy.sparse.csr_array(parts, shape=samples.shape).toarray()
+    return samples
 
 
 def rich_net():
@@ -197,7 +208,7 @@ CALLS = {
     "Sequential.backward": Call(
         lambda: _after_forward(rich_net()).backward, {"dout": TARGETS}, ("dout",)
     ),
-    "Sequential.check_samples": Call(lambda: rich_net().check_samples, {"X": X}, ("X",), True),
+    "Sequential.check_samples": Call(lambda: check_samples_as_table, {"X": X}, ("X",), True),
     "FrozenNet.predict": Call(
         lambda: rich_net().freeze().predict, {"X": X, "n_threads": 1}, ("X",), True
     ),

@@ -29,7 +29,7 @@ def weights_as_images(layer_or_w, image_shape):
     Returns
     -------
     ndarray (O, H, W)
-        In the dtype of the weights: a copy.
+        In the dtype of the weights, in native byte order: a copy.
 
     Raises
     ------
@@ -44,7 +44,8 @@ def weights_as_images(layer_or_w, image_shape):
     (16, 28, 28)
     """
     w = check_weight_matrix("layer_or_w", layer_or_w)
-    return w.T.reshape(-1, *check_image_shape(image_shape, len(w))).copy()
+    images = w.T.reshape(-1, *check_image_shape(image_shape, len(w)))
+    return images.astype(w.dtype.newbyteorder("="))
 
 
 def plot_images(images, ax, *, titles=None, n_columns=None, signed=True, shared_scale=True):

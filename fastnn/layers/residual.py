@@ -1,5 +1,7 @@
 """Residual connections: a way around some layers."""
 
+import numpy as np
+
 from fastnn.errors import shown
 from fastnn.kernels import codes
 from fastnn.layers.base import Layer
@@ -87,11 +89,17 @@ class Residual(Layer):
             raise ValueError(
                 f"layers must return as many columns as x has, {x.shape[1]}, got {out.shape[1]}"
             )
-        return out + x
+        return _sum(out, x)
 
     def backward(self, dout):
         """Return the gradient with respect to x, given dout (B, I): that of both ways."""
         dout = dx = float_matrix("dout", dout)
         for layer in reversed(self.layers):
             dx = layer.backward(dx)
-        return dx + dout
+        return _sum(dx, dout)
+
+
+def _sum(a, b):
+    """Return a + b; infinity and NaN are there to be seen, without a warning."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return a + b
