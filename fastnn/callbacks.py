@@ -137,13 +137,12 @@ class EarlyStopping(Callback):
         if self.best_epoch < 0 or sign * (value - self.best) > self.min_delta:
             self.best, self.best_epoch = value, epoch
             if self.restore_best:
-                self._best_tensors = [array.copy() for array in _arrays(self._net)]
+                self._best_tensors = [array.copy() for array in arrays_of(self._net)]
         return epoch - self.best_epoch >= self.patience
 
     def on_fit_end(self, history):
         if self._best_tensors is not None:
-            for array, values in zip(_arrays(self._net), self._best_tensors, strict=True):
-                array[...] = values
+            overwrite_arrays(self._net, self._best_tensors)
             self._best_tensors = None
 
     def state(self):
@@ -154,13 +153,19 @@ class EarlyStopping(Callback):
     def restore(self, state):
         self.best, self.best_epoch = state["best"], state["best_epoch"]
         if "best_tensors.0" in state:
-            count = len(_arrays(self._net))
+            count = len(arrays_of(self._net))
             self._best_tensors = [state[f"best_tensors.{k}"] for k in range(count)]
 
 
-def _arrays(net):
-    """All parameters and running statistics of a net."""
+def arrays_of(net):
+    """Return all parameters and running statistics of a net."""
     return [array for arrays in net.tensors() for array in arrays if array is not None]
+
+
+def overwrite_arrays(net, values):
+    """Overwrite all parameters and running statistics of a net, as `arrays_of` returns them."""
+    for array, value in zip(arrays_of(net), values, strict=True):
+        array[...] = value
 
 
 class EpochPrinter(Callback):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastnn.callbacks import Callback
+from fastnn.callbacks import Callback, arrays_of, overwrite_arrays
 from fastnn.errors import ModelFileError, reason
 from fastnn.storage import read
 from fastnn.validation import check_integer
@@ -202,10 +202,7 @@ def _restore_parts(run, net, entry, tensors):
     logs = [dict(zip(figures, row, strict=True)) for row in zip(*figures.values(), strict=True)]
 
     run.trainer.restore(state)
-    for arrays, values in zip(run.net.tensors(), net.tensors(), strict=True):
-        for array, value in zip(arrays, values, strict=True):
-            if array is not None:
-                array[...] = value
+    overwrite_arrays(run.net, arrays_of(net))
     run.trainer.pull()
     if run.shuffle_rng is not None:
         run.shuffle_rng.bit_generator.state = entry["shuffle"]

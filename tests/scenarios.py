@@ -35,7 +35,7 @@ def _tbb_is_there():
         return False
 
 
-LAYERS = [
+COMMON_LAYERS = [
     pytest.param(
         "omp",
         marks=pytest.mark.skipif(
@@ -44,6 +44,9 @@ LAYERS = [
         ),
     ),
     "workqueue",
+]
+LAYERS = [
+    *COMMON_LAYERS,
     pytest.param(
         "tbb", marks=pytest.mark.skipif(not _tbb_is_there(), reason="TBB is not installed")
     ),

@@ -8,6 +8,7 @@ import numba
 import numpy as np
 import pytest
 from hypothesis import strategies as st
+from memory_layouts import misaligned, read_only
 from numba.core import event
 
 from fastnn import linalg, matmul
@@ -37,16 +38,8 @@ def strided(array):
     return view
 
 
-def read_only(array):
-    array = array.copy()
-    array.flags.writeable = False
-    return array
-
-
 def unaligned(array):
-    memory = np.zeros(array.nbytes + 1, np.uint8)[1:]
-    view = memory.view(array.dtype).reshape(array.shape)
-    view[...] = array
+    view = misaligned(array)
     assert not view.flags.aligned
     return view
 

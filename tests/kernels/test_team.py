@@ -7,7 +7,6 @@ that, with threads and processes of the user's, is in tests/reliability.
 import contextlib
 import functools
 import hashlib
-import importlib.util
 import os
 import signal
 import subprocess
@@ -17,6 +16,7 @@ import numba
 import numpy as np
 import pytest
 from numba import from_dtype
+from scenarios import COMMON_LAYERS, needs_fork
 
 from fastnn import Affine, ReLU, Sequential, threads
 from fastnn._jit import kernel, member
@@ -32,20 +32,7 @@ _RECORD = from_dtype(ROLL_CALL)
 needs_two_threads = pytest.mark.skipif(
     numba.config.NUMBA_NUM_THREADS < 2, reason="Numba may use one thread only"
 )
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-with_layers = pytest.mark.parametrize(
-    "layer",
-    [
-        pytest.param(
-            "omp",
-            marks=pytest.mark.skipif(
-                importlib.util.find_spec("numba.np.ufunc.omppool") is None,
-                reason="this Numba has no OpenMP",
-            ),
-        ),
-        "workqueue",
-    ],
-)
+with_layers = pytest.mark.parametrize("layer", COMMON_LAYERS)
 
 
 @functools.cache

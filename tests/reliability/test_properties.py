@@ -18,6 +18,7 @@ import scipy.sparse
 import scipy.special
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from memory_layouts import misaligned, read_only
 from public_calls import CALLS, INPUTS, OUTPUTS, new_layer, new_net, rich_net, state
 
 import fastnn
@@ -46,21 +47,6 @@ def reversed_memory(array):
     """Return the array with a negative stride along each axis."""
     turned = (slice(None, None, -1),) * array.ndim
     return array[turned].copy()[turned]
-
-
-def misaligned(array):
-    """Return the array at an odd address."""
-    memory = np.empty(array.nbytes + 1, np.uint8)[1:]
-    view = np.frombuffer(memory.data, array.dtype, array.size).reshape(array.shape)
-    view[...] = array
-    return view
-
-
-def read_only(array):
-    """Return a copy that nobody may write to."""
-    array = array.copy()
-    array.flags.writeable = False
-    return array
 
 
 def repeated(array):
