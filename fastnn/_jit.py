@@ -141,6 +141,11 @@ def reduction(function):
     return _linked(function, FASTMATH | {"reassoc"})
 
 
+def inner_reduction(function):
+    """Compile an `inner` function that sums as a `reduction` does."""
+    return _linked(function, FASTMATH | {"reassoc"}, forceinline=True)
+
+
 def _linked(function, fastmath, **options):
     return numba.njit(
         nogil=True,

@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from fastnn._jit import inner, member, pasted
+from fastnn._jit import inner, inner_reduction, member, pasted
 from fastnn.kernels.codes import (
     BINARY_CROSS_ENTROPY,
     HUBER,
@@ -29,8 +29,10 @@ from fastnn.kernels.job import TRAINING_RECORD
 from fastnn.kernels.memory import matrix_at, vector_at
 from fastnn.kernels.panels import panel_columns, panel_width
 from fastnn.kernels.tile import (
+    add,
     fill_after,
     lanes_of,
+    larger,
     load,
     row_max,
     row_sum,
@@ -38,7 +40,7 @@ from fastnn.kernels.tile import (
     store,
     zeros,
 )
-from fastnn.kernels.vectormath import exp, logistic
+from fastnn.kernels.vectormath import exp, logistic, softplus
 
 
 @inner
@@ -60,43 +62,50 @@ def _clear_padding(r, n, dz, o, distance):
 
 @inner
 def _shift_row(r, n, z, dz, o, distance):
-    """Overwrite a row of dz with z - max(z); return the maximum."""
-    panel, lanes = panel_columns(z), lanes_of(z)
-    width, start = panel_width(n, 0, z, panel), _place(r, 0, n, z, o, distance)
+    """Overwrite a row of dz with z - max(z), and its padding with -infinity; return the maximum."""
+    lanes, start = lanes_of(z), _place(r, 0, n, z, o, distance)
+    width = panel_width(n, 0, z, panel_columns(z))
     if n <= width and width == lanes:
         return _shift_tile(zeros(z, 1, 1), n, z, dz, start)
     if n <= width and width == 2 * lanes:
         return _shift_tile(zeros(z, 1, 2), n, z, dz, start)
-    largest = z[start]
-    for j in range(0, n, panel):
-        start = _place(r, j, n, z, o, distance)
-        for c in range(start, start + min(panel, n - j)):
-            largest = max(largest, z[c])
-    for j in range(0, n, panel):
-        start = _place(r, j, n, z, o, distance)
-        for c in range(start, start + panel_width(n, j, z, panel)):
-            dz[c] = z[c] - largest
-    return largest
+    return _shift_long_row(r, n, z, dz, o, distance)
 
 
 @inner
 def _shift_tile(tile, n, z, dz, start):
-    """Do what `_shift_row` does for a row of few outputs, and give its padding the weight zero."""
-    tile = fill_after(load(tile, z, start, 0), n, z.dtype.type(-np.inf))
+    """Do what `_shift_row` does for a row of few outputs."""
+    number = z.dtype.type
+    tile = fill_after(load(tile, z, start, 0), n, number(-np.inf))
     largest = row_max(tile)
-    store(scale_and_shift(tile, z.dtype.type(1), -largest), dz, start, 0)
+    store(scale_and_shift(tile, number(1), -largest), dz, start, 0)
     return largest
 
 
 @inner
-def _normalise_tile(tile, n, dz, start, scale):
-    """Do what `_normalise_row` does for a row of few outputs, whose padding is zero."""
-    tile = load(tile, dz, start, 0)
-    total = row_sum(tile)
-    zero = dz.dtype.type(0)
-    # Zero times NaN is NaN, but padding stays zero whatever the row holds.
-    store(fill_after(scale_and_shift(tile, scale / total, zero), n, zero), dz, start, 0)
-    return total
+def _keep_columns(vector, n, padding, like):
+    """Return the vector with `padding` in place of what follows its first n elements."""
+    return vector if n >= lanes_of(like) else fill_after(vector, n, padding)
+
+
+@inner
+def _shift_long_row(r, n, z, dz, o, distance):
+    """Do what `_shift_row` does, vector by vector."""
+    number, panel, lanes = z.dtype.type, panel_columns(z), lanes_of(z)
+    lowest = number(-np.inf)
+    highest = fill_after(zeros(z, 1, 1), 0, lowest)
+    for j in range(0, n, panel):
+        start = _place(r, j, n, z, o, distance)
+        for c in range(0, min(panel, n - j), lanes):
+            vector = load(zeros(z, 1, 1), z, start + c, 0)
+            highest = larger(highest, _keep_columns(vector, n - j - c, lowest, z))
+    largest = row_max(highest)
+    for j in range(0, n, panel):
+        start = _place(r, j, n, z, o, distance)
+        for c in range(0, panel_width(n, j, z, panel), lanes):
+            vector = scale_and_shift(load(zeros(z, 1, 1), z, start + c, 0), number(1), -largest)
+            store(_keep_columns(vector, n - j - c, lowest, z), dz, start + c, 0)
+    return largest
 
 
 @inner
@@ -112,24 +121,42 @@ def _exponentiate_rows(row, n_rows, n, dz, o, distance):
 
 @inner
 def _normalise_row(r, n, dz, o, distance, scale):
-    """Multiply a row of dz by scale / its sum, clear its padding; return the sum."""
-    panel, lanes = panel_columns(dz), lanes_of(dz)
-    width, start = panel_width(n, 0, dz, panel), _place(r, 0, n, dz, o, distance)
+    """Multiply a row of dz, whose padding is zero, by scale / its sum; return the sum."""
+    lanes, start = lanes_of(dz), _place(r, 0, n, dz, o, distance)
+    width = panel_width(n, 0, dz, panel_columns(dz))
     if n <= width and width == lanes:
         return _normalise_tile(zeros(dz, 1, 1), n, dz, start, scale)
     if n <= width and width == 2 * lanes:
         return _normalise_tile(zeros(dz, 1, 2), n, dz, start, scale)
-    total = dz.dtype.type(0)
+    return _normalise_long_row(r, n, dz, o, distance, scale)
+
+
+@inner
+def _normalise_tile(tile, n, dz, start, scale):
+    """Do what `_normalise_row` does for a row of few outputs."""
+    tile, zero = load(tile, dz, start, 0), dz.dtype.type(0)
+    total = row_sum(tile)
+    # Zero times NaN is NaN, but padding stays zero whatever the row holds.
+    store(fill_after(scale_and_shift(tile, scale / total, zero), n, zero), dz, start, 0)
+    return total
+
+
+@inner
+def _normalise_long_row(r, n, dz, o, distance, scale):
+    """Do what `_normalise_row` does, vector by vector."""
+    panel, lanes, zero = panel_columns(dz), lanes_of(dz), dz.dtype.type(0)
+    sums = zeros(dz, 1, 1)
     for j in range(0, n, panel):
         start = _place(r, j, n, dz, o, distance)
-        for c in range(start, start + min(panel, n - j)):
-            total += dz[c]
+        for c in range(0, panel_width(n, j, dz, panel), lanes):
+            sums = add(sums, load(zeros(dz, 1, 1), dz, start + c, 0))
+    total = row_sum(sums)
     factor = scale / total
     for j in range(0, n, panel):
         start = _place(r, j, n, dz, o, distance)
-        for c in range(start, start + min(panel, n - j)):
-            dz[c] *= factor
-    _clear_padding(r, n, dz, o, distance)
+        for c in range(0, panel_width(n, j, dz, panel), lanes):
+            vector = scale_and_shift(load(zeros(dz, 1, 1), dz, start + c, 0), factor, zero)
+            store(_keep_columns(vector, n - j - c, zero, dz), dz, start + c, 0)
     return total
 
 
@@ -152,7 +179,7 @@ def _binary_cross_entropy(z, link, t, parameter):
 
     z is a logit. The form with |z| neither overflows nor takes log(0).
     """
-    return max(z, type(z)(0)) - z * t + math.log1p(math.exp(-abs(z))), link - t
+    return softplus(z) - z * t, link - t
 
 
 @inner
@@ -192,7 +219,7 @@ def _quantile(z, link, t, q):
     return slope * error, slope
 
 
-@inner
+@inner_reduction
 def _sum_over_outputs(
     loss_of, parameters, step, loss_scale, scale, row, n_rows, n, z, dz, o, distance, samples,
     targets, row_loss,

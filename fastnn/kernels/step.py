@@ -90,9 +90,7 @@ from fastnn.kernels.sparse import (
     sort_by_column,
 )
 from fastnn.kernels.team import barrier, team_starts
-from fastnn.kernels.tile import (
-    TILE_ROWS,
-)
+from fastnn.kernels.tile import TILE_ROWS, add, lanes_of, load, store, zeros
 from fastnn.kernels.updates import (
     clip_block,
     decay_block,
@@ -196,16 +194,23 @@ def backward_chunk(plan, numbers, first, end, row, n_rows, params, transposed, a
                 copy_rows(row, n_rows, n_out, deltas, oo, deltas, plan[l, X_AT], distance)
 
 
+@inner
+def _sum_tile(tile, n_rows, n, deltas, o, out, to):
+    for r in range(n_rows):
+        tile = add(tile, load(tile, deltas, o + r * n, 0))
+    store(tile, out, to, 0)
+
+
 @pasted
 def _sum_rows(n_rows, n, deltas, o, out, to):
     """Overwrite out[to : to + n] with the sum of n_rows rows of n, one after the other."""
-    total = out[to : to + n]
-    for c in range(n):
-        total[c] = out.dtype.type(0)
-    for r in range(n_rows):
-        row = deltas[o + r * n : o + (r + 1) * n]
-        for c in range(n):
-            total[c] += row[c]
+    lanes = lanes_of(out)
+    if n == 3 * lanes:
+        _sum_tile(zeros(out, 1, 3), n_rows, n, deltas, o, out, to)
+    elif n == 2 * lanes:
+        _sum_tile(zeros(out, 1, 2), n_rows, n, deltas, o, out, to)
+    else:
+        _sum_tile(zeros(out, 1, 1), n_rows, n, deltas, o, out, to)
 
 
 @pasted

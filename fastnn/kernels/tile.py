@@ -381,16 +381,28 @@ def _halves(builder, vector, tile, operation):
     return builder.extract_element(vector, ir.Constant(i32, 0))
 
 
+def _larger(builder, one, other):
+    return builder.select(builder.fcmp_ordered(">", one, other), one, other)
+
+
+@intrinsic
+def larger(typingctx, tile, other):
+    """Return the larger of two tiles' elements, each; NaN may be passed over."""
+
+    def codegen(context, builder, signature, args):
+        return _join(builder, *args, tile, functools.partial(_larger, builder))
+
+    return tile(tile, tile), codegen
+
+
 @intrinsic
 def row_max(typingctx, tile):
     """Return the largest element of a tile of one row; NaN may be passed over."""
 
     def codegen(context, builder, signature, args):
-        def larger(one, other):
-            return builder.select(builder.fcmp_ordered(">", one, other), one, other)
-
+        operation = functools.partial(_larger, builder)
         vectors = [builder.extract_value(args[0], at) for _, _, at in tile.cells()]
-        return _halves(builder, functools.reduce(larger, vectors), tile, larger)
+        return _halves(builder, functools.reduce(operation, vectors), tile, operation)
 
     return tile.dtype(tile), codegen
 

@@ -78,34 +78,30 @@ _CONSTANTS = {
 }
 
 
+# Polynomials are summed in pairs, then pairs of pairs (Estrin's scheme): Horner's would wait for
+# each of its terms.
+
+
 @inner
 def _series_single(r):
     """exp(r) - 1 for |r| <= ln(2) / 2, to the precision of float32."""
-    p = np.float32(1 / 5040)
-    p = p * r + np.float32(1 / 720)
-    p = p * r + np.float32(1 / 120)
-    p = p * r + np.float32(1 / 24)
-    p = p * r + np.float32(1 / 6)
-    p = p * r + np.float32(1 / 2)
-    return p * r * r + r
+    r2 = r * r
+    low = (np.float32(1 / 2) + np.float32(1 / 6) * r) + r2 * (
+        np.float32(1 / 24) + np.float32(1 / 120) * r
+    )
+    high = np.float32(1 / 720) + np.float32(1 / 5040) * r
+    return (low + r2 * r2 * high) * r2 + r
 
 
 @inner
 def _series_double(r):
     """exp(r) - 1 for |r| <= ln(2) / 2, to the precision of float64."""
-    p = 1 / 6227020800
-    p = p * r + 1 / 479001600
-    p = p * r + 1 / 39916800
-    p = p * r + 1 / 3628800
-    p = p * r + 1 / 362880
-    p = p * r + 1 / 40320
-    p = p * r + 1 / 5040
-    p = p * r + 1 / 720
-    p = p * r + 1 / 120
-    p = p * r + 1 / 24
-    p = p * r + 1 / 6
-    p = p * r + 1 / 2
-    return p * r * r + r
+    r2 = r * r
+    r4 = r2 * r2
+    low = (1 / 2 + 1 / 6 * r) + r2 * (1 / 24 + 1 / 120 * r)
+    middle = (1 / 720 + 1 / 5040 * r) + r2 * (1 / 40320 + 1 / 362880 * r)
+    high = (1 / 3628800 + 1 / 39916800 * r) + r2 * (1 / 479001600 + 1 / 6227020800 * r)
+    return (low + r4 * (middle + r4 * high)) * r2 + r
 
 
 _SERIES = {types.float32: _series_single, types.float64: _series_double}
@@ -122,7 +118,8 @@ def _exp(x):
     c, series = _CONSTANTS[x], _SERIES[x]
     magic, magic_bits, log2_e = c.magic, c.magic_bits, c.log2_e
     ln2_high, ln2_low, largest, smallest = c.ln2_high, c.ln2_low, c.largest, c.smallest
-    one = type(magic)(1)
+    number, integer = type(magic), type(magic_bits)
+    one, half = number(1), number(0.5)
 
     def implementation(x):
         x = largest if x > largest else x  # comparisons with NaN are false: it stays
@@ -131,9 +128,10 @@ def _exp(x):
         n = shifted - magic
         r = (x - n * ln2_high) - n * ln2_low
         # 2^n in two factors: n itself may lie outside the exponents of normal numbers.
-        n_bits = _float_bits(shifted) - magic_bits
-        half = n_bits >> 1
-        return (series(r) + one) * _power_of_two(half, x) * _power_of_two(n_bits - half, x)
+        n_bits = integer(_float_bits(shifted) - magic_bits)
+        first = integer(_float_bits(n * half + magic) - magic_bits)
+        second = integer(n_bits - first)
+        return (series(r) + one) * _power_of_two(first, x) * _power_of_two(second, x)
 
     return implementation
 
@@ -206,14 +204,12 @@ def _log1p_single(u):
     """log(1 + u) for 0 <= u <= 1, to the precision of float32; see `softplus`."""
     w = u / (np.float32(2) + u)
     s = w * w
-    p = np.float32(2 / 15)
-    p = p * s + np.float32(2 / 13)
-    p = p * s + np.float32(2 / 11)
-    p = p * s + np.float32(2 / 9)
-    p = p * s + np.float32(2 / 7)
-    p = p * s + np.float32(2 / 5)
-    p = p * s + np.float32(2 / 3)
-    return p * s * w + np.float32(2) * w
+    s2 = s * s
+    low = (np.float32(2 / 3) + np.float32(2 / 5) * s) + s2 * (
+        np.float32(2 / 7) + np.float32(2 / 9) * s
+    )
+    high = (np.float32(2 / 11) + np.float32(2 / 13) * s) + s2 * np.float32(2 / 15)
+    return (low + s2 * s2 * high) * s * w + np.float32(2) * w
 
 
 @inner
@@ -221,22 +217,13 @@ def _log1p_double(u):
     """log(1 + u) for 0 <= u <= 1, to the precision of float64; see `softplus`."""
     w = u / (2.0 + u)
     s = w * w
-    p = 2 / 31
-    p = p * s + 2 / 29
-    p = p * s + 2 / 27
-    p = p * s + 2 / 25
-    p = p * s + 2 / 23
-    p = p * s + 2 / 21
-    p = p * s + 2 / 19
-    p = p * s + 2 / 17
-    p = p * s + 2 / 15
-    p = p * s + 2 / 13
-    p = p * s + 2 / 11
-    p = p * s + 2 / 9
-    p = p * s + 2 / 7
-    p = p * s + 2 / 5
-    p = p * s + 2 / 3
-    return p * s * w + 2.0 * w
+    s2 = s * s
+    s4 = s2 * s2
+    a = (2 / 3 + 2 / 5 * s) + s2 * (2 / 7 + 2 / 9 * s)
+    b = (2 / 11 + 2 / 13 * s) + s2 * (2 / 15 + 2 / 17 * s)
+    c = (2 / 19 + 2 / 21 * s) + s2 * (2 / 23 + 2 / 25 * s)
+    d = (2 / 27 + 2 / 29 * s) + s2 * (2 / 31)
+    return (a + s4 * (b + s4 * (c + s4 * d))) * s * w + 2.0 * w
 
 
 _LOG1P = {types.float32: _log1p_single, types.float64: _log1p_double}
