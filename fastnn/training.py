@@ -484,6 +484,7 @@ class Trainer:
             n_samples=len(self._x),
             n_inputs=self._net.n_inputs,
             n_outputs=self._net.n_outputs,
+            n_targets=self._net.n_outputs if len(self._targets) else 0,
             n_order=len(order),
             batch_size=self._capacity,
             first_step=0,

@@ -33,8 +33,8 @@ _NAMES = [
     "sizes",
     # Numbers of the loss, float64 (`fastnn.losses.Loss.parameters`).
     "loss_parameters",
-    # Numbers.
-    "n_operations", "n_tasks", "n_samples", "n_inputs", "n_outputs", "n_order",
+    # Numbers; n_targets are the columns of targets, 0 where there are labels.
+    "n_operations", "n_tasks", "n_samples", "n_inputs", "n_outputs", "n_targets", "n_order",
     "batch_size", "first_step", "last_step", "updates_before", "is_weighted",
     "is_constrained", "scratch_size",
     # The team adds its updates to updates_before, and writes to stopped_at the step whose loss

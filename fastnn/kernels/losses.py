@@ -229,17 +229,18 @@ def _sum_over_outputs(
     dz holds what `loss_of` gets as `link`. The parameter of output c is parameters[c * step].
     """
     number, panel = z.dtype.type, panel_columns(z)
+    shared = number(parameters[0])
     for r in range(n_rows):
         total = number(0)
         for j in range(0, n, panel):
-            start = _place(row + r, j, n, z, o, distance)
-            for c in range(min(panel, n - j)):
-                loss, derivative = loss_of(
-                    z[start + c], dz[start + c], targets[samples[r], j + c],
-                    number(parameters[(j + c) * step]),
-                )  # fmt: skip
+            start, count = _place(row + r, j, n, z, o, distance), min(panel, n - j)
+            outputs, results = z[start : start + count], dz[start : start + count]
+            wanted = targets[samples[r], j : j + count]
+            for c in range(count):
+                parameter = number(parameters[j + c]) if step else shared
+                loss, derivative = loss_of(outputs[c], results[c], wanted[c], parameter)
                 total += loss
-                dz[start + c] = scale * derivative
+                results[c] = scale * derivative
         _clear_padding(row + r, n, dz, o, distance)
         row_loss[r] += loss_scale * total
 

@@ -110,10 +110,11 @@ BLOCK_ROWS = 24
 
 
 @pasted
-def _prefetch_samples(first, last, n, x, order):
-    """Fetch the samples order[first : last], rows of x, for later."""
+def _prefetch_samples(first, last, n, x, n_targets, targets, order):
+    """Fetch the samples order[first : last] for later: n numbers of x each, and their targets."""
     for r in range(first, last):
         prefetch_lines(n, x, order[r] * n)
+        prefetch_lines(n_targets, targets, order[r] * n_targets)
 
 
 @pasted
@@ -406,7 +407,7 @@ def training_member(dtype, sparse=False):
         column_end = vector_at(job.column_end, np.int64)
         entry_row = vector_at(job.entry_row, np.int32)
         entry_value = vector_at(job.entry_value, number)
-        order = vector_at(job.order, np.int64)
+        targets, order = vector_at(job.targets, number), vector_at(job.order, np.int64)
         batch_weight = vector_at(job.batch_weight, np.float64)
         batch_loss = vector_at(job.batch_loss, np.float64)
         penalty = vector_at(job.penalty, np.float64)
@@ -514,7 +515,7 @@ def training_member(dtype, sparse=False):
                         _prefetch_samples(
                             next_row + own_rows * done // own_tasks,
                             min(next_row + own_rows * (done + 1) // own_tasks, job.n_order),
-                            job.n_inputs, x, order,
+                            job.n_inputs, x, job.n_targets, targets, order,
                         )  # fmt: skip
                 barrier(sync, n_threads)
                 if phase < last_phase:
