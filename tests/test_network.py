@@ -373,6 +373,18 @@ def test_the_layout_of_the_input_does_not_matter(change):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("width", [2, 50, 700])  # the last ones take half a megabyte and more
+def test_few_rows_have_the_bits_of_many(width, bias, dtype, rng):
+    layers = [Affine(191, width, bias=bias), Tanh(), Affine(width, 5, bias=bias)]
+    net = Sequential(layers, seed=0, dtype=dtype)
+    X = rng.normal(size=(140, 191)).astype(dtype)
+    out = net.freeze().predict(X, n_threads=1)
+    for n in (1, 2, 4, 5, 8, 15, 16, 17, 33, 63, 64, 65, 67, 129, 140):
+        np.testing.assert_array_equal(net.predict(X[-n:], n_threads=1), out[-n:])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_frozen_net_gives_the_same_bits(dtype, rng):
     layers = [Affine(37, 221), Tanh(), Affine(221, 61), ReLU(), Affine(61, 5, bias=False)]
     net = Sequential(layers, seed=0, dtype=dtype)

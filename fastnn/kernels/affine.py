@@ -52,6 +52,9 @@ ROW_VECTORS = 8
 
 NO_BIAS = -1
 
+# In place of the distance of a matrix' rows: it lies in panels.
+IN_PANELS = 0
+
 
 @inner
 def _dot(tile, n_k, a, ao, a_row, a_k, b, bo, b_k):
@@ -63,28 +66,89 @@ def _dot(tile, n_k, a, ao, a_row, a_k, b, bo, b_k):
 
 @inner
 def _multiply_tile(
-    tile, i, low, high, n_in, x, xo, x_panel, w, wo, b, bo, out, oo, width, h, finish
+    tile,
+    i,
+    low,
+    high,
+    n_in,
+    x,
+    xo,
+    x_panel,
+    x_row,
+    w,
+    wo,
+    w_row,
+    b,
+    bo,
+    out,
+    oo,
+    width,
+    h,
+    finish,
 ):
-    """One tile of `multiply_rows` over the block [low, high) of the sum."""
+    """One tile of `_multiply_rows` over the block [low, high) of the sum."""
     panel = panel_columns(x)
     if low > 0:
         tile = load(tile, out, oo, width)
     elif bo != NO_BIAS:
         tile = load_row(tile, b, bo)
-    whole = min(high, n_in // panel * panel)
-    for k in range(low, whole, panel):  # of a length that the compiler knows
-        xi = xo + k // panel * x_panel + i * panel
-        tile = _dot(tile, panel, x, xi, panel, 1, w, wo + k * width, width)
-    if whole < high:
-        x_row = panel_width(n_in, whole, x, panel)
-        xi = xo + whole // panel * x_panel + i * x_row
-        tile = _dot(tile, high - whole, x, xi, x_row, 1, w, wo + whole * width, width)
+    if x_row != IN_PANELS:
+        tile = _dot(tile, high - low, x, xo + i * x_row + low, x_row, 1, w, wo + low * w_row, w_row)
+    else:
+        whole = min(high, n_in // panel * panel)
+        for k in range(low, whole, panel):  # of a length that the compiler knows
+            xi = xo + k // panel * x_panel + i * panel
+            tile = _dot(tile, panel, x, xi, panel, 1, w, wo + k * w_row, w_row)
+        if whole < high:
+            last = panel_width(n_in, whole, x, panel)
+            xi = xo + whole // panel * x_panel + i * last
+            tile = _dot(tile, high - whole, x, xi, last, 1, w, wo + whole * w_row, w_row)
     if high == n_in:
         if finish == RECTIFY:
             tile = relu(tile)
         elif finish == MASK:
             tile = keep_where_positive(tile, h, oo, width)
     store(tile, out, oo, width)
+
+
+@inner
+def _multiply_rows(
+    row, n_rows, n_in, n_out, x, xo, x_panel, x_row, w, wo, w_panel, w_row, b, bo, out, oo,
+    out_panel, h, finish,
+):  # fmt: skip
+    """Do `multiply_rows` where rows of x and w may lie a distance apart that is not IN_PANELS."""
+    lanes, panel = lanes_of(out), panel_columns(out)
+    for low in range(0, n_in, K_BLOCK):  # Blocks of the sum.
+        high = min(low + K_BLOCK, n_in)
+        for j in range(0, n_out, panel):  # Panels of w, which all rows read.
+            width = panel_width(n_out, j, out, panel)
+            w_step = width if w_row == IN_PANELS else w_row
+            wj, bj = wo + j // panel * w_panel, bo if bo == NO_BIAS else bo + j
+            i, end = row, row + n_rows
+            while i < end:  # Tiles: in registers.
+                oi = oo + j // panel * out_panel + i * width
+                if width == 3 * lanes:
+                    _multiply_tile(
+                        zeros(out, TILE_ROWS, 3), i, low, high, n_in, x, xo, x_panel, x_row,
+                        w, wj, w_step, b, bj, out, oi, width, h, finish,
+                    )  # fmt: skip
+                elif width == 2 * lanes:
+                    _multiply_tile(
+                        zeros(out, TILE_ROWS, 2), i, low, high, n_in, x, xo, x_panel, x_row,
+                        w, wj, w_step, b, bj, out, oi, width, h, finish,
+                    )  # fmt: skip
+                elif i + NARROW_ROWS <= end:  # a narrow tile alone would wait for each sum
+                    _multiply_tile(
+                        zeros(out, NARROW_ROWS, 1), i, low, high, n_in, x, xo, x_panel, x_row,
+                        w, wj, w_step, b, bj, out, oi, width, h, finish,
+                    )  # fmt: skip
+                    i += NARROW_ROWS - TILE_ROWS
+                else:
+                    _multiply_tile(
+                        zeros(out, TILE_ROWS, 1), i, low, high, n_in, x, xo, x_panel, x_row,
+                        w, wj, w_step, b, bj, out, oi, width, h, finish,
+                    )  # fmt: skip
+                i += TILE_ROWS
 
 
 @routine
@@ -101,37 +165,27 @@ def multiply_rows(
     product with the panels of w.T: KEEP, or MASK where the layer's input h came out of a ReLU. h
     lies as out does; where it is not positive, out is zero.
     """
-    lanes, panel = lanes_of(out), panel_columns(out)
-    for low in range(0, n_in, K_BLOCK):  # Blocks of the sum.
-        high = min(low + K_BLOCK, n_in)
-        for j in range(0, n_out, panel):  # Panels of w, which all rows read.
-            width = panel_width(n_out, j, out, panel)
-            wj, bj = wo + j // panel * w_panel, bo if bo == NO_BIAS else bo + j
-            i, end = row, row + n_rows
-            while i < end:  # Tiles: in registers.
-                oi = oo + j // panel * out_panel + i * width
-                if width == 3 * lanes:
-                    _multiply_tile(
-                        zeros(out, TILE_ROWS, 3), i, low, high, n_in, x, xo, x_panel,
-                        w, wj, b, bj, out, oi, width, h, finish,
-                    )  # fmt: skip
-                elif width == 2 * lanes:
-                    _multiply_tile(
-                        zeros(out, TILE_ROWS, 2), i, low, high, n_in, x, xo, x_panel,
-                        w, wj, b, bj, out, oi, width, h, finish,
-                    )  # fmt: skip
-                elif i + NARROW_ROWS <= end:  # a narrow tile alone would wait for each sum
-                    _multiply_tile(
-                        zeros(out, NARROW_ROWS, 1), i, low, high, n_in, x, xo, x_panel,
-                        w, wj, b, bj, out, oi, width, h, finish,
-                    )  # fmt: skip
-                    i += NARROW_ROWS - TILE_ROWS
-                else:
-                    _multiply_tile(
-                        zeros(out, TILE_ROWS, 1), i, low, high, n_in, x, xo, x_panel,
-                        w, wj, b, bj, out, oi, width, h, finish,
-                    )  # fmt: skip
-                i += TILE_ROWS
+    _multiply_rows(
+        row, n_rows, n_in, n_out, x, xo, x_panel, IN_PANELS, w, wo, w_panel, IN_PANELS, b, bo,
+        out, oo, out_panel, h, finish,
+    )  # fmt: skip
+
+
+@routine
+def multiply_rows_in_place(
+    row, n_rows, n_in, n_out, x, xo, x_panel, x_row, w, wo, w_panel, w_row, b, bo,
+    out, oo, out_panel, finish,
+):  # fmt: skip
+    """Do `multiply_rows` for an x or a w that is an ordinary array.
+
+    Its rows lie x_row or w_row apart, which otherwise is IN_PANELS; its panels are next to each
+    other. Of an ordinary w and b whole vectors are read, which may reach beyond the last column,
+    into the padding of out.
+    """
+    _multiply_rows(
+        row, n_rows, n_in, n_out, x, xo, x_panel, x_row, w, wo, w_panel, w_row, b, bo,
+        out, oo, out_panel, out, finish,
+    )  # fmt: skip
 
 
 @inner

@@ -11,7 +11,14 @@ import numpy as np
 from numba import from_dtype
 
 from fastnn._jit import kernel, member, pasted
-from fastnn.kernels.affine import KEEP, RECTIFY, multiply_packed_row, multiply_row
+from fastnn.kernels.affine import (
+    IN_PANELS,
+    KEEP,
+    RECTIFY,
+    multiply_packed_row,
+    multiply_row,
+    multiply_rows_in_place,
+)
 from fastnn.kernels.calls import call
 from fastnn.kernels.codes import (
     ACTIVATE,
@@ -68,6 +75,12 @@ PREDICTION_JOB = np.dtype(
 _PREDICTION_RECORD = from_dtype(PREDICTION_JOB)
 
 
+# Most rows of a member that read the first weights where they lie: one chunk of rows, or fewer
+# where the weights do not stay in the second-level cache.
+IN_PLACE_BYTES = 2**19
+IN_PLACE_ROWS = 16
+
+
 @pasted
 def _copy_from_panels(n, acts, at, distance, r, out, o):
     """Overwrite the n numbers at out[o] with row r of a matrix in panels."""
@@ -78,13 +91,15 @@ def _copy_from_panels(n, acts, at, distance, r, out, o):
 
 
 @pasted
-def _pack(thread, n_threads, plan, row_plan, params, packed):
+def _pack(thread, n_threads, first, plan, row_plan, params, packed):
     """Overwrite a member's share of the panels with the user's weights and biases.
+
+    Of the operations from `first` on.
 
     Members share out the rows of w, which lie one after the other: read in this order, they come
     from far caches in time.
     """
-    for l in range(plan.shape[0]):
+    for l in range(first, plan.shape[0]):
         n_in, n_out = plan[l, N_IN], plan[l, N_OUT]
         if plan[l, KIND] == EXTERN and thread == 0:
             for k in range(plan[l, N_VECTORS]):
@@ -131,6 +146,26 @@ def _forward_row(plan, numbers, params, is_packed, packed_plan, packed, acts):
             run_operation(ACTIVATE, plan, numbers, l, 0, 1, 1, acts, acts, params, 0, acts)
 
 
+@pasted
+def _multiply_first(whole, padded, plan, x, xo, w, wo, w_panel, w_row, bo, acts):
+    """Take rows of x through the first operation, an affine one, but for its activation.
+
+    The first `whole` of them, which fill tiles, are read where they lie; up to `padded` they are
+    in the workspace already, because behind them x may end.
+    """
+    n_in, n_out, finish = plan[0, N_IN], plan[0, N_OUT], KEEP
+    if plan[0, FUNCTION] == RELU:
+        finish = RECTIFY
+    multiply_rows_in_place(
+        0, whole, n_in, n_out, x, xo, 0, n_in, w, wo, w_panel, w_row, w, bo,
+        acts, plan[0, OUT_AT], plan[0, OUT_PANEL], finish,
+    )  # fmt: skip
+    multiply_rows_in_place(
+        whole, padded - whole, n_in, n_out, acts, plan[0, X_AT], plan[0, X_PANEL], IN_PANELS,
+        w, wo, w_panel, w_row, w, bo, acts, plan[0, OUT_AT], plan[0, OUT_PANEL], finish,
+    )  # fmt: skip
+
+
 @functools.cache
 def prediction_member(dtype, sparse=False):
     """Compile the forward pass of nets of a dtype; return the address for `PREDICTION_JOB`.
@@ -165,8 +200,20 @@ def prediction_member(dtype, sparse=False):
                     copy(n_out, acts, row_plan[last, OUT_AT], out, r * n_out)
             restore_denormals(denormals_before)
             return
+        starts_affine = plan[0, KIND] == AFFINE  # always, if sparse
+        w, wo, bo = packed, plan[0, W_AT], plan[0, B_AT]
+        w_panel, w_row = plan[0, W_PANEL], np.int64(IN_PANELS)
         if not job.is_packed:
-            _pack(thread, n_threads, plan, row_plan, params, packed)
+            # The first weights are often the most: few rows read them where they lie.
+            packed_from = 0
+            most = CHUNK_ROWS
+            if n_in * plan[0, N_OUT] * itemsize > IN_PLACE_BYTES:
+                most = IN_PLACE_ROWS
+            if not sparse and starts_affine and job.n_rows <= most * n_threads:
+                w, wo, bo = params, row_plan[0, W_AT], row_plan[0, B_AT]
+                w_panel, w_row = panel_columns(acts), plan[0, N_OUT]
+                packed_from = 1
+            _pack(thread, n_threads, packed_from, plan, row_plan, params, packed)
             barrier(sync, n_threads)
         high = first_row(job.n_rows, thread + 1, n_threads)
         for row in range(first_row(job.n_rows, thread, n_threads), high, CHUNK_ROWS):
@@ -176,17 +223,23 @@ def prediction_member(dtype, sparse=False):
                 for r in range(real):
                     low, end = indptr[row + r], indptr[row + r + 1]
                     forward_sparse_row(plan, r, low, end, x, indices, packed, acts)
-                if plan[0, ACTIVATE] != 0:
-                    run_operation(
-                        ACTIVATE, plan, numbers, 0, 0, padded, padded, acts, acts, packed, 0, acts
-                    )
             else:
-                for r in range(real):
+                whole = real // TILE_ROWS * TILE_ROWS if starts_affine else 0
+                for r in range(whole, real):
                     at = (row + r) * n_in
                     copy_to_panels(n_in, x, at, r, acts, plan[0, X_AT], plan[0, X_PANEL])
+                if starts_affine:
+                    _multiply_first(
+                        whole, padded, plan, x, row * n_in, w, wo, w_panel, w_row, bo, acts
+                    )
+            if starts_affine and plan[0, ACTIVATE] != 0:
+                run_operation(
+                    ACTIVATE, plan, numbers, 0, 0, padded, padded, acts, acts, packed, 0, acts
+                )
             forward_chunk(
-                plan, numbers, 1 if sparse else 0, plan.shape[0], 0, padded, packed, acts, acts, 0
-            )
+                plan, numbers, 1 if starts_affine else 0, plan.shape[0], 0, padded, packed,
+                acts, acts, 0,
+            )  # fmt: skip
             for r in range(real):
                 _copy_from_panels(
                     n_out, acts, plan[last, OUT_AT], plan[last, OUT_PANEL], r, out,
