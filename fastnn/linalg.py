@@ -89,11 +89,12 @@ class _Product:
 
     def _share_out(self, workspace, n_threads):
         """Do a job on threads. They never wait for each other, so any number of them may come."""
+        n_threads = threads.at_most_now(n_threads)
         if n_threads > workspace.n_threads:
             workspace.reserve_blocks(n_threads)
         with threads.parallel_region(n_threads) as granted:
             if granted > 1:
-                run_team(self.member, granted, 0, workspace.job.address)
+                run_team(self.member, granted, workspace.job.address)
                 return
         run_alone(self.member, 0, workspace.job.address)
 

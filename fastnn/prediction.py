@@ -105,7 +105,7 @@ class Predictor:
             most = flops // _MIN_FLOPS_PER_THREAD
             if most > 1 and n_threads is None:
                 n_threads = threads.get_num_threads()
-            n_threads = max(1, min(most, n_threads or 1))
+            n_threads = threads.at_most_now(max(1, min(most, n_threads or 1)))
         try:
             workspace = self._idle.setdefault(n_threads, []).pop()
         except IndexError:

@@ -36,6 +36,13 @@ MIN_FLOPS_PER_THREAD = 150_000
 
 _SECONDS_BETWEEN_LOOKS = 0.1
 
+# A team that has waited for so many seconds, and for that share of its time, met another library's
+# threads: alone it would not have taken longer. Short jobs then do without a team for a while,
+# longer each time that it turns out to be too early.
+_MOST_WAIT, _MOST_WAITING = 0.001, 0.4
+_SHORTEST_REST, _LONGEST_REST = 0.01, 0.1
+_crowded_until, _rest = 0.0, _SHORTEST_REST
+
 _chosen = None
 _team_limit = math.inf
 _region = threading.Lock()
@@ -221,6 +228,28 @@ def limit_teams(n):
 def at_most(n_threads):
     """Return `n_threads`, or fewer if the threading layer has failed to run so many together."""
     return min(n_threads, _team_limit)
+
+
+def note_wait(waited, seconds):
+    """Take note of how long a team took, and how long of that its first member waited for the last.
+
+    Another library's threads may spin on the cores for a while after each call, as those of
+    OpenBLAS do for 30 milliseconds. A member then waits for its core for one or two time slices.
+    """
+    global _crowded_until, _rest
+    if waited > _MOST_WAIT and waited > _MOST_WAITING * seconds:
+        _rest = min(2 * _rest, _LONGEST_REST)
+        _crowded_until = time.monotonic() + _rest
+    else:
+        _rest = _SHORTEST_REST
+
+
+def at_most_now(n_threads):
+    """Return `n_threads`, or one while the cores are crowded: for jobs shorter than a time slice.
+
+    Long jobs, such as trainings, find out for themselves how many threads are best.
+    """
+    return 1 if n_threads > 1 and time.monotonic() < _crowded_until else n_threads
 
 
 def worthwhile(flops, n_threads, min_flops=MIN_FLOPS_PER_THREAD):

@@ -20,6 +20,9 @@ import numpy as np
 # second: until they stop, nobody else can be measured.
 _NAP, _IDLE_SHARE, _MAX_NAPS = 0.004, 0.1, 100
 
+# Of an element of a product, as a part of the largest.
+_TOLERANCES = {"float32": 1e-4, "float64": 1e-10}
+
 
 def settle():
     """Wait until no thread of this process is running any more."""
@@ -28,6 +31,12 @@ def settle():
         time.sleep(_NAP)
         if time.process_time() - before < _IDLE_SHARE * _NAP:
             return
+
+
+def _random_matrix(rng, rows, columns, dtype, transposed):
+    if transposed:
+        return rng.standard_normal((columns, rows), dtype=dtype).T
+    return rng.standard_normal((rows, columns), dtype=dtype)
 
 
 class Arena:
@@ -105,6 +114,25 @@ class Arena:
         self._call_seconds = max(time.perf_counter() - began, 1e-6)
         self.round_of_calls(warm_seconds)
         return out
+
+    def prepare_products(self, shape, dtype, layout, n_threads, warm_seconds):
+        """Get ready to multiply random matrices, M x K by K x N; check a product.
+
+        In the layout a letter for each says whether it is the transpose ("t") of a contiguous one.
+        """
+        m, n_k, n = shape
+        rng = np.random.default_rng(0)
+        a = _random_matrix(rng, m, n_k, dtype, layout[0] == "t")
+        b = _random_matrix(rng, n_k, n, dtype, layout[1] == "t")
+        out = np.full((m, n), np.nan, dtype)
+        multiply = self.rival.prepare_products(a, b, out, n_threads)
+        self._x, self._call, self._call_seconds = None, lambda _: multiply(), 1.0
+        self.round_of_calls(warm_seconds)
+        rows = rng.integers(0, m, 50)  # of a large product, a sample is enough
+        expected = a[rows].astype(np.float64) @ b.astype(np.float64)
+        tolerance = _TOLERANCES[dtype] * max(np.abs(expected).max(), 1e-30)
+        if not np.abs(out[rows] - expected).max() < tolerance:
+            raise ValueError("the product is wrong")
 
     def round_of_calls(self, min_seconds):
         """Predict again and again for at least so long; return the seconds of a call."""

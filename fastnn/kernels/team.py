@@ -13,6 +13,7 @@ members wait for each other for a bounded time, and either all of them go on or 
 """
 
 import sys
+import time
 
 import numpy as np
 from llvmlite import ir
@@ -26,14 +27,17 @@ from fastnn.kernels.calls import call
 from fastnn.kernels.memory import address_of, aligned_zeros
 
 SYNC_SIZE = 32
-"""Length of the int64 array that a team shares: two counters on cache lines of their own."""
+"""Length of the int64 array that a team shares, with counters on cache lines of their own."""
 _ARRIVED = 0
 _STATE = 16
+_LEFT, _WAITED, _CLOCK = 24, 25, 26
 _UNDECIDED, _GO, _ABANDONED = 0, 1, 2
 
 # The team may start while another process holds the core: wait long, but not for ever.
 _START_PATIENCE = 20_000
 _SPINS_BEFORE_SLEEP = 2_000
+# The threading layer waits for the end of a team too, but it never sleeps.
+_END_PATIENCE = 200
 
 
 def _element(builder, base, index):
@@ -150,6 +154,44 @@ def barrier(sync, n_threads):
                 _leave_core()
 
 
+if sys.platform == "linux":
+    _MONOTONIC = 1
+    _clock_gettime = types.ExternalFunction("clock_gettime", types.intc(types.intc, types.intp))
+
+    @inner
+    def _nanoseconds(sync):
+        """Read the clock."""
+        place = sync + 8 * _CLOCK
+        _clock_gettime(_MONOTONIC, place)
+        return _atomic_load(sync, _CLOCK) * 1_000_000_000 + _atomic_load(sync, _CLOCK + 1)
+
+else:
+
+    @inner
+    def _nanoseconds(sync):
+        """Say that no time passes: nothing is known of crowded cores."""
+        return np.int64(0)
+
+
+@inner
+def _leave(sync, thread, n_threads):
+    """Let member 0 wait until all are done, and note for how long.
+
+    If a member waits for this very core, it gets it now. Spinning, as the threading layer does,
+    would keep it waiting for a time slice: thousands of times as long as a small product.
+    """
+    _atomic_add(sync, _LEFT, 1)
+    if thread == 0:
+        began = _nanoseconds(sync)
+        spins = 0
+        while _atomic_load(sync, _LEFT) < n_threads and spins < _END_PATIENCE * _SPINS_BEFORE_SLEEP:
+            _pause()
+            spins += 1
+            if spins % _SPINS_BEFORE_SLEEP == 0:
+                _leave_core()
+        _atomic_add(sync, _WAITED, _nanoseconds(sync) - began)
+
+
 @kernel
 def run_alone(address, sync, job):
     """Run a member on the calling thread."""
@@ -161,7 +203,7 @@ _set_num_threads = types.ExternalFunction("set_num_threads", types.void(types.in
 
 
 @parallel_kernel
-def run_team(address, n_threads, sync, job):
+def _run_team(address, n_threads, sync, job):
     """Run a member on threads, within `fastnn.threads.parallel_region`.
 
     Numba's own number of threads is set and restored here, by the functions of its threading layer
@@ -171,12 +213,38 @@ def run_team(address, n_threads, sync, job):
     _set_num_threads(n_threads)
     for thread in prange(n_threads):
         call(address, (thread, n_threads, sync, job))
+        _leave(sync, thread, n_threads)
     _set_num_threads(before)
 
 
 # One for all teams: there is one at a time.
 _sync = aligned_zeros(SYNC_SIZE, np.int64)
 _SYNC_ADDRESS = address_of(_sync)
+
+
+def run_team(address, n_threads, job):
+    """Run a member on threads, within `fastnn.threads.parallel_region`.
+
+    Parameters
+    ----------
+    address : int
+        Of a member.
+    n_threads : int
+        More than one.
+    job : int
+        Address of a job.
+
+    Returns
+    -------
+    bool
+        Whether the threading layer has run the whole team together. Members that do not begin
+        with `team_starts` have done their work in any case.
+    """
+    _sync[:] = 0
+    began = time.perf_counter()
+    _run_team(address, n_threads, _SYNC_ADDRESS, job)
+    threads.note_wait(int(_sync[_WAITED]) * 1e-9, time.perf_counter() - began)
+    return _sync[_STATE] != _ABANDONED
 
 
 def launch(address, job, n_threads):
@@ -194,9 +262,7 @@ def launch(address, job, n_threads):
         with threads.parallel_region(n_threads) as granted:
             if granted == 1:
                 break
-            _sync[:] = 0
-            run_team(address, granted, _SYNC_ADDRESS, job.address)
-            if _sync[_STATE] != _ABANDONED:
+            if run_team(address, granted, job.address):
                 return
         threads.limit_teams(granted // 2)
     run_alone(address, 0, job.address)

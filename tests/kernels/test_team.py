@@ -18,10 +18,10 @@ import pytest
 from numba import from_dtype
 from scenarios import COMMON_LAYERS, needs_fork
 
-from fastnn import Affine, ReLU, Sequential, threads
+from fastnn import Affine, ReLU, Sequential, linalg, threads
 from fastnn._jit import kernel, member
 from fastnn.kernels.memory import Job, vector_at
-from fastnn.kernels.team import SYNC_SIZE, barrier, launch, team_starts
+from fastnn.kernels.team import SYNC_SIZE, _leave_core, barrier, launch, team_starts
 from fastnn.training import Trainer
 
 ROUNDS = 2000
@@ -152,6 +152,53 @@ def test_numbas_own_number_of_threads_is_restored():
         assert numba.get_num_threads() == 1
     finally:
         numba.set_num_threads(before)
+
+
+@functools.cache
+def late_member():
+    """Compile a member of which the second takes a hundred naps, 5 ms or more."""
+
+    def come_late(thread, n_threads, sync, job_address):
+        if team_starts(sync, n_threads):
+            for _ in range(thread * 100):
+                _leave_core()
+
+    return member(come_late)
+
+
+@needs_two_threads
+@pytest.mark.skipif(sys.platform != "linux", reason="the clock is read on Linux only")
+def test_short_jobs_do_without_a_team_after_one_that_waited_long_for_a_member(monkeypatch):
+    monkeypatch.setattr(threads, "_crowded_until", 0.0)
+    monkeypatch.setattr(threads, "_LONGEST_REST", 60.0)
+    monkeypatch.setattr(threads, "_rest", 30.0)
+    a = np.ones((300, 300))
+    launch(late_member(), Job(ROLL_CALL, called=0, slots=0, mistakes=0), 2)
+    assert threads.at_most_now(2) == 1
+    with monkeypatch.context() as without_teams:
+        without_teams.setattr(linalg, "run_team", None)
+        np.testing.assert_array_equal(linalg.matmul(a, a, n_threads=2), np.full_like(a, 300))
+    assert call_the_roll(2)[1] == 2, "a long job asks for itself"
+
+
+def test_the_rest_after_a_crowded_team_grows_and_ends(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(threads.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(threads, "_crowded_until", 0.0)
+    monkeypatch.setattr(threads, "_rest", threads._SHORTEST_REST)
+    rests = []
+    for _ in range(6):
+        threads.note_wait(0.004, 0.005)
+        rests.append(threads._crowded_until - now[0])
+        assert (threads.at_most_now(4), threads.at_most_now(1)) == (1, 1)
+        now[0] = threads._crowded_until
+        assert threads.at_most_now(4) == 4
+    assert rests == sorted(rests)
+    assert rests[-1] == pytest.approx(threads._LONGEST_REST)
+    for waited, seconds in ((0.0005, 0.0006), (0.004, 0.1), (0.0, 0.0)):  # short, or a small part
+        threads.note_wait(waited, seconds)
+        assert threads.at_most_now(4) == 4
+    assert threads._rest == threads._SHORTEST_REST
 
 
 @needs_two_threads

@@ -20,7 +20,7 @@ class Entry:
     needs : tuple of str
         Modules that must be installed.
     sections : frozenset of str
-        Where it takes part: "steps", "inference", "accuracy".
+        Where it takes part: "steps", "inference", "accuracy", "products".
     pinned : bool
         Whether one thread means one core: for libraries that count the cores they may use.
     compiles_long : bool
@@ -53,8 +53,13 @@ class Entry:
 ENTRIES = {
     entry.name: entry
     for entry in (
-        Entry(OURS, "ours:FastNN", ("numba",), frozenset({"steps", "inference", "accuracy"})),
-        Entry("numpy", "blas:NumPy", (), frozenset({"steps", "inference"})),
+        Entry(
+            OURS,
+            "ours:FastNN",
+            ("numba",),
+            frozenset({"steps", "inference", "accuracy", "products"}),
+        ),
+        Entry("numpy", "blas:NumPy", (), frozenset({"steps", "inference", "products"})),
         Entry(
             "scikit-learn",
             "scikit:ScikitLearn",

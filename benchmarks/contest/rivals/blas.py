@@ -147,3 +147,6 @@ class NumPy(Rival):
             return x
 
         return predict
+
+    def prepare_products(self, a, b, out, n_threads):
+        return lambda: np.matmul(a, b, out=out)  # on all threads of this process

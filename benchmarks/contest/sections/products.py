@@ -1,14 +1,8 @@
 """The matrix product, beside NumPy's: `fastnn.matmul` and the BLAS behind `numpy.matmul`."""
 
-import importlib.util
-import json
-import subprocess
-import sys
-from pathlib import Path
-
-from contest.context import geometric_mean
+from contest.context import Standing, geometric_mean
 from contest.report import Section, Table, number
-from contest.team import environment, n_cores
+from contest.team import Team, n_cores
 
 _SIZES = (8, 12, 16, 24, 32, 48, 64, 96, 100, 128, 200, 256, 384, 512, 768, 1024, 2048)
 _SHAPES = ((128, 784, 128), (1, 784, 128), (512, 512, 10), (10_000, 54, 64))  # M, K, N
@@ -19,7 +13,6 @@ _QUICK_SIZES, _QUICK_SHAPES, _QUICK_TRANSPOSED = (8, 64, 256), ((128, 784, 128),
 _LAYOUTS = ("nn", "tn", "nt", "tt")
 
 _SMALL, _SMALL_MEAN, _LEAST = 256, 1.2, 1.0
-_MIN_ROUNDS = 15
 
 
 def _tasks(quick):
@@ -36,39 +29,34 @@ def _tasks(quick):
 
 
 def run(context):
-    """Measure all shapes, in one process."""
+    """Measure all shapes."""
     section = Section(
         "Matrix products",
-        "Microseconds of `fastnn.matmul(a, b, out=out)` and of `np.matmul(a, b, out=out)` in one "
-        "process, on the same number of threads, median of interleaved blocks of calls. `t` is "
+        "Microseconds of `fastnn.matmul(a, b, out=out)` and of `np.matmul(a, b, out=out)` on the "
+        "same number of threads, each in a process of its own, median of rounds in turns. `t` is "
         "an operand that is the transpose of a contiguous matrix.",
     )
-    if importlib.util.find_spec("threadpoolctl") is None:
-        section.notes.append("Left out: threadpoolctl is not installed.")
-        return [section]
     results = {}
-    with subprocess.Popen(
-        [sys.executable, str(Path(__file__).parents[1] / "products_worker.py")],
-        env=environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with Team(context.entries, "products", context.noting(section)) as team:
         previous = None
+        if len({worker.entry for worker in team.workers}) < 2:
+            section.notes.append("Left out: NumPy does not take part.")
+            return [section]
         for task in _tasks(context.quick):
             shape, dtype, layout, n_threads = task
             if shape != previous:
                 context.log("product of " + " x ".join(map(str, shape)))
                 previous = shape
-            rounds = context.rounds if context.quick else max(context.rounds, _MIN_ROUNDS)
-            process.stdin.write(json.dumps([*task, rounds]) + "\n")
-            process.stdin.flush()
-            answer = process.stdout.readline()
-            if not answer:  # it has said why
-                section.judge(f"{shape} {dtype} {layout}: the products are right", False)
-                break
-            results[task] = json.loads(answer)
-        process.stdin.close()
+            pair = [w for w in team.workers if w.entry.ours or w.n_threads == n_threads]
+            ready = team.each(pair, "prepare_products", *task, context.seconds)
+            if len(ready) < 2:
+                section.judge(f"{shape} {dtype} {layout}: both products are right", False)
+                continue
+            standing = Standing(
+                team.take_turns(ready, context.rounds, "round_of_calls", context.seconds)
+            )
+            team.each(ready, "release")
+            results[task] = standing.ours, standing.best_rival[1]
     columns = [(dtype, n) for dtype in ("float32", "float64") for n in sorted({1, n_cores()})]
     headers = ["M x K x N", "layout"]
     for dtype, n_threads in columns:
