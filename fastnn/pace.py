@@ -1,5 +1,7 @@
 """How long a kernel trains before it comes back to Python, and on how many threads."""
 
+import math
+
 from fastnn import threads
 
 # Kernels come back to Python this often, so that Ctrl-C, callbacks and progress bars work.
@@ -13,6 +15,7 @@ _SECONDS_BETWEEN_TRIALS = 0.3
 _SECONDS_AFTER_CHANGE = 0.02
 _SECONDS_BEFORE_FIRST_TRIAL = 0.002
 _SECONDS_PER_TRIAL = 0.004
+_WAKING_COUNTS_BELOW = 0.02  # seconds of a call
 _REST_AFTER_TRIAL = 50
 _REST_BEFORE_FIRST_TRIAL = 4
 
@@ -43,12 +46,15 @@ class Pace:
         limit = n_threads if fixed else threads.worthwhile(flops, n_threads)
         self._best = next(n for n in self._choices if n <= limit)
         self._tries_more = False  # or fewer, in turn
-        self._tried = set()
+        self._again = None  # a number of threads that has only been woken
+        self._last = n_threads, math.inf  # threads and seconds of a step, of the last call
         self._since_trial = 0.0
         self._rest = _SECONDS_BEFORE_FIRST_TRIAL  # the guess is a rough one
 
     def next_call(self):
         """Return (number of threads, number of steps)."""
+        if self._again is not None:
+            return self._again, self._steps(self._again, _SECONDS_PER_TRIAL)
         n_threads, seconds = self._best, SECONDS_PER_CALL
         longest = self._seconds.get(self._best, self._guess) * self._best  # of a step
         times = _REST_AFTER_TRIAL if len(self._seconds) > 1 else _REST_BEFORE_FIRST_TRIAL
@@ -60,16 +66,24 @@ class Pace:
             if possible:
                 pick = possible[0] if self._tries_more else possible[-1]
                 n_threads, seconds = pick, _SECONDS_PER_TRIAL
-        expected = self._seconds.get(n_threads, self._guess)
-        return n_threads, max(1, int(seconds / expected))
+        return n_threads, self._steps(n_threads, seconds)
+
+    def _steps(self, n_threads, seconds):
+        """Return how many steps take so long."""
+        return max(1, int(seconds / self._seconds.get(n_threads, self._guess)))
 
     def record(self, n_threads, steps, seconds):
         """Take note of how long a call took."""
-        if n_threads not in self._tried:
-            self._tried.add(n_threads)
-            if n_threads != self._best:
-                return  # it may have started its threads first: try again at once
-        self._seconds[n_threads] = max(seconds / steps, 1e-9)
+        last_threads, last_step = self._last
+        step = max(seconds / steps, 1e-9)
+        self._last = n_threads, step
+        was_asleep = n_threads > last_threads and seconds < _WAKING_COUNTS_BELOW
+        if was_asleep and n_threads != self._best and self._again is None:
+            self._again = n_threads  # its threads had to wake, or even to start
+            return
+        self._again = None
+        # A single slow call, such as the first after a pause, changes nothing.
+        self._seconds[n_threads] = min(step, last_step) if n_threads == last_threads else step
         was_trial, before = n_threads != self._best, self._best
         self._since_trial = 0.0 if was_trial else self._since_trial + seconds
         self._best = min(self._seconds, key=self._seconds.get)
