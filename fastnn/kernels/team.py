@@ -18,19 +18,23 @@ import time
 import numpy as np
 from llvmlite import ir
 from numba import prange, types
-from numba.core import cgutils
+from numba.core import cgutils, config
 from numba.extending import intrinsic
 
 from fastnn import threads
 from fastnn._jit import inner, kernel, parallel_kernel
 from fastnn.kernels.calls import call
-from fastnn.kernels.memory import address_of, aligned_zeros
+from fastnn.kernels.memory import address_of, aligned_zeros, vector_at
 
 SYNC_SIZE = 32
 """Length of the int64 array that a team shares, with counters on cache lines of their own."""
 _ARRIVED = 0
 _STATE = 16
-_LEFT, _WAITED, _CLOCK = 24, 25, 26
+_LEFT, _WAITED, _CLOCK, _FIRST_CORE = 24, 25, 26, 28
+
+# Behind the counters, for each member: two sets of cores, a bit for each of 1024.
+_MASK_BYTES = 128
+_MASK_WORDS = _MASK_BYTES // 8
 _UNDECIDED, _GO, _ABANDONED = 0, 1, 2
 
 # The team may start while another process holds the core: wait long, but not for ever.
@@ -155,6 +159,38 @@ def barrier(sync, n_threads):
 
 
 if sys.platform == "linux":
+    _sched_getcpu = types.ExternalFunction("sched_getcpu", types.intc())
+    _affinity = types.intc(types.intc, types.intp, types.intp)
+    _sched_getaffinity = types.ExternalFunction("sched_getaffinity", _affinity)
+    _sched_setaffinity = types.ExternalFunction("sched_setaffinity", _affinity)
+
+    @inner
+    def _leave_first_core(sync, thread):
+        """Move a member away from the core on which the first one began.
+
+        After a pause the scheduler likes to wake a thread on the core of who woke it. Both would
+        take turns there for tens of milliseconds, since neither looks busy, with the other core
+        idle. The set of allowed cores shrinks for a moment, which moves the thread at once.
+        """
+        if thread == 0:
+            _atomic_add(sync, _FIRST_CORE, np.int64(_sched_getcpu()) + 1)
+            return
+        core = _atomic_load(sync, _FIRST_CORE) - 1
+        if core < 0 or core != _sched_getcpu():
+            return
+        allowed = sync + 8 * (SYNC_SIZE + 2 * _MASK_WORDS * thread)
+        others = allowed + _MASK_BYTES
+        if _sched_getaffinity(0, _MASK_BYTES, allowed) == 0:
+            before, after = vector_at(allowed, np.int64), vector_at(others, np.int64)
+            any_left = np.int64(0)
+            for k in range(_MASK_WORDS):
+                after[k] = before[k]
+                if k == core // 64:
+                    after[k] &= ~(np.int64(1) << (core % 64))
+                any_left |= after[k]
+            if any_left != 0 and _sched_setaffinity(0, _MASK_BYTES, others) == 0:
+                _sched_setaffinity(0, _MASK_BYTES, allowed)
+
     _MONOTONIC = 1
     _clock_gettime = types.ExternalFunction("clock_gettime", types.intc(types.intc, types.intp))
 
@@ -166,6 +202,10 @@ if sys.platform == "linux":
         return _atomic_load(sync, _CLOCK) * 1_000_000_000 + _atomic_load(sync, _CLOCK + 1)
 
 else:
+
+    @inner
+    def _leave_first_core(sync, thread):
+        """Leave it to the scheduler."""
 
     @inner
     def _nanoseconds(sync):
@@ -212,13 +252,14 @@ def _run_team(address, n_threads, sync, job):
     before = _get_num_threads()
     _set_num_threads(n_threads)
     for thread in prange(n_threads):
+        _leave_first_core(sync, thread)
         call(address, (thread, n_threads, sync, job))
         _leave(sync, thread, n_threads)
     _set_num_threads(before)
 
 
 # One for all teams: there is one at a time.
-_sync = aligned_zeros(SYNC_SIZE, np.int64)
+_sync = aligned_zeros(SYNC_SIZE + 2 * _MASK_WORDS * config.NUMBA_NUM_THREADS, np.int64)
 _SYNC_ADDRESS = address_of(_sync)
 
 
@@ -240,7 +281,7 @@ def run_team(address, n_threads, job):
         Whether the threading layer has run the whole team together. Members that do not begin
         with `team_starts` have done their work in any case.
     """
-    _sync[:] = 0
+    _sync[:SYNC_SIZE] = 0
     began = time.perf_counter()
     _run_team(address, n_threads, _SYNC_ADDRESS, job)
     threads.note_wait(int(_sync[_WAITED]) * 1e-9, time.perf_counter() - began)
