@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import numba
 import numpy as np
@@ -199,6 +200,18 @@ def test_the_rest_after_a_crowded_team_grows_and_ends(monkeypatch):
         threads.note_wait(waited, seconds)
         assert threads.at_most_now(4) == 4
     assert threads._rest == threads._SHORTEST_REST
+
+
+@needs_two_threads
+@pytest.mark.skipif(sys.platform != "linux", reason="threads move on Linux only")
+def test_members_that_leave_a_shared_core_may_use_all_cores_again():
+    allowed = os.sched_getaffinity(0)
+    for _ in range(20):
+        time.sleep(0.01)  # the others fall asleep, and may wake on the core of the first
+        assert call_the_roll(2)[1] == 2
+    for task in os.listdir("/proc/self/task"):
+        with contextlib.suppress(ProcessLookupError):
+            assert os.sched_getaffinity(int(task)) == allowed
 
 
 @needs_two_threads
