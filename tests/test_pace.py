@@ -6,24 +6,24 @@ from fastnn import threads
 from fastnn.pace import SECONDS_PER_CALL, Pace
 
 
-def run(pace, seconds_of_step, calls):
-    """Make calls that take the time a machine would need; return the threads of each."""
-    used = []
+def calls_of(pace, seconds_of_step, calls):
+    """Make calls that take the time a machine would need; yield the threads and seconds of each."""
     for _ in range(calls):
         n_threads, steps = pace.next_call()
-        pace.record(n_threads, steps, steps * seconds_of_step(n_threads))
-        used.append(n_threads)
-    return used
+        seconds = steps * seconds_of_step(n_threads)
+        pace.record(n_threads, steps, seconds)
+        yield n_threads, seconds
+
+
+def run(pace, seconds_of_step, calls):
+    """Make calls; return the threads of each."""
+    return [n_threads for n_threads, _ in calls_of(pace, seconds_of_step, calls)]
 
 
 def share_of_time(n_threads, pace, seconds_of_step, calls):
-    """Make calls as `run` does; return the part of the time that went to a number of threads."""
-    seconds = {}
-    for _ in range(calls):
-        n, steps = pace.next_call()
-        pace.record(n, steps, steps * seconds_of_step(n))
-        seconds[n] = seconds.get(n, 0.0) + steps * seconds_of_step(n)
-    return seconds.get(n_threads, 0.0) / sum(seconds.values())
+    """Make calls; return the part of the time that went to a number of threads."""
+    made = list(calls_of(pace, seconds_of_step, calls))
+    return sum(s for n, s in made if n == n_threads) / sum(s for _, s in made)
 
 
 @pytest.mark.parametrize("flops", [1e3, 1e6, 1e10])

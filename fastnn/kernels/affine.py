@@ -66,25 +66,7 @@ def _dot(tile, n_k, a, ao, a_row, a_k, b, bo, b_k):
 
 @inner
 def _multiply_tile(
-    tile,
-    i,
-    low,
-    high,
-    n_in,
-    x,
-    xo,
-    x_panel,
-    x_row,
-    w,
-    wo,
-    w_row,
-    b,
-    bo,
-    out,
-    oo,
-    width,
-    h,
-    finish,
+    tile, i, low, high, n_in, x, xo, x_panel, x_row, w, wo, w_row, b, bo, out, oo, width, h, finish
 ):
     """One tile of `_multiply_rows` over the block [low, high) of the sum."""
     panel = panel_columns(x)

@@ -92,9 +92,7 @@ def _copy_from_panels(n, acts, at, distance, r, out, o):
 
 @pasted
 def _pack(thread, n_threads, first, plan, row_plan, params, packed):
-    """Overwrite a member's share of the panels with the user's weights and biases.
-
-    Of the operations from `first` on.
+    """Overwrite a member's share of the panels with what the user sees, from operation `first` on.
 
     Members share out the rows of w, which lie one after the other: read in this order, they come
     from far caches in time.
@@ -153,9 +151,8 @@ def _multiply_first(whole, padded, plan, x, xo, w, wo, w_panel, w_row, bo, acts)
     The first `whole` of them, which fill tiles, are read where they lie; up to `padded` they are
     in the workspace already, because behind them x may end.
     """
-    n_in, n_out, finish = plan[0, N_IN], plan[0, N_OUT], KEEP
-    if plan[0, FUNCTION] == RELU:
-        finish = RECTIFY
+    n_in, n_out = plan[0, N_IN], plan[0, N_OUT]
+    finish = RECTIFY if plan[0, FUNCTION] == RELU else KEEP
     multiply_rows_in_place(
         0, whole, n_in, n_out, x, xo, 0, n_in, w, wo, w_panel, w_row, w, bo,
         acts, plan[0, OUT_AT], plan[0, OUT_PANEL], finish,

@@ -30,12 +30,12 @@ SYNC_SIZE = 32
 """Length of the int64 array that a team shares, with counters on cache lines of their own."""
 _ARRIVED = 0
 _STATE = 16
+_UNDECIDED, _GO, _ABANDONED = 0, 1, 2
 _LEFT, _WAITED, _CLOCK, _FIRST_CORE = 24, 25, 26, 28
 
 # Behind the counters, for each member: two sets of cores, a bit for each of 1024.
 _MASK_BYTES = 128
 _MASK_WORDS = _MASK_BYTES // 8
-_UNDECIDED, _GO, _ABANDONED = 0, 1, 2
 
 # The team may start while another process holds the core: wait long, but not for ever.
 _START_PATIENCE = 20_000
@@ -191,7 +191,7 @@ if sys.platform == "linux":
             if any_left != 0 and _sched_setaffinity(0, _MASK_BYTES, others) == 0:
                 _sched_setaffinity(0, _MASK_BYTES, allowed)
 
-    _MONOTONIC = 1
+    _MONOTONIC = time.CLOCK_MONOTONIC
     _clock_gettime = types.ExternalFunction("clock_gettime", types.intc(types.intc, types.intp))
 
     @inner

@@ -78,7 +78,7 @@ _CONSTANTS = {
 }
 
 
-# Polynomials are summed in pairs, then pairs of pairs (Estrin's scheme): Horner's would wait for
+# These series are summed in pairs, then pairs of pairs (Estrin's scheme): Horner's would wait for
 # each of its terms.
 
 

@@ -49,6 +49,10 @@ class Rival:
         """Return a function from rows (N, I) to outputs (N, O), both NumPy's, for given weights."""
         raise NotImplementedError
 
+    def prepare_products(self, a, b, out, n_threads):
+        """Return a function without arguments that overwrites out with a @ b on n_threads."""
+        raise NotImplementedError
+
     def release(self):
         """Forget the net and its data."""
         self.__dict__ = {"n_threads": self.n_threads}
