@@ -53,8 +53,8 @@ def _blobs(n, features, classes):
 
 
 def _table(path, target, **options):
+    from fastnn.data.tables import TableEncoder
     from fastnn.datasets import load
-    from fastnn.tables import TableEncoder
 
     data = load(path, target=target, **options)
     rows = np.arange(len(data))

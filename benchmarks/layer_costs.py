@@ -12,7 +12,8 @@ import time
 
 import numpy as np
 
-from fastnn import Affine, BatchNorm, Dropout, LayerNorm, ReLU, Residual, Sequential, threads
+from fastnn import Affine, BatchNorm, Dropout, LayerNorm, ReLU, Residual, Sequential
+from fastnn.runtime import threads
 from fastnn.training import Trainer
 
 # Inputs, width of the hidden layers, how many of them, outputs, rows of a batch.

@@ -1,7 +1,7 @@
 """From how much work on do two threads train faster than one?
 
 Trains nets of growing width with one and with two threads, interleaved, and prints the time of a
-step and their ratio. `fastnn.threads.MIN_FLOPS_PER_THREAD` is set where the ratio crosses 1.
+step and their ratio. `fastnn.runtime.threads` has the threshold, where the ratio crosses 1.
 """
 
 import statistics

@@ -48,11 +48,11 @@ _HOMES = {
     "Checkpoint": "checkpoint",
     "ProgressBar": "callbacks",
     "matmul": "linalg",
-    "warmup": "installation",
-    "show_config": "installation",
-    "get_config": "installation",
-    "set_num_threads": "threads",
-    "get_num_threads": "threads",
+    "warmup": "environment",
+    "show_config": "environment",
+    "get_config": "environment",
+    "set_num_threads": "runtime.threads",
+    "get_num_threads": "runtime.threads",
 }
 
 

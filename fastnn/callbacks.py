@@ -38,7 +38,7 @@ class Callback:
         net : Sequential
         info : dict
             "epochs", "n_samples", "batch_size", "n_threads", "steps_per_epoch", "figures",
-            the names of what `on_epoch_end` will get, and "run", the `fastnn.epochs.Run`.
+            the names of what `on_epoch_end` will get, and "run", the `fastnn.training.run.Run`.
         """
 
     def on_progress(self, epoch, samples_done, mean_loss):

@@ -7,9 +7,9 @@ import numpy as np
 
 from fastnn.callbacks import Callback, arrays_of, overwrite_arrays
 from fastnn.errors import ModelFileError, reason
-from fastnn.storage import read
+from fastnn.files.atomic_write import check_writable, remove_leftovers
+from fastnn.files.storage import read
 from fastnn.validation import check_integer
-from fastnn.writing import check_writable, remove_leftovers
 
 ENTRY = "checkpoint"
 """Metadata entry that holds all but the arrays, as JSON."""

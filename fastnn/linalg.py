@@ -4,8 +4,6 @@ import numba
 import numpy as np
 from numba import from_dtype, types
 
-from fastnn import threads
-from fastnn._jit import direct_call
 from fastnn.errors import shown
 from fastnn.kernels.activations import activate
 from fastnn.kernels.codes import ACTIVATION_CODES
@@ -21,6 +19,8 @@ from fastnn.kernels.matmul import (
 )
 from fastnn.kernels.memory import CACHE_LINE, Job, aligned_zeros
 from fastnn.kernels.team import run_alone, run_team
+from fastnn.runtime import threads
+from fastnn.runtime.jit import direct_call
 from fastnn.validation import as_array
 
 MIN_WORK_PER_THREAD = 2_000_000

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from fastnn import losses, schedules, threads
+from fastnn import losses, schedules
 from fastnn.callbacks import check_callbacks, for_verbosity
-from fastnn.description import describe, layers_of
-from fastnn.divergence import first_not_finite
-from fastnn.epochs import Run
+from fastnn.engine.plan import padded_size
+from fastnn.engine.predictor import Predictor
+from fastnn.engine.sparse_rows import SparseRows, check_sparse, is_sparse
 from fastnn.errors import ModelFileError, reason, shown
-from fastnn.files import read_model, write_model
+from fastnn.files.model_file import read_model, write_model
 from fastnn.kernels.memory import aligned_zeros
 from fastnn.layers import (
     Affine,
@@ -26,10 +26,12 @@ from fastnn.layers import (
     Sigmoid,
     Softmax,
 )
-from fastnn.plan import padded_size
-from fastnn.prediction import Predictor
-from fastnn.sparse import SparseRows, check_sparse, is_sparse
+from fastnn.layers.serialize import describe, layers_of
+from fastnn.runtime import threads
 from fastnn.training import Trainer
+from fastnn.training.class_weight import weigh_samples
+from fastnn.training.divergence import first_not_finite
+from fastnn.training.run import Run
 from fastnn.validation import (
     MOST,
     check_dtype,
@@ -39,7 +41,6 @@ from fastnn.validation import (
     check_seed,
     check_targets,
 )
-from fastnn.weighting import weigh_samples
 
 _EPOCHS_CHECKED = 5000
 """Of a schedule before training: half a second. So many, and up to twice as many, are all."""
@@ -268,7 +269,7 @@ class Sequential:
         class_weight : dict, sequence of float, or "balanced", optional
             A weight for each class, which those of the samples are multiplied by, for a
             classification with one class for each sample. A class that a dict leaves out weighs 1;
-            "balanced" lets all classes count alike: see `fastnn.weighting.weigh_samples`.
+            "balanced" lets all classes count alike: see `fastnn.training.class_weight`.
 
         Returns
         -------
@@ -398,7 +399,7 @@ class Sequential:
         return FrozenNet(self)
 
     def check_samples(self, X, name="X", finite=True):
-        """Return samples as kernels take them: an array, or `fastnn.sparse.SparseRows`.
+        """Return samples as kernels take them: an array, or `fastnn.engine.sparse_rows.SparseRows`.
 
         Parameters
         ----------

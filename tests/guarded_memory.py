@@ -47,7 +47,7 @@ def guarded_bytes(n, side):
 
 def install(side):
     """Let all memory of jobs, plans and workspaces be guarded: before fastnn's parts are loaded."""
-    from fastnn import plan
+    from fastnn.engine import plan
     from fastnn.kernels import memory
 
     def aligned_zeros(n, dtype):
@@ -92,8 +92,10 @@ def install(side):
     if side != "plain":
         memory.aligned_zeros, memory.Job.__setitem__ = aligned_zeros, watched
         plan.build = guarded_build
-        from fastnn import linalg, prediction, training
+        from fastnn import linalg
+        from fastnn.engine import predictor as prediction
         from fastnn.layers import elementwise
+        from fastnn.training import trainer as training
 
         linalg.np = prediction.np = elementwise.np = training.np = Numpy()
         return guarded_copy

@@ -14,14 +14,14 @@ import numpy as np
 import scipy.sparse
 
 import fastnn
-from fastnn import datasets, initializers, inspection, losses, objective, optimizers, schedules
+from fastnn import datasets, initializers, inspection, losses, optimizers, schedules
 from fastnn import layers as layer_classes
+from fastnn.data.tables import TableEncoder, guess_task
+from fastnn.engine.sparse_rows import SparseRows
 from fastnn.layers import LAYERS
 from fastnn.regularization import Regularization
-from fastnn.sparse import SparseRows
-from fastnn.tables import TableEncoder, guess_task
-from fastnn.training import Trainer
-from fastnn.weighting import weigh_samples
+from fastnn.training import Trainer, objective
+from fastnn.training.class_weight import weigh_samples
 
 ROWS, INPUTS, OUTPUTS = 6, 3, 2
 

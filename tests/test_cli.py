@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import storage
+from fastnn.data.tables import TableEncoder
 from fastnn.datasets import load
-from fastnn.tables import TableEncoder
+from fastnn.files import storage
 
 typer = pytest.importorskip("typer")
 pytest.importorskip("rich")
@@ -632,7 +632,7 @@ def test_arrays_are_learnt_and_predicted_without_pandas(monkeypatch):
         return fastnn.errors.require(module, extra)
 
     monkeypatch.setattr("fastnn.datasets.require", refuse_pandas)
-    monkeypatch.setattr("fastnn.tables.require", refuse_pandas)
+    monkeypatch.setattr("fastnn.data.tables.require", refuse_pandas)
     succeed("train", "iris", *QUICK)
     succeed("predict", "iris.safetensors", "iris")
 

@@ -33,8 +33,7 @@ from fastnn import (
     Softplus,
     Tanh,
 )
-from fastnn.objective import Objective
-from fastnn.training import Trainer
+from fastnn.training import Objective, Trainer
 
 # Widths around vectors and panels of both dtypes, and of more than one panel.
 NETS = {

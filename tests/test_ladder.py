@@ -17,11 +17,11 @@ pytest.importorskip("matplotlib")
 
 from typer.testing import CliRunner  # noqa: E402
 
-from fastnn import threads  # noqa: E402
 from fastnn.cli import app, bench  # noqa: E402
 from fastnn.kernels.tile import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES  # noqa: E402
 from fastnn.ladder import WrongRungError, fitting, measure, reading, report, roofline  # noqa: E402
 from fastnn.ladder.rungs import BLAS, BLAS_FUSED, LADDER, Product, Ready, Rung, serial  # noqa: E402
+from fastnn.runtime import threads  # noqa: E402
 
 ALL = (*LADDER, BLAS, BLAS_FUSED)
 LANES = VECTOR_BYTES // 4

@@ -9,7 +9,7 @@ import pytest
 
 from fastnn import Affine, EarlyStopping, Identity, ReLU, Sequential, Sigmoid, Softmax, Tanh
 from fastnn.errors import ModelFileError
-from fastnn.storage import read
+from fastnn.files.storage import read
 
 
 def small_net(dtype="float32", seed=0):
@@ -167,7 +167,7 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatc
     def fail(*args):
         raise OSError("disk full")
 
-    monkeypatch.setattr("fastnn.writing.os.replace", fail)
+    monkeypatch.setattr("fastnn.files.atomic_write.os.replace", fail)
     with pytest.raises(OSError, match="disk full"):
         small_net(seed=2).save(path)
     assert path.read_bytes() == before

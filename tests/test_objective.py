@@ -15,9 +15,8 @@ from fastnn import (
     Tanh,
 )
 from fastnn.losses import SquaredError
-from fastnn.objective import Objective
-from fastnn.pace import Pace
-from fastnn.training import Trainer
+from fastnn.training import Objective, Trainer
+from fastnn.training.thread_choice import Pace
 
 
 def make_net(seed=0, bias=True):

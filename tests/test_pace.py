@@ -2,8 +2,8 @@
 
 import pytest
 
-from fastnn import threads
-from fastnn.pace import SECONDS_PER_CALL, Pace
+from fastnn.runtime import threads
+from fastnn.training.thread_choice import SECONDS_PER_CALL, Pace
 
 
 def calls_of(pace, seconds_of_step, calls):

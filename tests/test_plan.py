@@ -6,11 +6,7 @@ import numpy as np
 import pytest
 
 from fastnn import Affine, LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
-from fastnn.kernels import codes
-from fastnn.kernels.affine import NO_BIAS
-from fastnn.kernels.step import BLOCK_ROWS
-from fastnn.kernels.tile import TILE_ROWS
-from fastnn.plan import (
+from fastnn.engine.plan import (
     CACHE_LINE,
     affine_parts,
     build,
@@ -22,6 +18,10 @@ from fastnn.plan import (
     round_up,
     unpack,
 )
+from fastnn.kernels import codes
+from fastnn.kernels.affine import NO_BIAS
+from fastnn.kernels.step import BLOCK_ROWS
+from fastnn.kernels.tile import TILE_ROWS
 from tests.panel_layout import Panels
 
 # Widths of the layers of a net, around vectors and panels.

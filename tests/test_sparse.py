@@ -7,7 +7,7 @@ import pytest
 from scipy import sparse
 
 from fastnn import Affine, Identity, ReLU, Sequential, Tanh
-from fastnn.sparse import check_sparse, is_sparse
+from fastnn.engine.sparse_rows import check_sparse, is_sparse
 from fastnn.training import Trainer
 
 WIDTHS = [1, 3, 8, 25, 70]  # of the first layer: parts of a panel, and several

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from fastnn import errors
+from fastnn.data.tables import TableEncoder, guess_task
 from fastnn.datasets import Dataset, load
-from fastnn.tables import TableEncoder, guess_task
 
 sklearn = pytest.importorskip("sklearn")
 pandas = pytest.importorskip("pandas")

@@ -29,12 +29,12 @@ from fastnn import (
     Step,
     Tanh,
 )
+from fastnn.engine.plan import pack, unpack
 from fastnn.errors import MissingExtraError
 from fastnn.kernels import codes
 from fastnn.kernels.affine import K_BLOCK
 from fastnn.losses import BinaryCrossEntropy, Huber, Quantile, SoftmaxCrossEntropy
 from fastnn.optimizers import Optimizer
-from fastnn.plan import pack, unpack
 from fastnn.training import Trainer
 
 LAYERS = {

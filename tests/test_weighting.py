@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fastnn import SGD, Affine, Sequential, losses
-from fastnn.weighting import weigh_samples
+from fastnn.training.class_weight import weigh_samples
 
 Y = np.array([0, 2, 2, 2, 0, 2])
 SOFTMAX, BINARY = losses.SoftmaxCrossEntropy(), losses.BinaryCrossEntropy()

@@ -65,8 +65,8 @@ GOALS = (
 
 def read(goal, folder):
     """Return the cell and X, y, X_test, y_test of a goal, in float32."""
+    from fastnn.data.tables import TableEncoder
     from fastnn.datasets import load
-    from fastnn.tables import TableEncoder
 
     data = load(Path(folder, goal.source), target=goal.target)
     if data.test is not None:

@@ -9,13 +9,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from fastnn import threads
 from fastnn.cli import checks, display
 from fastnn.errors import require
+from fastnn.files.atomic_write import write_atomically
+from fastnn.inspection.plots import SUFFIXES
 from fastnn.ladder import measure, reading, report
 from fastnn.ladder.rungs import Rung, serial
-from fastnn.plots import SUFFIXES
-from fastnn.writing import write_atomically
+from fastnn.runtime import threads
 
 _DTYPES = ("float32", "float64")
 _MOST_SIZE = 16384

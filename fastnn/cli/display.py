@@ -9,7 +9,7 @@ import rich.box
 from rich.console import Console
 from rich.table import Table
 
-from fastnn.writing import write_atomically
+from fastnn.files.atomic_write import write_atomically
 
 
 def new_table(*columns: str) -> Table:

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 from rich.text import Text
 
-from fastnn import installation, storage
+from fastnn import environment as installation
 from fastnn.cli import checks, display
 from fastnn.cli.train import can_score, score
+from fastnn.data.tables import METADATA_KEY, TableEncoder
 from fastnn.errors import ModelFileError, reason, require
+from fastnn.files import storage
+from fastnn.files.atomic_write import write_atomically
 from fastnn.network import Sequential
-from fastnn.tables import METADATA_KEY, TableEncoder
-from fastnn.writing import write_atomically
 
 
 def predict_command(

@@ -3,11 +3,12 @@
 import dataclasses
 from pathlib import Path
 
-from fastnn import layers, optimizers, schedules, threads
+from fastnn import layers, optimizers, schedules
 from fastnn.cli import checks
 from fastnn.datasets import source_name
 from fastnn.errors import require
-from fastnn.plots import SUFFIXES
+from fastnn.inspection.plots import SUFFIXES
+from fastnn.runtime import threads
 from fastnn.validation import check_dtype, check_integer, check_number
 
 ACTIVATIONS = {

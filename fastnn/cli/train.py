@@ -15,13 +15,13 @@ from fastnn import network
 from fastnn.callbacks import EarlyStopping, ProgressBar
 from fastnn.cli import checks, display
 from fastnn.cli.settings import ACTIVATIONS, MOMENTUM, SKLEARN_ACTIVATIONS, TrainSettings
+from fastnn.data.tables import TableEncoder
 from fastnn.datasets import BUNDLED, Dataset
+from fastnn.environment import warmup
 from fastnn.errors import DataError, require
-from fastnn.installation import warmup
+from fastnn.files.atomic_write import write_atomically
+from fastnn.inspection.plots import training_curve
 from fastnn.layers import Affine
-from fastnn.plots import training_curve
-from fastnn.tables import TableEncoder
-from fastnn.writing import write_atomically
 
 # scikit-learn's regressor minimises this too.
 _LOSSES = {"classification": "softmax_cross_entropy", "regression": "squared_error"}

@@ -20,7 +20,7 @@ from fastnn.estimators.private_names import PrivateNames
 from fastnn.estimators.stochastic import StochasticSolver
 from fastnn.layers import Affine, Identity, ReLU, Sigmoid, Tanh
 from fastnn.network import Sequential
-from fastnn.threads import get_num_threads
+from fastnn.runtime.threads import get_num_threads
 from fastnn.validation import check_weights
 
 _HIDDEN_LAYERS = {"identity": Identity, "logistic": Sigmoid, "tanh": Tanh, "relu": ReLU}

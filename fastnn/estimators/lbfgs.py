@@ -7,7 +7,7 @@ from sklearn.utils.optimize import _check_optimize_result
 
 from fastnn.estimators.stochastic import LOSSES
 from fastnn.losses import SquaredError
-from fastnn.objective import Objective
+from fastnn.training import Objective
 
 
 class LBFGSSolver:

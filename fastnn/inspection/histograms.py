@@ -10,7 +10,7 @@ from fastnn.inspection.activity import named_layers
 from fastnn.inspection.checks import TRAIN, VALIDATION, check_axes, check_rows
 from fastnn.layers import Affine
 from fastnn.network import Sequential
-from fastnn.objective import Objective
+from fastnn.training import Objective
 from fastnn.validation import as_array, check_integer
 
 _ROWS_AT_ONCE = 256

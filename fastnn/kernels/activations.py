@@ -11,7 +11,6 @@ import functools
 
 import numpy as np
 
-from fastnn._jit import kernel, operation, pasted
 from fastnn.kernels.codes import (
     LEAKY_RELU,
     LOGISTIC,
@@ -27,6 +26,7 @@ from fastnn.kernels.codes import (
 from fastnn.kernels.memory import vector_at
 from fastnn.kernels.panels import panel_columns, panel_width
 from fastnn.kernels.vectormath import exp, logistic, tanh
+from fastnn.runtime.jit import kernel, operation, pasted
 
 
 @pasted

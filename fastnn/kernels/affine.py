@@ -20,7 +20,6 @@ Every element of a result is one chain of fused multiply-adds in the order of k.
 on the tile it is in, the number of threads, or the rows beside it.
 """
 
-from fastnn._jit import inner, routine
 from fastnn.kernels.panels import panel_columns, panel_width, prefetch_lines
 from fastnn.kernels.tile import (
     NARROW_ROWS,
@@ -35,6 +34,7 @@ from fastnn.kernels.tile import (
     store,
     zeros,
 )
+from fastnn.runtime.jit import inner, routine
 
 # What `multiply_rows` does to a tile before it stores it.
 KEEP, RECTIFY, MASK = range(3)

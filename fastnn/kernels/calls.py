@@ -1,4 +1,4 @@
-"""Calls of compiled functions at addresses (`fastnn._jit.member` and its relatives make them)."""
+"""Calls of compiled functions at addresses, which `fastnn.runtime.jit.member` and others return."""
 
 from llvmlite import ir
 from numba import types

@@ -7,7 +7,6 @@ import functools
 
 import numpy as np
 
-from fastnn._jit import inner, operation
 from fastnn.kernels.codes import CONSTRAIN, MAX_NORM, N_IN, N_OUT, NEEDS_DX, W_AT, W_PANEL, WT_AT
 from fastnn.kernels.memory import vector_at
 from fastnn.kernels.panels import copy_transposed, panel_columns, round_up
@@ -21,6 +20,7 @@ from fastnn.kernels.tile import (
     store,
     zeros,
 )
+from fastnn.runtime.jit import inner, operation
 
 
 @inner

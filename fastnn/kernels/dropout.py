@@ -8,7 +8,6 @@ import functools
 
 import numpy as np
 
-from fastnn._jit import inner, operation
 from fastnn.kernels.codes import (
     BACKWARD,
     FIRST_STEP,
@@ -25,6 +24,7 @@ from fastnn.kernels.memory import vector_at
 from fastnn.kernels.noise import dropout_limit, row_key
 from fastnn.kernels.panels import panel_columns, panel_width
 from fastnn.kernels.tile import TILE_VECTORS, drop, lanes_of, load, store, zeros
+from fastnn.runtime.jit import inner, operation
 
 RATE = OWN
 """Where the rate of a layer lies among its numbers."""

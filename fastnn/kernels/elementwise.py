@@ -14,7 +14,6 @@ import numba
 import numpy as np
 from numba.core.errors import NumbaError
 
-from fastnn._jit import inner, operation, pasted
 from fastnn.kernels.codes import (
     BACKWARD,
     FORWARD,
@@ -36,6 +35,7 @@ from fastnn.kernels.vectormath import (
     softplus,
     tanh_softplus,
 )
+from fastnn.runtime.jit import inner, operation, pasted
 
 ELU, SELU, GELU, GELU_TANH, SILU, SOFTPLUS, MISH, HARD_TANH, USER = range(9)
 

@@ -12,7 +12,6 @@ import math
 
 import numpy as np
 
-from fastnn._jit import inner, inner_reduction, member, pasted
 from fastnn.kernels.codes import (
     BINARY_CROSS_ENTROPY,
     HUBER,
@@ -41,6 +40,7 @@ from fastnn.kernels.tile import (
     zeros,
 )
 from fastnn.kernels.vectormath import exp, logistic, softplus
+from fastnn.runtime.jit import inner, inner_reduction, member, pasted
 
 
 @inner

@@ -18,7 +18,6 @@ import functools
 import numpy as np
 from numba import from_dtype
 
-from fastnn._jit import inner, kernel, member, routine
 from fastnn.kernels.calls import call
 from fastnn.kernels.memory import vector_at
 from fastnn.kernels.packing import pack
@@ -33,6 +32,7 @@ from fastnn.kernels.tile import (
     store,
     zeros,
 )
+from fastnn.runtime.jit import inner, kernel, member, routine
 
 # Sizes of blocks; benchmarks/matmul_blocks.py compares others.
 K_BLOCK = 256

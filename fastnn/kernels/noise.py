@@ -7,7 +7,7 @@ left. For dropout that is random enough, and it costs a few integer operations, 
 
 import numpy as np
 
-from fastnn._jit import inner
+from fastnn.runtime.jit import inner
 
 # Odd numbers near 2^n divided by the golden ratio: multiples of them are spread evenly.
 _GOLDEN_64 = np.uint64(0x9E3779B97F4A7C15)

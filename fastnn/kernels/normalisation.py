@@ -13,7 +13,6 @@ import math
 
 import numpy as np
 
-from fastnn._jit import inner, operation
 from fastnn.kernels.codes import (
     B_AT,
     BACKWARD,
@@ -47,6 +46,7 @@ from fastnn.kernels.tile import (
     subtract,
     zeros,
 )
+from fastnn.runtime.jit import inner, operation
 
 EPSILON, MOMENTUM = OWN, OWN + 1
 """Where the numbers of a layer lie."""

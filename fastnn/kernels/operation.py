@@ -22,9 +22,9 @@ addresses of the workspace of activations, of that of their gradients, and of th
 `step` counts the updates, for dropout.
 """
 
-from fastnn._jit import inner
 from fastnn.kernels.calls import call
 from fastnn.kernels.codes import N_COLUMNS, N_NUMBERS
+from fastnn.runtime.jit import inner
 
 _WORD = 8  # bytes
 

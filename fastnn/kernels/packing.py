@@ -12,8 +12,8 @@ it up, so that every tile is whole.
 
 import numpy as np
 
-from fastnn._jit import inner, routine
 from fastnn.kernels.tile import TILE_ROWS, TILE_VECTORS, lanes_of, load, store, store_columns, zeros
+from fastnn.runtime.jit import inner, routine
 
 
 @inner

@@ -10,7 +10,6 @@ Kernels that serve ordinary row-major arrays too take the length of a panel as a
 array is a single panel that is n wide, without padding.
 """
 
-from fastnn._jit import inner, pasted
 from fastnn.kernels.tile import (
     TILE_ROWS,
     TILE_VECTORS,
@@ -21,6 +20,7 @@ from fastnn.kernels.tile import (
     store_transposed,
     zeros,
 )
+from fastnn.runtime.jit import inner, pasted
 
 _LINE_BYTES = 64
 

@@ -4,7 +4,7 @@ Plain loops that are their own reference: there is nothing to compute in blocks,
 weights may change after every sample.
 """
 
-from fastnn._jit import inner, kernel
+from fastnn.runtime.jit import inner, kernel
 
 
 @inner

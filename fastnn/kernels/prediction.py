@@ -10,7 +10,6 @@ import functools
 import numpy as np
 from numba import from_dtype
 
-from fastnn._jit import kernel, member, pasted
 from fastnn.kernels.affine import (
     IN_PANELS,
     KEEP,
@@ -52,6 +51,7 @@ from fastnn.kernels.panels import add_rows, copy, copy_to_panels, panel_columns,
 from fastnn.kernels.step import CHUNK_ROWS, first_row, forward_chunk, forward_sparse_row
 from fastnn.kernels.team import barrier, team_starts
 from fastnn.kernels.tile import TILE_ROWS
+from fastnn.runtime.jit import kernel, member, pasted
 
 PREDICTION_JOB = np.dtype(
     {

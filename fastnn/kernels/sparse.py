@@ -10,10 +10,10 @@ Both sums are the chains of `fastnn.kernels.affine` without the terms that are z
 matrix gives the same bits as the dense one.
 """
 
-from fastnn._jit import inner, pasted
 from fastnn.kernels.affine import NO_BIAS, RECTIFY
 from fastnn.kernels.panels import panel_columns, panel_width
 from fastnn.kernels.tile import lanes_of, load_row, rank1, relu, store, zeros
+from fastnn.runtime.jit import inner, pasted
 
 
 @inner

@@ -20,7 +20,6 @@ import functools
 
 import numpy as np
 
-from fastnn._jit import inner, member, pasted
 from fastnn.kernels.affine import (
     KEEP,
     MASK,
@@ -99,6 +98,7 @@ from fastnn.kernels.updates import (
     sum_of_squares,
     write_step_sizes,
 )
+from fastnn.runtime.jit import inner, member, pasted
 
 # Rows that go through one layer together: a weight panel is read once for all of them, and their
 # activations stay in the second-level cache.

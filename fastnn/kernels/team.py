@@ -21,10 +21,10 @@ from numba import prange, types
 from numba.core import cgutils, config
 from numba.extending import intrinsic
 
-from fastnn import threads
-from fastnn._jit import inner, kernel, parallel_kernel
 from fastnn.kernels.calls import call
 from fastnn.kernels.memory import address_of, aligned_zeros, vector_at
+from fastnn.runtime import threads
+from fastnn.runtime.jit import inner, kernel, parallel_kernel
 
 SYNC_SIZE = 32
 """Length of the int64 array that a team shares, with counters on cache lines of their own."""
@@ -244,7 +244,7 @@ _set_num_threads = types.ExternalFunction("set_num_threads", types.void(types.in
 
 @parallel_kernel
 def _run_team(address, n_threads, sync, job):
-    """Run a member on threads, within `fastnn.threads.parallel_region`.
+    """Run a member on threads, within `fastnn.runtime.threads.parallel_region`.
 
     Numba's own number of threads is set and restored here, by the functions of its threading layer
     that its Python functions call: those take longer than all the rest of a launch.
@@ -264,7 +264,7 @@ _SYNC_ADDRESS = address_of(_sync)
 
 
 def run_team(address, n_threads, job):
-    """Run a member on threads, within `fastnn.threads.parallel_region`.
+    """Run a member on threads, within `fastnn.runtime.threads.parallel_region`.
 
     Parameters
     ----------

@@ -9,7 +9,6 @@ import math
 
 import numpy as np
 
-from fastnn._jit import pasted, reduction, routine, rule_kernel
 from fastnn.kernels.codes import (
     ADAGRAD,
     ADAM,
@@ -25,6 +24,7 @@ from fastnn.kernels.codes import (
     SGD,
 )
 from fastnn.kernels.memory import vector_at
+from fastnn.runtime.jit import pasted, reduction, routine, rule_kernel
 
 
 @pasted

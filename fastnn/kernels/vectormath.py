@@ -18,7 +18,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 
-from fastnn._jit import FASTMATH, inner
+from fastnn.runtime.jit import FASTMATH, inner
 
 
 @intrinsic

@@ -12,10 +12,10 @@ import time
 import numba
 import numpy as np
 
-from fastnn import threads
 from fastnn.errors import require
 from fastnn.ladder import WrongRungError, roofline
 from fastnn.ladder.rungs import BLAS, BLAS_FUSED, LADDER, Product, numba_threads
+from fastnn.runtime import threads
 
 SIZES = (32, 64, 128, 256, 512, 1024)
 QUICK_SIZES = (32, 128, 512)

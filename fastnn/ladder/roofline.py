@@ -17,9 +17,9 @@ from llvmlite import ir
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastnn._jit import kernel, reduction
 from fastnn.kernels.memory import aligned_zeros
 from fastnn.kernels.tile import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, load, load_row, store, zeros
+from fastnn.runtime.jit import kernel, reduction
 
 SECONDS, TRIES = 0.05, 9
 _PATIENCE, _USUAL = 4, 0.9

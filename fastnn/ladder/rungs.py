@@ -14,8 +14,6 @@ import numba
 import numpy as np
 from numba import prange
 
-from fastnn import threads
-from fastnn._jit import inner, kernel, parallel_kernel, reduction, routine
 from fastnn.kernels.memory import aligned_zeros
 from fastnn.kernels.packing import pack
 from fastnn.kernels.tile import (
@@ -31,6 +29,8 @@ from fastnn.kernels.tile import (
     zeros,
 )
 from fastnn.linalg import matmul
+from fastnn.runtime import threads
+from fastnn.runtime.jit import inner, kernel, parallel_kernel, reduction, routine
 
 ROW_BLOCK = 64
 """Most rows of out that a thread does in one go. Whole tiles."""

@@ -180,7 +180,7 @@ class ParametricLayer(Layer):
         self._params = self._buffers = None
 
     def tensors(self):
-        """Return parameters and statistics as a plan takes them (`fastnn.plan.pack`)."""
+        """Return parameters and statistics as a plan takes them (`fastnn.engine.plan.pack`)."""
         return (*self.params.values(), *self.buffers.values())
 
     @property

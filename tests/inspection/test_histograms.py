@@ -6,7 +6,7 @@ import pytest
 from fastnn import Affine, Identity, ReLU, Sequential, Sigmoid, Tanh
 from fastnn.inspection import Histograms
 from fastnn.inspection.histograms import _histogram, _LossSlopes
-from fastnn.objective import Objective
+from fastnn.training import Objective
 
 
 class Scale(Identity):

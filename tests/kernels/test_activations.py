@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from fastnn._jit import kernel
 from fastnn.kernels import activations, codes, reference
 from fastnn.kernels.tile import TILE_VECTORS
+from fastnn.runtime.jit import kernel
 from tests.panel_layout import Panels, lanes
 
 SLOPE = 0.25

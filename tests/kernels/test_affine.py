@@ -6,11 +6,11 @@ import pytest
 from numba.core.codegen import get_host_cpu_features
 
 from fastnn import Affine, ReLU
-from fastnn._jit import kernel
+from fastnn.engine.plan import build, pack
 from fastnn.kernels import affine, codes, reference
 from fastnn.kernels.affine import BATCH_BLOCK, K_BLOCK, KEEP, MASK, NO_BIAS, RECTIFY
 from fastnn.kernels.tile import TILE_ROWS, TILE_VECTORS
-from fastnn.plan import build, pack
+from fastnn.runtime.jit import kernel
 from tests.panel_layout import Panels, lanes
 
 WIDE = TILE_VECTORS * lanes("float32")  # columns of a panel; half as many are one of float64

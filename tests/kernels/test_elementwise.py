@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from numba import types
 
-from fastnn import _jit
 from fastnn.kernels import codes, elementwise, reference
 from fastnn.kernels.memory import address_of
 from fastnn.kernels.tile import TILE_VECTORS
+from fastnn.runtime import jit as _jit
 from tests.panel_layout import Panels, lanes
 
 ALPHA = 1.5

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from fastnn import losses as evaluated
-from fastnn._jit import kernel
 from fastnn.kernels import codes, losses, reference
 from fastnn.kernels.tile import TILE_VECTORS
+from fastnn.runtime.jit import kernel
 from tests.panel_layout import Panels, lanes
 
 CODES = {

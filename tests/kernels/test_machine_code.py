@@ -9,7 +9,6 @@ import pytest
 from numba import types
 from numba.core.codegen import get_host_cpu_features
 
-from fastnn import _jit
 from fastnn.kernels.affine import backward_weight_block, multiply_rows
 from fastnn.kernels.tile import (
     TILE_ROWS,
@@ -20,6 +19,7 @@ from fastnn.kernels.tile import (
     store,
     zeros,
 )
+from fastnn.runtime import jit as _jit
 
 with_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
 

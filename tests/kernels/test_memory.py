@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from numba import from_dtype
 
-from fastnn._jit import kernel
 from fastnn.kernels.memory import (
     CACHE_LINE,
     UNBOUNDED,
@@ -16,6 +15,7 @@ from fastnn.kernels.memory import (
     matrix_at,
     vector_at,
 )
+from fastnn.runtime.jit import kernel
 
 JOB = np.dtype(
     {"names": ["a", "n", "rate"], "formats": [np.int64, np.int64, np.float64]}, align=True

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from fastnn import plan
-from fastnn._jit import kernel
+from fastnn.engine import plan
 from fastnn.kernels import panels
 from fastnn.kernels.tile import TILE_ROWS, TILE_VECTORS
+from fastnn.runtime.jit import kernel
 from tests.panel_layout import Panels, lanes, whole
 
 SIZES = [1, 2, 3, 4, 5, 7, 8, 9, 11, 12, 13, 23, 24, 25, 47, 48, 49, 97, 1009]

@@ -19,10 +19,11 @@ import pytest
 from numba import from_dtype
 from scenarios import COMMON_LAYERS, needs_fork
 
-from fastnn import Affine, ReLU, Sequential, linalg, threads
-from fastnn._jit import kernel, member
+from fastnn import Affine, ReLU, Sequential, linalg
 from fastnn.kernels.memory import Job, vector_at
 from fastnn.kernels.team import SYNC_SIZE, _leave_core, barrier, launch, team_starts
+from fastnn.runtime import threads
+from fastnn.runtime.jit import kernel, member
 from fastnn.training import Trainer
 
 ROUNDS = 2000

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from numba import types
 
-from fastnn._jit import kernel
 from fastnn.kernels.memory import UNBOUNDED
 from fastnn.kernels.tile import (
     TILE_ROWS,
@@ -24,6 +23,7 @@ from fastnn.kernels.tile import (
     store_transposed,
     zeros,
 )
+from fastnn.runtime.jit import kernel
 
 ZEROS, LOAD, LOAD_ROW, RANK1, STORE_TRANSPOSED, RELU, KEEP = range(7)
 SHAPES = [(TILE_ROWS, 1), (TILE_ROWS, 2), (TILE_ROWS, 3), (1, 1), (2, 2)]

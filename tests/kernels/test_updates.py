@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from fastnn._jit import kernel
 from fastnn.kernels import codes, reference, updates
-from fastnn.training import _STATES
+from fastnn.runtime.jit import kernel
+from fastnn.training.trainer import _STATES
 
 RATE, BETA_1, BETA_2, EPSILON = 0.01, 0.9, 0.999, 1e-8
 HYPERPARAMETERS = np.zeros(codes.N_HYPERPARAMETERS)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from numba import types
 
-from fastnn._jit import FASTMATH
 from fastnn.kernels import vectormath
+from fastnn.runtime.jit import FASTMATH
 
 # In units of the last place, as the module says.
 LIMITS = {

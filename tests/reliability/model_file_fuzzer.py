@@ -46,9 +46,9 @@ from fastnn import (
     Tanh,
 )
 from fastnn.cli.predict import _model_facts
+from fastnn.data.tables import TableEncoder
 from fastnn.datasets import Dataset
 from fastnn.errors import ModelFileError
-from fastnn.tables import TableEncoder
 
 ALLOWANCE = 2**20
 """Bytes that a load may take beside four times the file, for layers and plans of a small net."""

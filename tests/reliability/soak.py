@@ -55,8 +55,7 @@ from fastnn import (
 from fastnn.errors import ModelFileError
 from fastnn.inspection import integrated_gradients, saliency
 from fastnn.losses import Huber
-from fastnn.objective import Objective
-from fastnn.training import Trainer
+from fastnn.training import Objective, Trainer
 
 MOST_MEMORY = 5 * 2**20
 """Bytes by which the resident memory may grow after the warm-up."""

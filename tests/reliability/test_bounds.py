@@ -18,7 +18,7 @@ TESTS = Path(__file__).parent.parent
 OUTSIDE = """
 import ctypes
 import numpy as np
-from fastnn import _jit
+from fastnn.runtime import jit as _jit
 from fastnn.kernels.memory import address_of, matrix_at
 
 @_jit.member

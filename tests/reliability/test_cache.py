@@ -21,7 +21,7 @@ import numpy as np
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     import fastnn
-    from fastnn import _cache, _jit
+    from fastnn.runtime import kernel_cache as _cache, jit as _jit
     from fastnn.kernels.activations import activate
     from fastnn.kernels.codes import TANH
     out = np.full((1, 3), 2.0, np.float32)
@@ -96,7 +96,7 @@ def test_changes_in_other_files_take_effect(package, tmp_path):
     changes = {
         # A function that the member calls: now it sums nothing.
         "kernels/tile.py": """
-from fastnn._jit import inner
+from fastnn.runtime.jit import inner
 
 
 @inner
@@ -115,7 +115,7 @@ def rank1(tile, a, a_offset, a_step, b, b_offset):
 
 
 def test_the_stamp_covers_all_kernels_and_the_compilers(package):
-    script = "from fastnn._cache import source_stamp; print(source_stamp())"
+    script = "from fastnn.runtime.kernel_cache import source_stamp; print(source_stamp())"
 
     def stamp(prelude=""):
         done = subprocess.run(

@@ -27,8 +27,8 @@ from fastnn import (
     Sequential,
 )
 from fastnn.errors import ModelFileError
-from fastnn.storage import read
-from fastnn.writing import remove_leftovers, write_atomically
+from fastnn.files.atomic_write import remove_leftovers, write_atomically
+from fastnn.files.storage import read
 
 SCRIPT = Path(__file__).with_name("training_script.py")
 
@@ -378,9 +378,9 @@ def test_what_killed_processes_left_is_removed_but_nothing_else(tmp_path):
         (tmp_path / name).write_text("precious")
 
     def die_while_writing():
-        import fastnn.writing
+        import fastnn.files.atomic_write
 
-        fastnn.writing.os.replace = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
+        fastnn.files.atomic_write.os.replace = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
         write_atomically(path, b"x" * 1000)
 
     in_child(die_while_writing)
@@ -401,7 +401,7 @@ def test_a_file_that_is_being_written_is_no_leftover(tmp_path, monkeypatch):
         remove_leftovers(path)
         replace(source, target)
 
-    monkeypatch.setattr("fastnn.writing.os.replace", clean_up_first)
+    monkeypatch.setattr("fastnn.files.atomic_write.os.replace", clean_up_first)
     write_atomically(path, b"content")
     assert path.read_bytes() == b"content"
 

@@ -15,14 +15,14 @@ import pytest
 
 import fastnn
 from fastnn import Affine, BatchNorm, Dropout, LeakyReLU, Regularization, ReLU, Residual, Sequential
-from fastnn import files as model_files
-from fastnn.description import FORMAT
+from fastnn.data.tables import TableEncoder
 from fastnn.errors import ModelFileError
+from fastnn.files import model_file as model_files
+from fastnn.files.storage import read
 from fastnn.initializers import constant
 from fastnn.layers import LAYERS, from_config
 from fastnn.layers.residual import MAX_NESTING
-from fastnn.storage import read
-from fastnn.tables import TableEncoder
+from fastnn.layers.serialize import FORMAT
 
 pytest.importorskip("rich")
 pytest.importorskip("sklearn")
@@ -356,7 +356,7 @@ import json, resource, sys, warnings
 from pathlib import Path
 from reliability import model_file_fuzzer as fuzzer
 from fastnn.errors import ModelFileError
-from fastnn.tables import TableEncoder
+from fastnn.data.tables import TableEncoder
 
 warnings.simplefilter("error")
 folder = Path(sys.argv[1])

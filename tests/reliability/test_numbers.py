@@ -43,8 +43,7 @@ from fastnn.layers import LAYERS
 from fastnn.losses import _BY_NAME as LOSSES_BY_NAME
 from fastnn.losses import BinaryCrossEntropy, Huber, Quantile, SoftmaxCrossEntropy
 from fastnn.losses import get as loss_of
-from fastnn.objective import Objective
-from fastnn.training import Trainer
+from fastnn.training import Objective, Trainer
 
 long = np.longdouble
 with_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])

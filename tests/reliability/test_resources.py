@@ -12,7 +12,7 @@ from reliability.scripts import work
 from scenarios import LAYERS, SCRIPTS, needs_fork, outcomes, run_python
 
 import fastnn
-from fastnn import threads
+from fastnn.runtime import threads
 
 needs_affinity = pytest.mark.skipif(
     not hasattr(os, "sched_setaffinity"), reason="this system has no CPU affinity"

@@ -38,8 +38,8 @@ from fastnn import (
     threads,
     training,
 )
-from fastnn.epochs import Run
 from fastnn.training import Trainer
+from fastnn.training.run import Run
 from tests import test_deep_nets
 
 N_SAMPLES, N_INPUTS, N_OUTPUTS = 150, 5, 3

@@ -6,7 +6,7 @@ forgotten. Both passes may work in place: `out` may be `z`, `dz` may be `dout`.
 
 import math
 
-from fastnn._jit import reference
+from fastnn.runtime.jit import reference
 
 
 @reference

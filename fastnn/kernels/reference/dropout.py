@@ -1,7 +1,7 @@
 """Dropout, in plain loops."""
 
-from fastnn._jit import reference
 from fastnn.kernels.noise import dropout_limit, random_bits, row_key
+from fastnn.runtime.jit import reference
 
 
 @reference

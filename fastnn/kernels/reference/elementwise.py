@@ -10,8 +10,8 @@ the fast kernels give the limit, 0.
 
 import math
 
-from fastnn._jit import reference
 from fastnn.kernels.reference.activations import logistic
+from fastnn.runtime.jit import reference
 
 # Klambauer et al. (2017): solutions of the equations for mean 0 and variance 1.
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805

@@ -7,8 +7,8 @@ activation that matches the loss, the gradient is always (activation - target).
 
 import math
 
-from fastnn._jit import reference
 from fastnn.kernels.reference.activations import logistic
+from fastnn.runtime.jit import reference
 
 
 @reference

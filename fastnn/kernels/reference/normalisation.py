@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from fastnn._jit import reference
+from fastnn.runtime.jit import reference
 
 
 @reference

@@ -1,6 +1,6 @@
 """The products of an affine layer, in plain loops."""
 
-from fastnn._jit import reference
+from fastnn.runtime.jit import reference
 
 
 @reference

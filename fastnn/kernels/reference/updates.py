@@ -10,7 +10,7 @@ have become too long are shortened.
 
 import math
 
-from fastnn._jit import reference
+from fastnn.runtime.jit import reference
 
 
 @reference

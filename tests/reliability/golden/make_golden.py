@@ -14,11 +14,12 @@ import json
 from pathlib import Path
 
 import numpy as np
-from reliability.model_file_fuzzer import drawn, every_layer, save_table, table_data
-
-from fastnn import Adam, Affine, BatchNorm, EarlyStopping, ReLU, Sequential, storage
 from fastnn.description import FORMAT
 from fastnn.tables import TableEncoder
+from reliability.model_file_fuzzer import drawn, every_layer, save_table, table_data
+
+from fastnn import Adam, Affine, BatchNorm, EarlyStopping, ReLU, Sequential
+from fastnn.files import storage
 
 FOLDER = Path(__file__).parent / f"format_{FORMAT}"
 

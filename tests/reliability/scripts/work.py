@@ -6,7 +6,8 @@ import numba
 import numpy as np
 
 import fastnn
-from fastnn import Affine, ReLU, Sequential, Tanh, matmul, threads
+from fastnn import Affine, ReLU, Sequential, Tanh, matmul
+from fastnn.runtime import threads
 from fastnn.training import Trainer
 
 _RNG = np.random.default_rng(0)

@@ -40,7 +40,7 @@ def training_curve(
 
     Examples
     --------
-    >>> from fastnn.plots import training_curve
+    >>> from fastnn.inspection.plots import training_curve
     >>> image = training_curve({"loss": [1.0, 0.5], "val_accuracy": [0.8, 0.9]})
     >>> image[1:4]
     b'PNG'

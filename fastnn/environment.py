@@ -9,12 +9,12 @@ import numba
 import numpy as np
 
 import fastnn
-from fastnn import threads
-from fastnn._cache import cache_folder
 from fastnn.errors import shown
 from fastnn.kernels.tile import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES
 from fastnn.layers import Affine, ReLU
 from fastnn.network import Sequential
+from fastnn.runtime import threads
+from fastnn.runtime.kernel_cache import cache_folder
 from fastnn.training import Trainer
 from fastnn.validation import check_dtype
 

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastnn.engine.plan import panel_columns, panel_width
 from fastnn.kernels import codes
-from fastnn.plan import panel_columns, panel_width
 
 
 class Divergence(NamedTuple):
@@ -72,7 +72,7 @@ def locate(layers, plan, tensors, acts, n_rows):
     ----------
     layers : sequence of Layer
         Of the net.
-    plan : fastnn.plan.Plan
+    plan : fastnn.engine.plan.Plan
         Of its training.
     tensors : list of tuple of ndarray
         Parameters and running statistics of each layer that has any, in order.

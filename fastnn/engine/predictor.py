@@ -3,13 +3,13 @@
 import numpy as np
 from numba import from_dtype, types
 
-from fastnn import threads
-from fastnn._jit import direct_call
+from fastnn.engine.plan import build, link, pack
 from fastnn.kernels.memory import Job, aligned_zeros
 from fastnn.kernels.prediction import PREDICTION_JOB, prediction_member, start_prediction
 from fastnn.kernels.step import CHUNK_ROWS
 from fastnn.kernels.team import launch
-from fastnn.plan import build, link, pack
+from fastnn.runtime import threads
+from fastnn.runtime.jit import direct_call
 
 # Below this many floating-point operations for each thread, a team costs more than it gains.
 _MIN_FLOPS_PER_THREAD = 1_500_000
@@ -53,7 +53,7 @@ class Predictor:
     layers : sequence of Layer
     n_inputs, n_outputs : int
     params : ndarray
-        All parameters, with the padding of `fastnn.plan.padded_size`. Read anew in each call.
+        All parameters, padded as `fastnn.engine.plan.padded_size` says. Read anew in each call.
     weights : sequence of tuples of ndarray, optional
         What they are (`Sequential.tensors`), if they are never going to change: packed once.
     """
@@ -89,7 +89,7 @@ class Predictor:
 
         Parameters
         ----------
-        x : ndarray or fastnn.sparse.SparseRows (N, I)
+        x : ndarray or fastnn.engine.sparse_rows.SparseRows (N, I)
         n_threads : int or None
             The most to use; None is the default.
         """

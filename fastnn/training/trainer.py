@@ -5,8 +5,9 @@ import time
 
 import numpy as np
 
-from fastnn import losses, optimizers, threads
-from fastnn.divergence import Divergence, locate
+from fastnn import losses, optimizers
+from fastnn.engine.plan import build, link, pack, panel_columns, unpack
+from fastnn.engine.sparse_rows import SparseRows
 from fastnn.errors import shown
 from fastnn.kernels import codes
 from fastnn.kernels.constraint import max_norm_members
@@ -17,10 +18,10 @@ from fastnn.kernels.step import BLOCK_ROWS, training_member
 from fastnn.kernels.team import launch
 from fastnn.kernels.tile import TILE_ROWS
 from fastnn.kernels.updates import rule_member
-from fastnn.pace import Pace
-from fastnn.plan import build, link, pack, panel_columns, unpack
 from fastnn.regularization import Regularization
-from fastnn.sparse import SparseRows
+from fastnn.runtime import threads
+from fastnn.training.divergence import Divergence, locate
+from fastnn.training.thread_choice import Pace
 from fastnn.validation import (
     as_array,
     check_integer,
@@ -70,7 +71,7 @@ class Trainer:
         The optimizer's; may be changed between epochs.
     step_count : int
         Updates so far.
-    divergence : fastnn.divergence.Divergence or None
+    divergence : fastnn.training.divergence.Divergence or None
         What made the last epoch break down, if it did.
     use_all_threads : bool
         Whether `n_threads` are used even where fewer would be faster. For measurements; set it

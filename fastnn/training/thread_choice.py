@@ -2,7 +2,7 @@
 
 import math
 
-from fastnn import threads
+from fastnn.runtime import threads
 
 # Kernels come back to Python this often, so that Ctrl-C, callbacks and progress bars work.
 SECONDS_PER_CALL = 0.08

@@ -12,7 +12,7 @@ from safetensors.numpy import load as parse_tensors
 from safetensors.numpy import save as format_tensors
 
 from fastnn.errors import ModelFileError, reason
-from fastnn.writing import write_atomically
+from fastnn.files.atomic_write import write_atomically
 
 HEADER = "fastnn"
 """Metadata entry that holds the net's description as JSON."""
@@ -144,7 +144,7 @@ def parse_json(text):
 
     Examples
     --------
-    >>> from fastnn.files import parse_json
+    >>> from fastnn.files.model_file import parse_json
     >>> parse_json('{"a": [1, null]}')
     {'a': [1, None]}
     >>> parse_json('{"a": 1, "a": 2}')

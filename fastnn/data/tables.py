@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastnn.errors import DataError, ModelFileError, reason, require, shown
-from fastnn.files import parse_json
+from fastnn.files.model_file import parse_json
 from fastnn.validation import as_array, check_dtype, check_finite
 
 __all__ = ["TableEncoder", "guess_task"]

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastnn.kernels import codes
 from fastnn.optimizers import Optimizer
-from fastnn.training import Trainer
+from fastnn.training.trainer import Trainer
 from fastnn.validation import as_array, kernel_array
 
 
@@ -41,7 +41,7 @@ class Objective:
     --------
     >>> import numpy as np
     >>> from fastnn import Affine, Sequential
-    >>> from fastnn.objective import Objective
+    >>> from fastnn.training import Objective
     >>> net = Sequential([Affine(2, 1)], dtype="float64")
     >>> objective = Objective(net, "mse", np.eye(2), np.ones(2))
     >>> objective(np.array([0.0, 0.5, 0.5]))  # two weights, then the bias

@@ -50,7 +50,7 @@ def weigh_samples(class_weight, y, loss, n_outputs, sample_weight=None):
     Examples
     --------
     >>> from fastnn import losses
-    >>> from fastnn.weighting import weigh_samples
+    >>> from fastnn.training.class_weight import weigh_samples
     >>> loss = losses.get("softmax_cross_entropy")
     >>> weigh_samples("balanced", [0, 0, 0, 1], loss, n_outputs=2).round(2)
     array([0.67, 0.67, 0.67, 2.  ])

@@ -33,9 +33,11 @@ def source_stamp():
         Hexadecimal SHA-256 digest.
     """
     digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__}".encode())
-    package = Path(__file__).parent
-    own = [Path(__file__), package / "_jit.py"]
-    for path in [*own, *sorted((package / "kernels").rglob("*.py"))]:
+    runtime = Path(__file__).parent
+    for path in [
+        *sorted(runtime.glob("*.py")),
+        *sorted((runtime.parent / "kernels").rglob("*.py")),
+    ]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 

@@ -1,6 +1,6 @@
 """Reading a saved net together with what was saved beside it."""
 
-from fastnn.files import read_model
+from fastnn.files.model_file import read_model
 from fastnn.network import from_file_parts
 
 

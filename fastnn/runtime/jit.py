@@ -5,7 +5,7 @@ from numba import types
 from numba.core import sigutils
 from numba.core.ccallback import CFunc
 
-from fastnn._cache import enable_caching
+from fastnn.runtime.kernel_cache import enable_caching
 
 FASTMATH = frozenset({"contract"})
 """The relaxations allowed in kernels: a*b + c may become one FMA. NaN and Inf stay visible."""

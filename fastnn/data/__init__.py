@@ -1,0 +1,1 @@
+"""Tables: files of columns, and their encoding as numbers."""

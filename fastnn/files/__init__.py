@@ -1,0 +1,1 @@
+"""Model files: safetensors, written whole or not at all."""
