@@ -26,8 +26,8 @@ from fastnn import (
     Sequential,
     Sigmoid,
     Tanh,
-    threads,
 )
+from fastnn.runtime import threads
 from fastnn.training import Trainer
 
 DENORMAL = {"float32": 1e-40, "float64": 1e-310}

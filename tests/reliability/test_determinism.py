@@ -24,9 +24,9 @@ from fastnn import (
     MLPClassifier,
     Sequential,
     optimizers,
-    prediction,
     schedules,
 )
+from fastnn.engine import predictor as prediction
 from fastnn.kernels import codes
 from fastnn.layers import LAYERS
 from fastnn.losses import _BY_NAME as LOSSES_BY_NAME

@@ -33,12 +33,12 @@ from fastnn import (
     Step,
     Tanh,
     losses,
-    prediction,
     schedules,
-    threads,
-    training,
 )
+from fastnn.engine import predictor as prediction
+from fastnn.runtime import threads
 from fastnn.training import Trainer
+from fastnn.training import trainer as training
 from fastnn.training.run import Run
 from tests import test_deep_nets
 

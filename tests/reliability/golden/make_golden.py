@@ -2,7 +2,7 @@
 
 Each file lies beside a JSON with inputs, and with what the version that wrote it made of them. A
 file that exists is never made again, for then it would only show that a version reads what it
-writes; `test_model_files.py` knows the digests. After raising `fastnn.description.FORMAT`, or
+writes; `test_model_files.py` knows the digests. After raising `fastnn.layers.serialize.FORMAT`, or
 adding a file to `main`, such as for a new layer, run this script once, and add the digests that it
 prints::
 
@@ -14,12 +14,12 @@ import json
 from pathlib import Path
 
 import numpy as np
-from fastnn.description import FORMAT
-from fastnn.tables import TableEncoder
 from reliability.model_file_fuzzer import drawn, every_layer, save_table, table_data
 
 from fastnn import Adam, Affine, BatchNorm, EarlyStopping, ReLU, Sequential
+from fastnn.data.tables import TableEncoder
 from fastnn.files import storage
+from fastnn.layers.serialize import FORMAT
 
 FOLDER = Path(__file__).parent / f"format_{FORMAT}"
 
