@@ -1,7 +1,7 @@
 """Read a data set: bundled real ones by name, tables, arrays and folders of IDX files.
 
 Everything ends up as one `Dataset`, features apart from the target, cleaned but not yet scaled or
-encoded: that is the work of `fastnn.data.tables`.
+encoded: that is the work of `fastnn.data.table_encoder`.
 """
 
 import csv
@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn.data.tables import guess_task
+from fastnn.data.table_encoder import guess_task
 from fastnn.errors import DataError, require, shown
 from fastnn.validation import check_flag
 

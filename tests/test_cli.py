@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn.data.tables import TableEncoder
+from fastnn.data.table_encoder import TableEncoder
 from fastnn.datasets import load
 from fastnn.files import storage
 
@@ -632,7 +632,7 @@ def test_arrays_are_learnt_and_predicted_without_pandas(monkeypatch):
         return fastnn.errors.require(module, extra)
 
     monkeypatch.setattr("fastnn.datasets.require", refuse_pandas)
-    monkeypatch.setattr("fastnn.data.tables.require", refuse_pandas)
+    monkeypatch.setattr("fastnn.data.table_encoder.require", refuse_pandas)
     succeed("train", "iris", *QUICK)
     succeed("predict", "iris.safetensors", "iris")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastnn import errors
-from fastnn.data.tables import TableEncoder, guess_task
+from fastnn.data.table_encoder import TableEncoder, guess_task
 from fastnn.datasets import Dataset, load
 
 sklearn = pytest.importorskip("sklearn")

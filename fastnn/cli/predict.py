@@ -13,7 +13,7 @@ from rich.text import Text
 from fastnn import environment as installation
 from fastnn.cli import checks, display
 from fastnn.cli.train import can_score, score
-from fastnn.data.tables import METADATA_KEY, TableEncoder
+from fastnn.data.table_encoder import METADATA_KEY, TableEncoder
 from fastnn.errors import ModelFileError, reason, require
 from fastnn.files import storage
 from fastnn.files.atomic_write import write_atomically

@@ -15,7 +15,7 @@ from fastnn import network
 from fastnn.callbacks import EarlyStopping, ProgressBar
 from fastnn.cli import checks, display
 from fastnn.cli.settings import ACTIVATIONS, MOMENTUM, SKLEARN_ACTIVATIONS, TrainSettings
-from fastnn.data.tables import TableEncoder
+from fastnn.data.table_encoder import TableEncoder
 from fastnn.datasets import BUNDLED, Dataset
 from fastnn.environment import warmup
 from fastnn.errors import DataError, require
