@@ -7,6 +7,7 @@ loaded.
 
 import importlib
 import importlib.util
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
@@ -43,6 +44,9 @@ _HOMES = {
     "AdamW": "optimizers",
     "AdaGrad": "optimizers",
     "NAdam": "optimizers",
+    "ModelFileError": "errors",
+    "DataError": "errors",
+    "MissingExtraError": "errors",
     "Callback": "callbacks",
     "EarlyStopping": "callbacks",
     "Checkpoint": "checkpoint",
@@ -55,8 +59,19 @@ _HOMES = {
     "get_num_threads": "runtime.threads",
 }
 
+# Modules that are attributes of the package without an import of their own.
+_MODULES = (
+    "callbacks",
+    "datasets",
+    "initializers",
+    "inspection",
+    "losses",
+    "optimizers",
+    "schedules",
+)
 
-def _has_sklearn():
+
+def _has_sklearn() -> bool:
     try:
         return importlib.util.find_spec("sklearn") is not None
     except ModuleNotFoundError:  # how some import hooks say no
@@ -66,17 +81,73 @@ def _has_sklearn():
 # `from fastnn import *` must not fail where the extra `sklearn` is not installed.
 __all__ = [name for name, home in _HOMES.items() if home != "estimators" or _has_sklearn()]
 
+if TYPE_CHECKING:
+    # What `__getattr__` loads, for type checkers and editors: they do not run it, and would take
+    # every name for `Any` if they saw it. tests/test_floors.py compares this with `_HOMES`.
+    from fastnn import callbacks as callbacks
+    from fastnn import datasets as datasets
+    from fastnn import initializers as initializers
+    from fastnn import inspection as inspection
+    from fastnn import losses as losses
+    from fastnn import optimizers as optimizers
+    from fastnn import schedules as schedules
+    from fastnn.callbacks import Callback as Callback
+    from fastnn.callbacks import EarlyStopping as EarlyStopping
+    from fastnn.callbacks import ProgressBar as ProgressBar
+    from fastnn.checkpoint import Checkpoint as Checkpoint
+    from fastnn.environment import get_config as get_config
+    from fastnn.environment import show_config as show_config
+    from fastnn.environment import warmup as warmup
+    from fastnn.errors import DataError as DataError
+    from fastnn.errors import MissingExtraError as MissingExtraError
+    from fastnn.errors import ModelFileError as ModelFileError
+    from fastnn.estimators import MLPClassifier as MLPClassifier
+    from fastnn.estimators import MLPRegressor as MLPRegressor
+    from fastnn.layers import ELU as ELU
+    from fastnn.layers import GELU as GELU
+    from fastnn.layers import SELU as SELU
+    from fastnn.layers import Activation as Activation
+    from fastnn.layers import Affine as Affine
+    from fastnn.layers import BatchNorm as BatchNorm
+    from fastnn.layers import Dropout as Dropout
+    from fastnn.layers import HardTanh as HardTanh
+    from fastnn.layers import Identity as Identity
+    from fastnn.layers import LayerNorm as LayerNorm
+    from fastnn.layers import LeakyReLU as LeakyReLU
+    from fastnn.layers import Mish as Mish
+    from fastnn.layers import ReLU as ReLU
+    from fastnn.layers import Residual as Residual
+    from fastnn.layers import Sigmoid as Sigmoid
+    from fastnn.layers import SiLU as SiLU
+    from fastnn.layers import Softmax as Softmax
+    from fastnn.layers import Softplus as Softplus
+    from fastnn.layers import Step as Step
+    from fastnn.layers import Tanh as Tanh
+    from fastnn.linalg import matmul as matmul
+    from fastnn.network import Sequential as Sequential
+    from fastnn.optimizers import SGD as SGD
+    from fastnn.optimizers import AdaGrad as AdaGrad
+    from fastnn.optimizers import Adam as Adam
+    from fastnn.optimizers import AdamW as AdamW
+    from fastnn.optimizers import NAdam as NAdam
+    from fastnn.optimizers import RMSProp as RMSProp
+    from fastnn.perceptron import Perceptron as Perceptron
+    from fastnn.regularization import Regularization as Regularization
+    from fastnn.runtime.threads import get_num_threads as get_num_threads
+    from fastnn.runtime.threads import set_num_threads as set_num_threads
+else:
 
-def __getattr__(name: str):
-    """Load a public name on first use (PEP 562)."""
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'fastnn' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"fastnn.{home}"), name)
-    globals()[name] = value  # the next use does not come through here
-    return value
+    def __getattr__(name: str) -> object:
+        """Load a public name or a module on first use (PEP 562)."""
+        if name in _HOMES:
+            value = getattr(importlib.import_module(f"fastnn.{_HOMES[name]}"), name)
+        elif name in _MODULES:
+            value = importlib.import_module(f"fastnn.{name}")
+        else:
+            raise AttributeError(f"module 'fastnn' has no attribute {name!r}")
+        globals()[name] = value  # found there from now on
+        return value
 
-
-def __dir__() -> list[str]:
-    """List the public names without loading them."""
-    return sorted({*globals(), *__all__})
+    def __dir__() -> list[str]:
+        """Return the public names and modules without loading them."""
+        return sorted({*globals(), *__all__, *_MODULES})

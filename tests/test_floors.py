@@ -171,9 +171,22 @@ def test_a_file_imports_only_from_below_or_from_a_named_neighbour(module):
     assert not wrong, f"{module} (floor {floor}) may not import {wrong}"
 
 
-def test_the_package_itself_imports_none_of_its_modules():
-    # They are loaded by name, lazily: see the tests of the import.
-    assert internal_imports("") == set()
+def test_the_package_itself_imports_its_modules_for_type_checkers_only():
+    # Programs load them by name, lazily: see the tests of the import.
+    tree = ast.parse(MODULES[""].read_text(encoding="utf-8"))
+    (block,) = [
+        node
+        for node in tree.body
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    ]
+    shown = ast.Module(body=block.body, type_ignores=[])
+    lazy = {f"fastnn.{home}.{name}" for name, home in fastnn._HOMES.items()}
+    lazy |= {f"fastnn.{name}" for name in fastnn._MODULES}
+    assert set(imported_names("", shown)) == lazy
+    # `import x as x` is how a module with types says that x is public.
+    assert all(alias.asname == alias.name for node in shown.body for alias in node.names)
+    block.body = [ast.Pass()]
+    assert not {name for name in imported_names("", tree) if name.startswith("fastnn")}
 
 
 def test_no_files_import_each_other_in_a_ring():

@@ -122,6 +122,29 @@ def test_every_public_name_resolves_and_is_listed():
     assert fastnn.__version__
 
 
+def test_the_modules_of_the_package_are_attributes_loaded_on_first_use():
+    script = """
+import fastnn
+assert set(fastnn._MODULES) <= set(dir(fastnn))
+loaded = [m for m in sys.modules if m.startswith("fastnn.")]
+assert not loaded, loaded
+for name in fastnn._MODULES:
+    assert getattr(fastnn, name) is sys.modules[f"fastnn.{name}"]
+"""
+    assert python(script, blocked=EXTRAS) == ""
+    assert set(fastnn._MODULES) >= {"losses", "schedules", "inspection"}
+
+
+def test_a_star_import_takes_the_public_names_and_loads_no_other_module():
+    script = """
+from fastnn import *
+assert issubclass(ModelFileError, ValueError) and issubclass(DataError, ValueError)
+assert issubclass(MissingExtraError, ImportError)
+print("losses" in globals(), "fastnn.inspection" in sys.modules, "fastnn.datasets" in sys.modules)
+"""
+    assert python(script, blocked=EXTRAS) == "False False False\n"
+
+
 def test_a_wrong_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="module 'fastnn' has no attribute 'Transformer'"):
         fastnn.Transformer  # noqa: B018
