@@ -7,6 +7,15 @@ __all__ = ["DataError", "MissingExtraError", "ModelFileError", "reason", "requir
 
 _LONGEST_SHOWN, _LONGEST_REASON = 200, 300
 
+# The packages of the extras that `require` is called with, as pyproject.toml lists them:
+# tests/test_extras.py compares the two.
+EXTRAS = {
+    "sklearn": ("scikit-learn",),
+    "cli": ("typer", "rich", "threadpoolctl"),
+    "plot": ("matplotlib",),
+    "data": ("pandas", "pyarrow"),
+}
+
 # Where the name to import and the name to install differ.
 _DISTRIBUTIONS = {"sklearn": "scikit-learn"}
 
@@ -24,14 +33,14 @@ class DataError(ValueError):
 
 
 def require(module: str, extra: str) -> ModuleType:
-    """Import an optional dependency, or say in one line how to install it.
+    """Return an imported optional dependency, or say in one line how to install it.
 
     Parameters
     ----------
     module : str
         What to import, for example ``"sklearn"`` or ``"sklearn.datasets"``.
     extra : str
-        The extra of fastnn that brings it, for example ``"sklearn"``.
+        The extra of fastnn that lists its package, a key of `EXTRAS`.
 
     Returns
     -------
@@ -42,7 +51,7 @@ def require(module: str, extra: str) -> ModuleType:
     ------
     MissingExtraError
         If the package that holds `module` is not installed. An import error from *inside* an
-        installed package is passed on as it is: reinstalling the extra would not be the cure.
+        installed package is passed on as it is: installing the extra would not be the cure.
 
     Examples
     --------
@@ -51,15 +60,15 @@ def require(module: str, extra: str) -> ModuleType:
     2.0
     """
     package = module.partition(".")[0]
+    packages = " ".join(EXTRAS[extra])
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name != package:
             raise
         name = _DISTRIBUTIONS.get(package, package)
-        raise MissingExtraError(
-            f"{name} is needed for this: pip install 'fastnn[{extra}]'", name=package
-        ) from None
+        message = f"{name} is needed for this: pip install {packages} (the extra {extra!r})"
+        raise MissingExtraError(message, name=package) from None
 
 
 def shown(value: object) -> str:

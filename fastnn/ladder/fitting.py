@@ -87,7 +87,7 @@ class Contestant:
 class Fastnn(Contestant):
     """`Sequential.fit`."""
 
-    name, package = "fastnn", "fastnn"
+    name, package = "fastnn", "numba-fastnn"
 
     def prepare(self):
         parts = []
