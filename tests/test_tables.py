@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from fastnn import errors
-from fastnn.data.table_encoder import TableEncoder, guess_task
+from fastnn.data.dataset import guess_task
+from fastnn.data.table_encoder import TableEncoder
 from fastnn.datasets import Dataset, load
 
 sklearn = pytest.importorskip("sklearn")

@@ -1,1 +1,1 @@
-"""Tables: files of columns, and their encoding as numbers."""
+"""Data: readers of files, the `Dataset` they return, and the encoder of tables."""
