@@ -1,1 +1,1 @@
-"""Model files: safetensors, written whole or not at all."""
+"""Files: model files in the safetensors format, and atomic writes."""

@@ -1,11 +1,15 @@
-"""Files that appear whole or stay as they were, whatever happens while they are written."""
+"""Atomic writes: a file is replaced as a whole or not at all, whatever happens meanwhile."""
 
 import contextlib
 import glob
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import BinaryIO
 
+fcntl: ModuleType | None
 try:
     import fcntl
 except ImportError:  # Windows
@@ -14,14 +18,16 @@ except ImportError:  # Windows
 _SUFFIX = ".part"
 
 
-def write_atomically(path, data, overwrite=True):
-    """Write bytes to a file: it appears complete, and lies on the disk, or stays as it was.
+def write_atomically(path: str | os.PathLike[str], data: bytes, overwrite: bool = True) -> None:
+    """Write bytes to a file and to the disk; if that fails, the file stays as it was.
 
     Parameters
     ----------
     path : str or path-like
+        File to write.
     data : bytes
-    overwrite : bool, default True
+        Its whole content.
+    overwrite : bool, default=True
         Whether an existing file may be replaced.
 
     Raises
@@ -30,6 +36,16 @@ def write_atomically(path, data, overwrite=True):
         If the file exists and must not be replaced.
     OSError
         If the folder is missing or cannot be written to, or the disk is full.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from fastnn.files.atomic_write import write_atomically
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder) / "figures.txt"
+    ...     write_atomically(path, b"0.97")
+    ...     path.read_bytes()
+    b'0.97'
     """
     path = Path(path)
     if not overwrite and path.exists():
@@ -37,28 +53,34 @@ def write_atomically(path, data, overwrite=True):
     with _temporary_beside(path) as (file, temporary):
         file.write(data)
         file.flush()
-        os.fsync(file.fileno())  # before the rename: that of an empty file might survive alone
+        os.fsync(file.fileno())  # else the rename might reach the disk before the content
         os.chmod(temporary, 0o666 & ~_umask())
-        if fcntl is None:  # Windows renames no open file
+        if fcntl is None:  # Windows cannot rename an open file
             file.close()
         os.replace(temporary, path)
         _sync_folder(path.parent)
 
 
-def check_writable(path):
-    """Raise the OSError that `write_atomically` would raise, but for a disk that is full.
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raise the OSError that `write_atomically` would raise, unless the disk is full.
 
     Parameters
     ----------
     path : str or path-like
+        File that is to be written; it is not changed.
+
+    Raises
+    ------
+    OSError
+        If the path is a folder, or its folder is missing or cannot be written to.
     """
     with _temporary_beside(Path(path)) as (_, temporary):
         os.unlink(temporary)
 
 
 @contextlib.contextmanager
-def _temporary_beside(path):
-    """Open a new file in the folder of `path`; remove it if anything goes wrong."""
+def _temporary_beside(path: Path) -> Iterator[tuple[BinaryIO, str]]:
+    """Open a temporary file in the folder of `path`; remove it if an exception is raised."""
     if path.is_dir():
         raise IsADirectoryError(f"path {str(path)!r} is a folder")
     if not path.parent.is_dir():
@@ -72,17 +94,17 @@ def _temporary_beside(path):
         if temporary is not None:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
-        if isinstance(error, OSError) and error.errno:  # name the file instead of the temporary one
+        if isinstance(error, OSError) and error.errno:  # with the name of the file itself
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 
-# A process that is killed while it writes leaves its temporary file behind. A living one holds a
-# lock on its own, so a file without a lock is nobody's.
+# A process that is killed while it writes leaves its temporary file behind. A running one holds a
+# lock on its temporary file, so a temporary file without a lock can be removed.
 
 
-def _open_locked(path):
-    """Open a temporary file beside `path` and lock it; return its descriptor and its name."""
+def _open_locked(path: Path) -> tuple[int, str]:
+    """Return the descriptor and the name of a new temporary file beside `path`, locked."""
     while True:
         descriptor, temporary = tempfile.mkstemp(
             dir=path.parent, prefix=f".{path.name}.", suffix=_SUFFIX
@@ -90,21 +112,22 @@ def _open_locked(path):
         try:
             _lock(descriptor)
             removed = not os.path.exists(temporary)
-        except BlockingIOError:  # `remove_leftovers` has just found it
+        except BlockingIOError:  # `remove_leftovers` has locked it and is about to remove it
             removed = True
-        except OSError:  # a file system without locks: nobody removes anything there
+        except OSError:  # a file system without locks, where `remove_leftovers` removes nothing
             removed = False
         if not removed:
             return descriptor, temporary
         os.close(descriptor)
 
 
-def remove_leftovers(path):
-    """Remove what processes left beside a file that were killed while they wrote it.
+def remove_leftovers(path: str | os.PathLike[str]) -> None:
+    """Remove the temporary files of processes that were killed while they wrote a file.
 
     Parameters
     ----------
-    path : path-like
+    path : str or path-like
+        The file that was to be written.
     """
     path = Path(path)
     if fcntl is not None:
@@ -114,14 +137,14 @@ def remove_leftovers(path):
                 leftover.unlink()
 
 
-def _lock(descriptor):
-    """Lock a file until it is closed, or raise OSError: `BlockingIOError` if it is locked."""
+def _lock(descriptor: int) -> None:
+    """Lock a file until it is closed; raise BlockingIOError if another process has locked it."""
     if fcntl is not None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _sync_folder(folder):
-    """Let a rename reach the disk, where folders can be opened."""
+def _sync_folder(folder: Path) -> None:
+    """Write a rename to the disk, on systems where folders can be opened."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -130,8 +153,8 @@ def _sync_folder(folder):
             os.close(descriptor)
 
 
-def _umask():
-    """Permissions that new files must not have; it can only be read by setting it."""
+def _umask() -> int:
+    """Return the permissions that new files must not have; reading them takes setting them."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -1,12 +1,15 @@
-"""Model files: safetensors, written whole or not at all, read without running anything."""
+"""Model files in the safetensors format: written atomically, read without executing any code."""
 
 import json
 import math
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load as parse_tensors
 from safetensors.numpy import save as format_tensors
@@ -15,28 +18,61 @@ from fastnn.errors import ModelFileError, reason
 from fastnn.files.atomic_write import write_atomically
 
 HEADER = "fastnn"
-"""Metadata entry that holds the net's description as JSON."""
+"""Metadata entry that holds the description of the net as JSON."""
 
 MAX_DESCRIPTION = 2**20
-"""Characters of a description: JSON takes about 20 times its length in memory."""
+"""Most characters of a description: parsing JSON takes about 20 times its length in memory."""
 
 MAX_HEADER = 100_000_000
-"""Bytes of all names, shapes and metadata in a file: more safetensors would write, but not read."""
+"""Most bytes of all names, shapes and metadata: safetensors writes longer headers, but cannot
+read them."""
 
 _METADATA = "__metadata__"
-# What users may save beside a net: all types of NumPy that are real numbers of up to 64 bits.
+# Types of the arrays that users may save with a net: NumPy's real numbers of up to 64 bits.
 _DTYPES = ("F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
 
 
-def write_model(path, header, metadata, tensors, overwrite=True):
-    """Write a net's description, the user's metadata (str to str) and named arrays to a file.
+def write_model(
+    path: str | os.PathLike[str],
+    header: object,
+    metadata: Mapping[str, str],
+    tensors: Mapping[str, ArrayLike],
+    overwrite: bool = True,
+) -> None:
+    """Write a model file.
+
+    Parameters
+    ----------
+    path : str or path-like
+        File to write.
+    header : object
+        Description of the net, which JSON can represent.
+    metadata : mapping of str to str
+        Metadata of the user.
+    tensors : mapping of str to array_like
+        Arrays by name.
+    overwrite : bool, default=True
+        Whether an existing file may be replaced.
 
     Raises
     ------
     FileExistsError
         If the file exists and must not be replaced.
     ValueError
-        If something cannot be written so that `read_model` returns it again.
+        If an argument cannot be written such that `read_model` returns the same.
+    OSError
+        If the file cannot be written.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import numpy as np
+    >>> from fastnn.files.model_file import read_model, write_model
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder) / "m.safetensors"
+    ...     write_model(path, {"layers": []}, {"unit": "kg"}, {"mean": np.zeros(2)})
+    ...     read_model(path)
+    ({'layers': []}, {'unit': 'kg'}, {'mean': array([0., 0.])})
     """
     path = check_path(path)
     for name, value in metadata.items():
@@ -68,23 +104,27 @@ def write_model(path, header, metadata, tensors, overwrite=True):
     write_atomically(path, data, overwrite)
 
 
-def read_model(path):
-    """Return (header, metadata, tensors) of a model file.
+def read_model(
+    path: str | os.PathLike[str],
+) -> tuple[Any, dict[str, str], dict[str, NDArray[Any]]]:
+    """Read a model file.
 
-    Takes the memory of the file twice, and some for the names: a file of a few bytes that speaks of
-    huge tensors costs nothing.
+    It takes twice the size of the file in memory, and some for the names. The sizes that a damaged
+    header claims are checked before any memory is allocated for them.
 
     Parameters
     ----------
     path : str or path-like
-        Of a regular file: neither a pipe nor a device.
+        A regular file: neither a pipe nor a device.
 
     Returns
     -------
     header : object
-        The net's description, as JSON has it. It may be anything.
+        Description of the net as parsed from JSON. Its content is not checked.
     metadata : dict of str to str
+        Metadata of the user.
     tensors : dict of str to ndarray
+        Arrays by name.
 
     Raises
     ------
@@ -97,7 +137,7 @@ def read_model(path):
     status = path.stat()
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(f"path {str(path)!r} is a folder")
-    if not stat.S_ISREG(status.st_mode):  # a pipe may never end, and /dev/zero never does
+    if not stat.S_ISREG(status.st_mode):  # reading a pipe or /dev/zero may never end
         raise ModelFileError(f"path {str(path)!r} is not a regular file")
     try:
         with path.open("rb") as file:
@@ -123,7 +163,7 @@ def read_model(path):
     return header, metadata, tensors
 
 
-def check_path(path):
+def check_path(path: object) -> Path:
     """Return a path argument as a `pathlib.Path`, or raise ValueError."""
     if isinstance(path, (str, os.PathLike)):
         name = os.fspath(path)
@@ -132,13 +172,18 @@ def check_path(path):
     raise ValueError(f"path must be a str or path-like without null characters, got {path!r}")
 
 
-def parse_json(text):
-    """Return what JSON says, if it can be understood in one way only.
+def parse_json(text: str) -> Any:
+    """Return the value of a JSON text, more strictly than `json.loads`.
+
+    Parameters
+    ----------
+    text : str
+        JSON.
 
     Raises
     ------
     ValueError
-        If it is damaged, names something twice, or has a number that is not finite.
+        If it is damaged, an object has two entries of one name, or a number is not finite.
     RecursionError
         If it is nested too deeply.
 
@@ -154,13 +199,13 @@ def parse_json(text):
     return json.loads(text, object_pairs_hook=_unique, parse_constant=_finite, parse_float=_finite)
 
 
-def _header_length(data):
-    """Length of the JSON header: the format begins with it, in 8 bytes."""
+def _header_length(data: bytes) -> int:
+    """Return the length of the JSON header, the first 8 bytes of a safetensors file."""
     return int.from_bytes(data[:8], "little")
 
 
-def _read_entries(file, size):
-    """Return the JSON header of a safetensors file; what only its parser knows is left to that."""
+def _read_entries(file: BinaryIO, size: int) -> dict[str, Any]:
+    """Return the JSON header of a safetensors file; its parser does the other checks."""
     length = _header_length(file.read(8))
     if length > min(size - 8, MAX_HEADER):
         raise ValueError(f"a header of {length} bytes, in a file of {size}")
@@ -173,26 +218,26 @@ def _read_entries(file, size):
     return entries
 
 
-def _unique(pairs):
-    """Return a JSON object as a dict. Of a name that is there twice, each parser takes another."""
-    result = dict(pairs)
-    if len(result) < len(pairs):
-        seen = set()
-        twice = next(name for name, _ in pairs if name in seen or seen.add(name))
-        raise ValueError(f"{twice!r} is named twice")
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object as a dict, or raise ValueError: parsers disagree on duplicate names."""
+    result: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in result:
+            raise ValueError(f"{name!r} is named twice")
+        result[name] = value
     return result
 
 
-def _finite(text):
-    """Return a JSON number as a float. Python reads 1e999 as infinity, and takes NaN as well."""
+def _finite(text: str) -> float:
+    """Return a JSON number as a float, or raise ValueError for NaN, Infinity and 1e999."""
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(f"{text} is not a finite number")
     return number
 
 
-def _is_text(value):
-    """Whether a value is a str that UTF-8 can hold: lone surrogates it cannot."""
+def _is_text(value: object) -> bool:
+    """Return whether a value is a str that can be encoded in UTF-8: no lone surrogates."""
     try:
         return isinstance(value, str) and value.encode("utf-8") is not None
     except UnicodeEncodeError:
