@@ -26,6 +26,28 @@ hypothesis.settings.load_profile("deterministic")
 collect_ignore_glob = ["reliability/scripts/*"]
 
 
+def pytest_addoption(parser):
+    parser.addoption("--no-skips", action="store_true", help="a test that is skipped fails")
+
+
+def _fail_if_skipped(report, config):
+    """Turn a skip into a failure under --no-skips; an expected failure is no skip."""
+    if report.skipped and not hasattr(report, "wasxfail") and config.getoption("--no-skips"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which --no-skips forbids: {report.longrepr}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    return _fail_if_skipped((yield), item.config)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    return _fail_if_skipped((yield), collector.config)
+
+
 @pytest.fixture
 def rng():
     """Return a seeded source of random numbers."""

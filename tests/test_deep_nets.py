@@ -374,6 +374,7 @@ def test_a_rate_of_zero_changes_nothing():
 # --- PyTorch --------------------------------------------------------------------------------------
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize(
     "name", ["batch norm", "batch norm at both ends", "layer norm", "residual"]
 )

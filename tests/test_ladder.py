@@ -437,6 +437,7 @@ def test_all_contestants_train_the_same_net(dtype):
     assert re.search(r"fastnn is .* times as fast as NumPy, .* scikit-learn", results["reading"][0])
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("kind", [fitting.PyTorch, fitting.Jax])
 def test_a_peer_that_is_installed_trains_the_same_net(kind):
     if not kind.version():

@@ -73,6 +73,7 @@ def test_gradients_are_central_differences(layer, rng):
     np.testing.assert_allclose(layer.backward(dout), dout * slope, atol=1e-8)
 
 
+@pytest.mark.peers
 @with_layers
 @with_dtypes
 def test_values_and_gradients_are_those_of_torch(layer, dtype, rng):

@@ -175,6 +175,7 @@ def test_smoothed_labels_are_smoothed_targets(rng):
     assert loss_of(out, rows, smoothed) == pytest.approx(expected)
 
 
+@pytest.mark.peers
 def test_losses_are_those_of_pytorch(rng):
     torch = pytest.importorskip("torch")
     nn = torch.nn

@@ -131,6 +131,7 @@ def torch_factors(make, epochs):
 E = 12
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize(
     ("schedule", "make"),
     [

@@ -17,6 +17,7 @@ from fastnn import (
 )
 
 torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.peers
 
 BATCH_SIZE, EPOCHS, N_SAMPLES = 10, 4, 50  # twenty steps
 

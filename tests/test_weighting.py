@@ -134,6 +134,7 @@ def params_of(vector):
     return net.layers[0].params["w"], net.layers[0].params["b"]
 
 
+@pytest.mark.peers
 def test_weighted_training_is_that_of_pytorch(rng):
     torch = pytest.importorskip("torch")
     X, y, per_class = rng.normal(size=(40, 4)), rng.integers(0, 3, 40), [1, 5, 2.5]

@@ -165,6 +165,7 @@ def test_the_quota_of_a_real_control_group_is_respected(group):
     assert int(run_python([BEFORE_IMPORT, str(group)], 100)) == 1
 
 
+@pytest.mark.peers
 def test_pytorchs_number_of_threads_is_left_as_it_was():
     torch = pytest.importorskip("torch")
     before = torch.get_num_threads(), torch.get_num_interop_threads()
