@@ -78,9 +78,6 @@ def _has_sklearn() -> bool:
         return False
 
 
-# `from fastnn import *` must not fail where the extra `sklearn` is not installed.
-__all__ = [name for name, home in _HOMES.items() if home != "estimators" or _has_sklearn()]
-
 if TYPE_CHECKING:
     # What `__getattr__` loads, for type checkers and editors: they do not run it, and would take
     # every name for `Any` if they saw it. tests/test_floors.py compares this with `_HOMES`.
@@ -136,6 +133,8 @@ if TYPE_CHECKING:
     from fastnn.runtime.threads import get_num_threads as get_num_threads
     from fastnn.runtime.threads import set_num_threads as set_num_threads
 else:
+    # `from fastnn import *` must not fail where the extra `sklearn` is not installed.
+    __all__ = [name for name, home in _HOMES.items() if home != "estimators" or _has_sklearn()]
 
     def __getattr__(name: str) -> object:
         """Load a public name or a module on first use (PEP 562)."""

@@ -2,6 +2,8 @@
 
 import math
 import time
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -9,6 +11,9 @@ from fastnn.errors import MissingExtraError, require, shown
 from fastnn.validation import check_flag, check_integer, check_number
 
 _SECONDS_BETWEEN_REFRESHES = 0.1
+
+State: TypeAlias = Mapping[str, bool | int | float | str | np.ndarray]
+"""What a checkpoint keeps of a callback."""
 
 
 class Callback:
@@ -28,9 +33,9 @@ class Callback:
         list.
     """
 
-    runs_last = False
+    runs_last: bool = False
 
-    def on_fit_begin(self, net, info):
+    def on_fit_begin(self, net: Any, info: dict[str, Any]) -> None:
         """Training begins.
 
         Parameters
@@ -41,7 +46,7 @@ class Callback:
             the names of what `on_epoch_end` will get, and "run", the `fastnn.training.run.Run`.
         """
 
-    def on_progress(self, epoch, samples_done, mean_loss):
+    def on_progress(self, epoch: int, samples_done: int, mean_loss: float) -> None:
         """Some batches of an epoch are done.
 
         Called after every 80 ms or so of training, and at the end of each epoch.
@@ -56,7 +61,7 @@ class Callback:
             Over those samples.
         """
 
-    def on_epoch_end(self, epoch, logs):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> bool | None:
         """Handle the end of an epoch; the net's parameters are up to date and may be changed.
 
         Parameters
@@ -72,10 +77,10 @@ class Callback:
             True stops the training.
         """
 
-    def on_fit_end(self, history):
+    def on_fit_end(self, history: Any) -> None:
         """Training is over, for whatever reason."""
 
-    def state(self):
+    def state(self) -> State:
         """Return what a checkpoint keeps of the callback, to go on with it after a restart.
 
         Returns
@@ -84,7 +89,7 @@ class Callback:
         """
         return {}
 
-    def restore(self, state):
+    def restore(self, state: dict[str, Any]) -> None:
         """Go on with what `state` returned in another process; `on_fit_begin` came before it."""
 
 
@@ -111,7 +116,13 @@ class EarlyStopping(Callback):
         When it was reached, from 0; -1 before the first epoch.
     """
 
-    def __init__(self, monitor="val_loss", patience=10, min_delta=0.0, restore_best=True):
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        patience: int = 10,
+        min_delta: float = 0.0,
+        restore_best: bool = True,
+    ) -> None:
         if not isinstance(monitor, str):
             raise ValueError(f"monitor must be the name of a figure, got {shown(monitor)}")
         self.monitor = monitor
@@ -119,9 +130,10 @@ class EarlyStopping(Callback):
         self.min_delta = check_number("min_delta", min_delta)
         self.restore_best = check_flag("restore_best", restore_best)
         self.best, self.best_epoch = math.nan, -1
-        self._best_tensors = None
+        self._net: Any = None
+        self._best_tensors: list[np.ndarray] | None = None
 
-    def on_fit_begin(self, net, info):
+    def on_fit_begin(self, net: Any, info: dict[str, Any]) -> None:
         if self.monitor not in info["figures"]:
             raise ValueError(
                 f"monitor must be one of {', '.join(map(repr, info['figures']))}, "
@@ -131,7 +143,7 @@ class EarlyStopping(Callback):
         self._net, self._best_tensors = net, None
         self.best, self.best_epoch = math.nan, -1
 
-    def on_epoch_end(self, epoch, logs):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> bool:
         value = logs[self.monitor]
         sign = 1.0 if self.monitor.endswith(("accuracy", "r2")) else -1.0
         if self.best_epoch < 0 or sign * (value - self.best) > self.min_delta:
@@ -140,29 +152,29 @@ class EarlyStopping(Callback):
                 self._best_tensors = [array.copy() for array in arrays_of(self._net)]
         return epoch - self.best_epoch >= self.patience
 
-    def on_fit_end(self, history):
+    def on_fit_end(self, history: Any) -> None:
         if self._best_tensors is not None:
             overwrite_arrays(self._net, self._best_tensors)
             self._best_tensors = None
 
-    def state(self):
+    def state(self) -> State:
         figures = {"best": self.best, "best_epoch": self.best_epoch}
         arrays = {f"best_tensors.{k}": array for k, array in enumerate(self._best_tensors or [])}
         return figures | arrays
 
-    def restore(self, state):
+    def restore(self, state: dict[str, Any]) -> None:
         self.best, self.best_epoch = state["best"], state["best_epoch"]
         if "best_tensors.0" in state:
             count = len(arrays_of(self._net))
             self._best_tensors = [state[f"best_tensors.{k}"] for k in range(count)]
 
 
-def arrays_of(net):
+def arrays_of(net: Any) -> list[np.ndarray]:
     """Return all parameters and running statistics of a net."""
     return [array for arrays in net.tensors() for array in arrays if array is not None]
 
 
-def overwrite_arrays(net, values):
+def overwrite_arrays(net: Any, values: list[np.ndarray]) -> None:
     """Overwrite all parameters and running statistics of a net, as `arrays_of` returns them."""
     for array, value in zip(arrays_of(net), values, strict=True):
         array[...] = value
@@ -171,10 +183,10 @@ def overwrite_arrays(net, values):
 class EpochPrinter(Callback):
     """Print one line for each epoch."""
 
-    def on_fit_begin(self, net, info):
+    def on_fit_begin(self, net: Any, info: dict[str, Any]) -> None:
         self._epochs = info["epochs"]
 
-    def on_epoch_end(self, epoch, logs):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         parts = [f"epoch {epoch + 1}/{self._epochs}"]
         for name, value in logs.items():
             if name not in ("seconds", "samples_per_second"):
@@ -194,11 +206,11 @@ class ProgressBar(Callback):
         If rich is not installed.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._rich = require("rich.progress", "cli")
         self._console = require("rich.console", "cli")
 
-    def on_fit_begin(self, net, info):
+    def on_fit_begin(self, net: Any, info: dict[str, Any]) -> None:
         """Draw the empty bar."""
         self._epochs, self._n_samples = info["epochs"], info["n_samples"]
         rich = self._rich
@@ -213,16 +225,16 @@ class ProgressBar(Callback):
         self._bar = self._progress.add_task(
             "", total=self._epochs * self._n_samples, epoch=0, epochs=self._epochs, figures=""
         )
-        self._loss, self._score, self._speed = None, "", 0.0
+        self._loss, self._score, self._speed = math.nan, "", 0.0
         self._began = self._drawn = time.perf_counter()
         self._progress.start()
 
-    def on_progress(self, epoch, samples_done, mean_loss):
+    def on_progress(self, epoch: int, samples_done: int, mean_loss: float) -> None:
         """Move the bar within an epoch."""
         self._loss = mean_loss
         self._draw(epoch, samples_done)
 
-    def on_epoch_end(self, epoch, logs):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         """Take over the figures of the epoch."""
         self._loss, self._speed = logs["loss"], logs["samples_per_second"]
         for name, label in (("val_accuracy", "val accuracy"), ("val_r2", "val R2")):
@@ -230,14 +242,14 @@ class ProgressBar(Callback):
                 self._score = f"  {label} {logs[name]:.4f}"
         self._draw(epoch, self._n_samples)
 
-    def on_fit_end(self, history):
+    def on_fit_end(self, history: Any) -> None:
         """Leave the bar as it ended."""
         if len(history):
             self._progress.update(self._bar, total=len(history) * self._n_samples)
             self._draw(len(history) - 1, self._n_samples, at_once=True)
         self._progress.stop()
 
-    def _draw(self, epoch, samples_done, at_once=False):
+    def _draw(self, epoch: int, samples_done: int, at_once: bool = False) -> None:
         now = time.perf_counter()
         if now - self._drawn < _SECONDS_BETWEEN_REFRESHES and not at_once:
             return
@@ -253,16 +265,16 @@ class ProgressBar(Callback):
         self._progress.refresh()
 
 
-def check_callbacks(callbacks):
+def check_callbacks(callbacks: Callback | Sequence[Callback]) -> list[Callback]:
     """Return the callbacks as a list, or raise ValueError if one is none."""
-    callbacks = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
-    for callback in callbacks:
+    given: list[Any] = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+    for callback in given:
         if not isinstance(callback, Callback):
             raise ValueError(f"callbacks must be a list of Callback objects, got {shown(callback)}")
-    return callbacks
+    return given
 
 
-def for_verbosity(verbose):
+def for_verbosity(verbose: bool | int | None) -> list[Callback]:
     """Return the callbacks that `verbose` asks for: a bar, or lines where rich is missing."""
     if verbose is None or isinstance(verbose, (bool, np.bool_)):
         verbose = int(bool(verbose))

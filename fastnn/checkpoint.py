@@ -1,7 +1,9 @@
 """`Checkpoint`: a file from which an interrupted training goes on."""
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -66,13 +68,14 @@ class Checkpoint(Callback):
 
     runs_last = True  # what the others do at the end of an epoch belongs to it
 
-    def __init__(self, path, every=1, resume=False):
+    def __init__(self, path: str | os.PathLike[str], every: int = 1, resume: bool = False) -> None:
         self.path = Path(path)
         self.every = check_integer("every", every, 1)
         self.resume = bool(resume)
         self.resumed_at = 0
+        self._run: Any = None
 
-    def on_fit_begin(self, net, info):
+    def on_fit_begin(self, net: Any, info: dict[str, Any]) -> None:
         self._run, self.resumed_at = info["run"], 0
         if self.resume and self.path.exists():
             _restore(self.path, self._run)
@@ -80,7 +83,7 @@ class Checkpoint(Callback):
         check_writable(self.path)
         remove_leftovers(self.path)
 
-    def on_epoch_end(self, epoch, logs):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         run = self._run
         if run.history.divergence is None and (
             run.next_epoch % self.every == 0 or run.next_epoch == run.epochs or run.stopped
@@ -88,7 +91,7 @@ class Checkpoint(Callback):
             _write(self.path, run)
 
 
-def _write(path, run):
+def _write(path: Path, run: Any) -> None:
     """Write all of a training to a file."""
     state = run.trainer.state()
     tensors = {
@@ -98,7 +101,7 @@ def _write(path, run):
         for j, array in enumerate(arrays)
         if array is not None
     }
-    callbacks = []
+    callbacks: list[dict[str, Any]] = []
     for k, callback in enumerate(_with_state(run)):
         callbacks.append({})
         for name, value in callback.state().items():
@@ -119,19 +122,19 @@ def _write(path, run):
     run.net.save(path, metadata=metadata, tensors=tensors)
 
 
-def _as_json(value):
+def _as_json(value: object) -> Any:
     """NumPy's numbers and arrays, of which the state of a generator may consist."""
     if isinstance(value, (np.ndarray, np.generic)):
         return value.tolist()
     raise TypeError(f"a callback's state must hold numbers, texts and arrays, got {value!r}")
 
 
-def _with_state(run):
+def _with_state(run: Any) -> list[Callback]:
     """Return the callbacks that a checkpoint has something of."""
     return [callback for callback in run.callbacks if callback.state()]
 
 
-def _settings(run):
+def _settings(run: Any) -> dict[str, Any]:
     """Return what must be the same for a training to go on, as JSON gives it back."""
     trainer, net = run.trainer, run.net
     settings = {
@@ -147,14 +150,14 @@ def _settings(run):
     return json.loads(json.dumps(settings))
 
 
-def _without_seeds(config):
+def _without_seeds(config: Any) -> Any:
     """Leave out where random numbers begin, at any depth: that is a part of the state."""
     if isinstance(config, dict):
         return {name: _without_seeds(x) for name, x in config.items() if name != "seed"}
     return [_without_seeds(x) for x in config] if isinstance(config, list) else config
 
 
-def _restore(path, run):
+def _restore(path: Path, run: Any) -> None:
     """Put a training into the state that a file holds."""
     net, metadata, tensors = read(path)
     if ENTRY not in metadata:
@@ -178,7 +181,9 @@ def _restore(path, run):
     )
 
 
-def _restore_parts(run, net, entry, tensors):
+def _restore_parts(
+    run: Any, net: Any, entry: dict[str, Any], tensors: dict[str, np.ndarray]
+) -> None:
     # All is read before anything is changed.
     state = {
         **entry["trainer"],

@@ -2,11 +2,14 @@
 
 import platform
 import time
+from collections.abc import Sequence
 from importlib import metadata, util
+from typing import Any
 
 import llvmlite.binding
 import numba
 import numpy as np
+from numpy.typing import DTypeLike
 
 import fastnn
 from fastnn.errors import shown
@@ -18,11 +21,12 @@ from fastnn.runtime.kernel_cache import cache_folder
 from fastnn.training import Trainer
 from fastnn.validation import check_dtype
 
+_SETTINGS: Any = numba.config  # its values are set when it is loaded
 _PACKAGES = ("numpy", "numba", "llvmlite", "safetensors")
 _OPTIONAL = ("scikit-learn", "pandas", "pyarrow", "matplotlib", "typer", "rich")
 
 
-def get_config():
+def get_config() -> dict[str, str | int]:
     """Return what decides the speed of this installation.
 
     Returns
@@ -36,7 +40,10 @@ def get_config():
     >>> fastnn.get_config()["vector_bits"] in (128, 256, 512)
     True
     """
-    config = {"fastnn": fastnn.__version__, "python": platform.python_version()}
+    config: dict[str, str | int] = {
+        "fastnn": fastnn.__version__,
+        "python": platform.python_version(),
+    }
     config.update({name: metadata.version(name) for name in _PACKAGES})
     for name in _OPTIONAL:
         try:
@@ -46,7 +53,7 @@ def get_config():
     lanes = VECTOR_BYTES // np.dtype(np.float32).itemsize
     config.update(
         {
-            "cpu": numba.config.CPU_NAME or llvmlite.binding.get_host_cpu_name(),
+            "cpu": _SETTINGS.CPU_NAME or llvmlite.binding.get_host_cpu_name(),
             "vector_bits": VECTOR_BYTES * 8,
             "tile": f"{TILE_ROWS} x {TILE_VECTORS * lanes} float32",
             "threads": threads.get_num_threads(),
@@ -57,12 +64,12 @@ def get_config():
     return config
 
 
-def _threading_layer():
+def _threading_layer() -> str:
     """Name of the layer in use, or the one that would be: asking Numba would start it."""
     try:
         return numba.threading_layer()
     except ValueError:
-        wanted = numba.config.THREADING_LAYER
+        wanted = _SETTINGS.THREADING_LAYER
     if wanted not in ("default", "threadsafe", "forksafe", "safe"):
         return wanted
     if util.find_spec("numba.np.ufunc.omppool") is not None:
@@ -70,7 +77,7 @@ def _threading_layer():
     return "workqueue (not started)"
 
 
-def show_config():
+def show_config() -> None:
     """Print `get_config`, one line for each entry.
 
     Examples
@@ -85,7 +92,9 @@ def show_config():
         print(f"{name:<{width}}  {value}")
 
 
-def warmup(dtypes=("float32",), verbose=False):
+def warmup(
+    dtypes: str | Sequence[DTypeLike] = ("float32",), verbose: bool = False
+) -> dict[str, float]:
     """Compile the kernels that training and prediction need, so that the first fit is fast.
 
     They are kept on disk: a later process only loads them.
@@ -124,8 +133,8 @@ def warmup(dtypes=("float32",), verbose=False):
     return seconds
 
 
-def _use_every_kernel(dtype):
-    net = Sequential([Affine(2, 3), ReLU(), Affine(3, 2)], seed=0, dtype=dtype)
+def _use_every_kernel(dtype: np.dtype) -> None:
+    net = Sequential([Affine(2, 3), ReLU(), Affine(3, 2)], seed=0, dtype=dtype.name)
     X, y = np.eye(2, dtype=dtype), np.array([0, 1])
     for n_threads in {1, min(2, threads.get_num_threads())}:
         trainer = Trainer(net, "softmax_cross_entropy", "adam", 2, n_threads=n_threads)

@@ -1,8 +1,11 @@
 """The matrix product on our own loops, for users and for layers used one by one."""
 
+from typing import Any, Literal, TypeAlias
+
 import numba
 import numpy as np
 from numba import from_dtype, types
+from numpy.typing import ArrayLike
 
 from fastnn.errors import shown
 from fastnn.kernels.activations import activate
@@ -28,24 +31,29 @@ MIN_WORK_PER_THREAD = 2_000_000
 
 benchmarks/matmul_blocks.py measures where that is.
 """
+ActivationName: TypeAlias = Literal[
+    "identity", "relu", "leaky_relu", "logistic", "tanh", "softmax", "step"
+]
+
 _NEVER = 2**62
-_MOST = numba.config.NUMBA_NUM_THREADS
+_SETTINGS: Any = numba.config  # its values are set when it is loaded
+_MOST: int = _SETTINGS.NUMBA_NUM_THREADS
 
 
 class _Workspace:
     """Memory for one product at a time: its job, the bias, and packed blocks for each thread."""
 
-    def __init__(self, member):
-        self.job = Job(JOB, **dict.fromkeys(JOB.names, 0) | {"member": member})
+    def __init__(self, member: int) -> None:
+        self.job = Job(JOB, **dict.fromkeys(JOB.names or (), 0) | {"member": member})
         self.reserve_bias(1024)
         self.reserve_blocks(1)
 
-    def reserve_bias(self, n_bytes):
+    def reserve_bias(self, n_bytes: int) -> None:
         """Make room for a bias of so many bytes, and for its padding."""
         self.bias = aligned_zeros(n_bytes + CACHE_LINE, np.uint8)
         self.job["bias"], self.job["bias_bytes"] = self.bias, self.bias.size
 
-    def reserve_blocks(self, n_threads):
+    def reserve_blocks(self, n_threads: int) -> None:
         """Make room for the packed blocks of so many threads."""
         self.n_threads, self.blocks = n_threads, aligned_zeros(n_threads * PACKED_BYTES, np.uint8)
         self.job["packed"] = self.blocks
@@ -54,14 +62,22 @@ class _Workspace:
 class _Product:
     """The compiled product of matrices of a dtype, and the memory it has used."""
 
-    def __init__(self, dtype):
+    def __init__(self, dtype: np.dtype) -> None:
         matrix = types.Array(from_dtype(dtype), 2, "A")
         signature = (matrix, matrix, matrix, *[types.int64] * 3)
         self.entry_point = direct_call(multiply, signature)
-        self.member = matmul_member(dtype)
-        self.idle = []  # workspaces: a call takes one away and brings it back, so none is shared
+        self.member: Any = matmul_member(dtype)  # an address
+        # A call takes a workspace away and brings it back, so none is shared.
+        self.idle: list[_Workspace] = []
 
-    def run(self, a, b, out, bias, n_threads):
+    def run(
+        self,
+        a: np.ndarray,
+        b: np.ndarray,
+        out: np.ndarray,
+        bias: np.ndarray | None,
+        n_threads: int | None,
+    ) -> bool:
         """Overwrite out with a @ b + bias; return False if these arrays are not fit for it.
 
         They are matrices of the dtype; out is C-contiguous, aligned and writeable.
@@ -70,16 +86,16 @@ class _Product:
             workspace = self.idle.pop()
         except IndexError:
             workspace = _Workspace(self.member)
-        has_bias = bias is not None
-        if has_bias:
+        if bias is not None:
             if bias.size * out.itemsize > workspace.bias.size - CACHE_LINE:
                 workspace.reserve_bias(bias.size * out.itemsize)
             workspace.bias[: bias.size * out.itemsize].view(out.dtype)[:] = bias
         alone_below = _NEVER if n_threads == 1 else 2 * MIN_WORK_PER_THREAD
-        answer = self.entry_point(a, b, out, workspace.job.address, has_bias, alone_below)
+        arguments = a, b, out, workspace.job.address, bias is not None, alone_below
+        answer = self.entry_point(*arguments)
         if answer == NO_ROOM:
             workspace.reserve_bias(b.shape[1] * out.itemsize)
-            answer = self.entry_point(a, b, out, workspace.job.address, has_bias, alone_below)
+            answer = self.entry_point(*arguments)
         if answer == FOR_A_TEAM:
             work = a.size * b.shape[1] * out.itemsize
             n_threads = threads.get_num_threads() if n_threads is None else n_threads
@@ -87,7 +103,7 @@ class _Product:
         self.idle.append(workspace)
         return answer != UNFIT
 
-    def _share_out(self, workspace, n_threads):
+    def _share_out(self, workspace: _Workspace, n_threads: int) -> None:
         """Do a job on threads. They never wait for each other, so any number of them may come."""
         n_threads = threads.at_most_now(n_threads)
         if n_threads > workspace.n_threads:
@@ -99,10 +115,10 @@ class _Product:
         run_alone(self.member, 0, workspace.job.address)
 
 
-_products = {}  # dtype: its _Product
+_products: dict[np.dtype, _Product] = {}
 
 
-def _converted(array, dtype):
+def _converted(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """Return an array in a dtype; a number too large for it is infinite."""
     if array.dtype == dtype:
         return array  # `errstate` would take longer than the rest of a small product
@@ -110,7 +126,14 @@ def _converted(array, dtype):
         return array.astype(dtype)
 
 
-def matmul(a, b, out=None, bias=None, activation=None, n_threads=None):
+def matmul(
+    a: ArrayLike,
+    b: ArrayLike,
+    out: np.ndarray | None = None,
+    bias: ArrayLike | None = None,
+    activation: ActivationName | None = None,
+    n_threads: int | None = None,
+) -> np.ndarray:
     """Return activation(a @ b + bias), computed by loops over register tiles, without BLAS.
 
     Each element is one chain of fused multiply-adds in the order of k, beginning with the bias:
@@ -154,27 +177,29 @@ def matmul(a, b, out=None, bias=None, activation=None, n_threads=None):
     # small ones takes less time than ten questions. Whatever is unusual takes the long way below;
     # what is no array at all is refused by the entry point, or lacks an attribute.
     if bias is None and activation is None:
+        x: Any = a
+        y: Any = b
         try:
-            dtype = a.dtype
+            dtype = x.dtype
             product = _products[dtype]
             if out is None:
-                result, fit = np.empty((a.shape[0], b.shape[1]), dtype), True
+                result, fit = np.empty((x.shape[0], y.shape[1]), dtype), True
             else:
                 result, fit = out, out.dtype == dtype and out.ndim == 2 and out.flags.carray
             if (
                 fit
-                and b.dtype == dtype
-                and a.ndim == b.ndim == 2
+                and y.dtype == dtype
+                and x.ndim == y.ndim == 2
                 and (n_threads is None or (type(n_threads) is int and 0 < n_threads <= _MOST))
             ):
                 workspace = product.idle.pop() if product.idle else _Workspace(product.member)
                 alone_below = _NEVER if n_threads == 1 else 2 * MIN_WORK_PER_THREAD
-                answer = product.entry_point(a, b, result, workspace.job.address, 0, alone_below)
+                answer = product.entry_point(x, y, result, workspace.job.address, 0, alone_below)
                 product.idle.append(workspace)
                 if answer == DONE:
                     return result
                 if answer != UNFIT:
-                    product.run(a, b, result, None, n_threads)
+                    product.run(x, y, result, None, n_threads)
                     return result
         except (AttributeError, LookupError, TypeError):
             pass

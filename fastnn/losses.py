@@ -5,12 +5,16 @@ how the loss of a row is scaled.
 """
 
 import math
+from collections.abc import Sequence
+from typing import ClassVar, Literal, TypeAlias
 
 import numpy as np
 
 from fastnn.errors import shown
 from fastnn.kernels import codes
 from fastnn.validation import as_array, as_number, check_positive
+
+Reduction: TypeAlias = Literal["mean", "sum"]
 
 
 class Loss:
@@ -31,32 +35,36 @@ class Loss:
         Whether a single target of a row is that of each output.
     """
 
-    name = ""
-    task = "regression"
-    takes_logits = False
-    target_range = (-math.inf, math.inf)
-    shares_target = False
+    name: ClassVar[str] = ""
+    task: ClassVar[Literal["classification", "regression"]] = "regression"
+    takes_logits: ClassVar[bool] = False
+    target_range: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         arguments = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
         return f"{type(self).__name__}({arguments})"
 
-    def check_outputs(self, n_outputs):
+    @property
+    def shares_target(self) -> bool:
+        """Whether a single target of a row is compared with each output."""
+        return False
+
+    def check_outputs(self, n_outputs: int) -> None:
         """Raise ValueError if a net with so many outputs cannot have this loss."""
 
-    def scales(self, n_outputs):
+    def scales(self, n_outputs: int) -> tuple[float, float]:
         """Return the factors of a row's loss and of its gradient for `n_outputs` outputs."""
         raise NotImplementedError
 
-    def code(self, integer_labels):
+    def code(self, integer_labels: bool) -> int:
         """Return the kernels' code of this loss for labels or for rows of targets."""
         raise NotImplementedError
 
-    def parameters(self, n_outputs):
+    def parameters(self, n_outputs: int) -> np.ndarray:
         """Return the numbers of its own that the kernel takes, float64: at least one."""
         return np.zeros(1)
 
-    def of_rows(self, out, labels, targets):
+    def of_rows(self, out: np.ndarray, labels: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """Return the loss of each row, for evaluation: training computes it in its kernel.
 
         Parameters
@@ -74,7 +82,7 @@ class Loss:
             sums = self._sums(out.astype(np.float64), labels, targets)
         return self.scales(out.shape[1])[0] * sums
 
-    def _sums(self, out, labels, targets):
+    def _sums(self, out: np.ndarray, labels: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """Sum of the unscaled losses of each row's outputs."""
         raise NotImplementedError
 
@@ -82,12 +90,12 @@ class Loss:
 class _Reduced(Loss):
     """A loss that is a sum, or a mean, over the outputs of a row."""
 
-    def __init__(self, reduction):
+    def __init__(self, reduction: Reduction) -> None:
         if not isinstance(reduction, str) or reduction not in ("mean", "sum"):
             raise ValueError(f"reduction must be 'mean' or 'sum', got {shown(reduction)}")
         self.reduction = reduction
 
-    def _factor(self, n_outputs):
+    def _factor(self, n_outputs: int) -> float:
         return 1.0 / n_outputs if self.reduction == "mean" else 1.0
 
 
@@ -104,17 +112,17 @@ class SquaredError(_Reduced):
 
     name = "squared_error"
 
-    def __init__(self, reduction="sum"):
+    def __init__(self, reduction: Reduction = "sum") -> None:
         super().__init__(reduction)
 
-    def scales(self, n_outputs):
+    def scales(self, n_outputs: int) -> tuple[float, float]:
         factor = self._factor(n_outputs)
         return 0.5 * factor, factor
 
-    def code(self, integer_labels):
+    def code(self, integer_labels: bool) -> int:
         return codes.SQUARED_ERROR
 
-    def _sums(self, out, labels, targets):
+    def _sums(self, out: np.ndarray, labels: np.ndarray, targets: np.ndarray) -> np.ndarray:
         return ((out - targets) ** 2).sum(axis=1)
 
 
@@ -123,13 +131,13 @@ class MeanSquaredError(Loss):
 
     name = "mse"
 
-    def scales(self, n_outputs):
+    def scales(self, n_outputs: int) -> tuple[float, float]:
         return 1.0 / n_outputs, 2.0 / n_outputs
 
-    def code(self, integer_labels):
+    def code(self, integer_labels: bool) -> int:
         return codes.SQUARED_ERROR
 
-    def _sums(self, out, labels, targets):
+    def _sums(self, out: np.ndarray, labels: np.ndarray, targets: np.ndarray) -> np.ndarray:
         return ((out - targets) ** 2).sum(axis=1)
 
 
@@ -150,16 +158,16 @@ class MeanAbsoluteError(Loss):
 
     name = "mae"
 
-    def scales(self, n_outputs):
+    def scales(self, n_outputs: int) -> tuple[float, float]:
         return 2.0 / n_outputs, 2.0 / n_outputs
 
-    def code(self, integer_labels):
+    def code(self, integer_labels: bool) -> int:
         return codes.QUANTILE  # twice the loss of the median
 
-    def parameters(self, n_outputs):
+    def parameters(self, n_outputs: int) -> np.ndarray:
         return np.full(n_outputs, 0.5)
 
-    def _sums(self, out, labels, targets):
+    def _sums(self, out: np.ndarray, labels: np.ndarray, targets: np.ndarray) -> np.ndarray:
         return np.abs(out - targets).sum(axis=1) / 2
 
 
@@ -185,22 +193,22 @@ class Huber(_Reduced):
 
     name = "huber"
 
-    def __init__(self, delta=1.0, reduction="mean"):
+    def __init__(self, delta: float = 1.0, reduction: Reduction = "mean") -> None:
         check_positive("delta", delta)
         self.delta = delta
         super().__init__(reduction)
 
-    def scales(self, n_outputs):
+    def scales(self, n_outputs: int) -> tuple[float, float]:
         factor = self._factor(n_outputs)
         return factor, factor
 
-    def code(self, integer_labels):
+    def code(self, integer_labels: bool) -> int:
         return codes.HUBER
 
-    def parameters(self, n_outputs):
+    def parameters(self, n_outputs: int) -> np.ndarray:
         return np.array([self.delta], np.float64)
 
-    def _sums(self, out, labels, targets):
+    def _sums(self, out: np.ndarray, labels: np.ndarray, targets: np.ndarray) -> np.ndarray:
         error = out - targets
         slope = np.clip(error, -self.delta, self.delta)
         return (slope * (error - slope / 2)).sum(axis=1)
@@ -234,7 +242,7 @@ class Quantile(Loss):
 
     name = "quantile"
 
-    def __init__(self, quantiles=0.5):
+    def __init__(self, quantiles: float | Sequence[float] | np.ndarray = 0.5) -> None:
         numbers = as_array("quantiles", quantiles)
         valid = numbers.dtype.kind == "f" and numbers.ndim <= 1 and numbers.size > 0
         if not valid or not ((numbers > 0) & (numbers < 1)).all():
@@ -245,26 +253,26 @@ class Quantile(Loss):
         self.quantiles = numbers.tolist()
 
     @property
-    def shares_target(self):
+    def shares_target(self) -> bool:
         return np.size(self.quantiles) > 1
 
-    def check_outputs(self, n_outputs):
+    def check_outputs(self, n_outputs: int) -> None:
         if np.size(self.quantiles) not in (1, n_outputs):
             raise ValueError(
                 f"quantiles must be 1 or as many as the net's {n_outputs} outputs, "
                 f"got {np.size(self.quantiles)}"
             )
 
-    def scales(self, n_outputs):
+    def scales(self, n_outputs: int) -> tuple[float, float]:
         return 1.0 / n_outputs, 1.0 / n_outputs
 
-    def code(self, integer_labels):
+    def code(self, integer_labels: bool) -> int:
         return codes.QUANTILE
 
-    def parameters(self, n_outputs):
+    def parameters(self, n_outputs: int) -> np.ndarray:
         return np.broadcast_to(np.array(self.quantiles, np.float64), n_outputs).copy()
 
-    def _sums(self, out, labels, targets):
+    def _sums(self, out: np.ndarray, labels: np.ndarray, targets: np.ndarray) -> np.ndarray:
         error, q = out - targets, np.array(self.quantiles)
         return np.maximum((1 - q) * error, -q * error).sum(axis=1)
 
@@ -285,23 +293,23 @@ class Poisson(_Reduced):
     takes_logits = True
     target_range = (0.0, math.inf)
 
-    def __init__(self, reduction="sum"):
+    def __init__(self, reduction: Reduction = "sum") -> None:
         super().__init__(reduction)
 
-    def scales(self, n_outputs):
+    def scales(self, n_outputs: int) -> tuple[float, float]:
         factor = self._factor(n_outputs)
         return factor, factor
 
-    def code(self, integer_labels):
+    def code(self, integer_labels: bool) -> int:
         return codes.POISSON
 
-    def _sums(self, out, labels, targets):
+    def _sums(self, out: np.ndarray, labels: np.ndarray, targets: np.ndarray) -> np.ndarray:
         y = targets.astype(np.float64)
         least = y * np.log(np.where(y > 0, y, 1)) - y
         return (np.exp(out) - out * y + least).sum(axis=1)
 
 
-def _check_smoothing(value):
+def _check_smoothing(value: float) -> float:
     if not 0 <= as_number(value) <= 1:
         raise ValueError(f"label_smoothing must be a number in [0, 1], got {shown(value)}")
     return value
@@ -325,21 +333,21 @@ class BinaryCrossEntropy(_Reduced):
     takes_logits = True
     target_range = (0.0, 1.0)
 
-    def __init__(self, reduction="mean", label_smoothing=0.0):
+    def __init__(self, reduction: Reduction = "mean", label_smoothing: float = 0.0) -> None:
         super().__init__(reduction)
         self.label_smoothing = _check_smoothing(label_smoothing)
 
-    def scales(self, n_outputs):
+    def scales(self, n_outputs: int) -> tuple[float, float]:
         factor = self._factor(n_outputs)
         return factor, factor
 
-    def code(self, integer_labels):
+    def code(self, integer_labels: bool) -> int:
         return codes.BINARY_CROSS_ENTROPY
 
-    def parameters(self, n_outputs):
+    def parameters(self, n_outputs: int) -> np.ndarray:
         return np.array([self.label_smoothing], np.float64)
 
-    def _sums(self, out, labels, targets):
+    def _sums(self, out: np.ndarray, labels: np.ndarray, targets: np.ndarray) -> np.ndarray:
         if self.label_smoothing:
             targets = (1 - self.label_smoothing) * targets + self.label_smoothing / 2
         losses = np.maximum(out, 0) - out * targets + np.log1p(np.exp(-np.abs(out)))
@@ -365,19 +373,19 @@ class SoftmaxCrossEntropy(Loss):
     takes_logits = True
     target_range = (0.0, 1.0)
 
-    def __init__(self, label_smoothing=0.0):
+    def __init__(self, label_smoothing: float = 0.0) -> None:
         self.label_smoothing = _check_smoothing(label_smoothing)
 
-    def scales(self, n_outputs):
+    def scales(self, n_outputs: int) -> tuple[float, float]:
         return 1.0, 1.0
 
-    def code(self, integer_labels):
+    def code(self, integer_labels: bool) -> int:
         return codes.SOFTMAX_CROSS_ENTROPY if integer_labels else codes.SOFTMAX_CROSS_ENTROPY_DENSE
 
-    def parameters(self, n_outputs):
+    def parameters(self, n_outputs: int) -> np.ndarray:
         return np.array([self.label_smoothing], np.float64)
 
-    def _sums(self, out, labels, targets):
+    def _sums(self, out: np.ndarray, labels: np.ndarray, targets: np.ndarray) -> np.ndarray:
         smoothing = self.label_smoothing
         shifted = out - out.max(axis=1, keepdims=True)
         log_sums = np.log(np.exp(shifted).sum(axis=1))
@@ -391,7 +399,7 @@ class SoftmaxCrossEntropy(Loss):
         return (targets * (log_sums[:, None] - shifted)).sum(axis=1)
 
 
-_BY_NAME = {
+_BY_NAME: dict[str, type[Loss]] = {
     loss.name: loss
     for loss in (
         MeanSquaredError,
@@ -407,7 +415,7 @@ _BY_NAME = {
 _BY_NAME["categorical_cross_entropy"] = SoftmaxCrossEntropy  # as other libraries call it
 
 
-def get(loss):
+def get(loss: str | Loss) -> Loss:
     """Return the loss itself, or one by its name.
 
     Raises

@@ -1,12 +1,16 @@
 """`Perceptron`: one neuron with a step, where neural networks began."""
 
+from typing import Self
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fastnn.errors import shown
 from fastnn.kernels.perceptron import perceptron_decisions, perceptron_epoch
 from fastnn.validation import (
     MOST,
     MOST_COLUMNS,
+    Seed,
     as_array,
     as_number,
     check_finite,
@@ -109,9 +113,17 @@ class Perceptron:
     (array([0, 0, 0, 1]), True)
     """
 
-    def __init__(self, n_inputs, weights=None, bias=None, threshold=None, seed=None):
+    def __init__(
+        self,
+        n_inputs: int,
+        weights: ArrayLike | None = None,
+        bias: float | None = None,
+        threshold: float | None = None,
+        seed: Seed = None,
+    ) -> None:
         self.n_inputs = check_integer("n_inputs", n_inputs, 1, MOST_COLUMNS)
         self._bias = np.zeros(1)
+        self._weights: np.ndarray
         self.weights = np.zeros(self.n_inputs) if weights is None else weights
         if bias is not None and threshold is not None:
             raise ValueError(
@@ -124,17 +136,17 @@ class Perceptron:
             self.threshold = threshold
         self._rng = check_seed(seed)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         weights = self.weights.tolist()
         return f"Perceptron({self.n_inputs}, weights={weights}, bias={self.bias!r})"
 
     @property
-    def weights(self):
+    def weights(self) -> np.ndarray:
         """The weights (I,)."""
         return self._weights
 
     @weights.setter
-    def weights(self, values):
+    def weights(self, values: ArrayLike) -> None:
         array = as_array("weights", values)
         if array.dtype.kind not in "biuf" or array.shape != (self.n_inputs,):
             raise ValueError(
@@ -146,24 +158,24 @@ class Perceptron:
         self._weights = array
 
     @property
-    def bias(self):
+    def bias(self) -> float:
         """The bias b: how ready the neuron is to fire."""
         return float(self._bias[0])
 
     @bias.setter
-    def bias(self, value):
+    def bias(self, value: float) -> None:
         self._bias[0] = _check_finite_number("bias", value)
 
     @property
-    def threshold(self):
+    def threshold(self) -> float:
         """The threshold theta = -b, which ``x @ w`` must exceed."""
         return 0.0 - self.bias  # not -0.0
 
     @threshold.setter
-    def threshold(self, value):
+    def threshold(self, value: float) -> None:
         self._bias[0] = 0.0 - _check_finite_number("threshold", value)
 
-    def decision_function(self, X):
+    def decision_function(self, X: ArrayLike) -> np.ndarray:
         """Return ``x @ w + b`` for each row: |w| times its signed distance from the line.
 
         Parameters
@@ -191,7 +203,7 @@ class Perceptron:
         perceptron_decisions(out, self._weights, self._bias, x)
         return out
 
-    def predict(self, X):
+    def predict(self, X: ArrayLike) -> np.ndarray:
         """Return 1 for each row where ``x @ w + b > 0``, else 0: on the line itself 0.
 
         Parameters
@@ -216,7 +228,14 @@ class Perceptron:
         """
         return (self.decision_function(X) > 0).astype(np.int64)
 
-    def fit(self, X, y, learning_rate=1.0, epochs=100, shuffle=True):
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        learning_rate: float = 1.0,
+        epochs: int = 100,
+        shuffle: bool = True,
+    ) -> Self:
         """Learn from the present weights on, until an epoch passes without a mistake.
 
         Parameters
@@ -255,14 +274,14 @@ class Perceptron:
         False
         """
         x = check_inputs(X, np.float64, self.n_inputs)
-        y = _check_bits(y, len(x))
+        targets = _check_bits(y, len(x))
         learning_rate = check_number("learning_rate", learning_rate)
         epochs = check_integer("epochs", epochs, 1, MOST)
         shuffle = check_flag("shuffle", shuffle)
-        self.mistakes_ = []
+        self.mistakes_: list[int] = []
         for _ in range(epochs):
             order = self._rng.permutation(len(x)) if shuffle else np.arange(len(x))
-            mistakes = perceptron_epoch(self._weights, self._bias, x, y, order, learning_rate)
+            mistakes = perceptron_epoch(self._weights, self._bias, x, targets, order, learning_rate)
             self.mistakes_.append(mistakes)
             if mistakes == 0:
                 break
@@ -270,16 +289,16 @@ class Perceptron:
         return self
 
 
-def _check_finite_number(name, value):
+def _check_finite_number(name: str, value: object) -> float:
     number = as_number(value)
     if not np.isfinite(number):
         raise ValueError(f"{name} must be a finite number, got {shown(value)}")
     return number
 
 
-def _check_bits(y, n_rows):
+def _check_bits(values: ArrayLike, n_rows: int) -> np.ndarray:
     """Return targets as the kernel takes them: (N,) int64, each 0 or 1."""
-    y = as_array("y", y)
+    y = as_array("y", values)
     if y.dtype.kind not in "biuf" or y.shape != (n_rows,):
         raise ValueError(
             f"y must be {n_rows} numbers, one for each row of X, got shape {y.shape} and "

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, fields
+from typing import Self
 
 from fastnn.errors import shown
 from fastnn.validation import as_number, check_number
@@ -53,7 +54,7 @@ class Regularization:
     weight_decay: float | None = None
     max_norm: float = math.inf
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
             if item.name == "max_norm":
@@ -66,12 +67,12 @@ class Regularization:
                 number = check_number(item.name, value)
             object.__setattr__(self, item.name, number)  # a float, which JSON can hold
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.config().items())
         return f"{type(self).__name__}({arguments})"
 
     @classmethod
-    def of(cls, value):
+    def of(cls, value: Self | dict[str, float] | None) -> Self | None:
         """Return `value` if it is one or None, or one made from what `config` returned."""
         if value is None or isinstance(value, cls):
             return value
@@ -79,7 +80,7 @@ class Regularization:
             return cls(**value)
         raise ValueError(f"regularization must be a Regularization or None, got {shown(value)}")
 
-    def config(self):
+    def config(self) -> dict[str, float]:
         """Return the constructor's arguments that are not its defaults, as JSON can hold them."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
         defaults = {item.name: item.default for item in fields(self)}

@@ -7,12 +7,17 @@ or, if the schedule has a true attribute `by_step`, at each batch. Time runs fro
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
 from fastnn.errors import shown
 from fastnn.validation import as_number, check_number
+
+ScheduleLike: TypeAlias = str | Callable[[Any, int], float]
+"""What `Sequential.fit` takes for a schedule: a name of `BY_NAME` or any function."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +30,9 @@ class Schedule:
         Whether the factor changes from batch to batch, and not only from epoch to epoch.
     """
 
-    by_step = False
+    by_step: ClassVar[bool] = False
 
-    def __call__(self, epoch, epochs):
+    def __call__(self, epoch: float, epochs: int) -> float:
         """Return the factor of the learning rate.
 
         Parameters
@@ -48,7 +53,7 @@ class Schedule:
 class Constant(Schedule):
     """The learning rate stays as it is: a factor of 1."""
 
-    def __call__(self, epoch, epochs):
+    def __call__(self, epoch: float, epochs: int) -> float:
         return 1.0
 
 
@@ -63,7 +68,7 @@ class Linear(Schedule):
     [1.0, 0.75, 0.5, 0.25]
     """
 
-    def __call__(self, epoch, epochs):
+    def __call__(self, epoch: float, epochs: int) -> float:
         return 1.0 - epoch / epochs
 
 
@@ -88,12 +93,12 @@ class StepDecay(Schedule):
     every: float | None = None
     factor: float = 0.1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.every is not None and not 0 < as_number(self.every) < np.inf:
             raise ValueError(f"every must be None or a finite number > 0, got {shown(self.every)}")
         check_number("factor", self.factor)
 
-    def __call__(self, epoch, epochs):
+    def __call__(self, epoch: float, epochs: int) -> float:
         every = epochs / 3 if self.every is None else self.every
         return self.factor ** math.floor(epoch / every)
 
@@ -116,10 +121,10 @@ class Exponential(Schedule):
 
     factor: float = 0.95
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_number("factor", self.factor)
 
-    def __call__(self, epoch, epochs):
+    def __call__(self, epoch: float, epochs: int) -> float:
         return self.factor**epoch
 
 
@@ -144,16 +149,16 @@ class Cosine(Schedule):
     [0.5, 1.0, 0.75, 0.25]
     """
 
-    by_step = True
+    by_step: ClassVar[bool] = True
 
     warmup: float = 0
     end: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_number("warmup", self.warmup)
         check_number("end", self.end)
 
-    def __call__(self, epoch, epochs):
+    def __call__(self, epoch: float, epochs: int) -> float:
         if epoch < self.warmup:
             return (epoch + 1) / (self.warmup + 1)
         if epoch >= epochs:
@@ -184,19 +189,19 @@ class OneCycle(Schedule):
     [0.04, 0.52, 1.0, 0.5]
     """
 
-    by_step = True
+    by_step: ClassVar[bool] = True
 
     peak_at: float = 0.3
     start: float = 1 / 25
     end: float = 1e-4
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 <= as_number(self.peak_at) <= 1:
             raise ValueError(f"peak_at must be a number in [0, 1], got {shown(self.peak_at)}")
         check_number("start", self.start)
         check_number("end", self.end)
 
-    def __call__(self, epoch, epochs):
+    def __call__(self, epoch: float, epochs: int) -> float:
         peak = self.peak_at * epochs
         if epoch < peak:
             return _cosine(self.start, 1.0, epoch / peak)
@@ -223,19 +228,19 @@ class InverseScaling(Schedule):
 
     power: float = 0.5
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_number("power", self.power)
 
-    def __call__(self, epoch, epochs):
+    def __call__(self, epoch: float, epochs: int) -> float:
         return (epoch + 1.0) ** -self.power
 
 
-def _cosine(first, last, t):
+def _cosine(first: float, last: float, t: float) -> float:
     """From `first` to `last` along half a wave, while t goes from 0 to 1."""
     return last + (first - last) * (1.0 + math.cos(math.pi * t)) / 2
 
 
-BY_NAME = {
+BY_NAME: dict[str, type[Schedule]] = {
     "constant": Constant,
     "linear": Linear,
     "step": StepDecay,
@@ -247,7 +252,7 @@ BY_NAME = {
 """Schedules by the names that `Sequential.fit` and the command line take."""
 
 
-def get(schedule):
+def get(schedule: ScheduleLike) -> Callable[[Any, int], float]:
     """Return the schedule itself, or one with default numbers by its name.
 
     Parameters
@@ -275,7 +280,7 @@ def get(schedule):
     )
 
 
-def factor_at(schedule, epoch, epochs):
+def factor_at(schedule: Callable[[Any, int], float], epoch: float, epochs: int) -> float:
     """Return the factor that a schedule gives, checked: it may be anybody's function.
 
     Raises

@@ -5,8 +5,10 @@ compiles them once for each dtype.
 """
 
 import numbers
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from fastnn.errors import reason, shown
 
@@ -28,6 +30,37 @@ Kernels take numbers in the dtype of the net, and infinity times zero, or zero b
 """
 
 
+class SparseMatrix(Protocol):
+    """A sparse matrix or array of SciPy, which has no types of its own."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def tocsr(self, copy: bool = False) -> Any: ...
+
+
+Table: TypeAlias = ArrayLike | SparseMatrix
+"""A table of samples, as estimators take it."""
+
+Seed: TypeAlias = int | np.random.Generator | None
+"""What a random generator is made from."""
+
+
+class TargetRules(Protocol):
+    """What `check_targets` asks of a `fastnn.losses.Loss`."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def target_range(self) -> tuple[float, float]: ...
+
+    @property
+    def shares_target(self) -> bool: ...
+
+    def check_outputs(self, n_outputs: int) -> None: ...
+
+
 class _WritableAlias:
     """The array interface of a read-only array, without the mark.
 
@@ -35,13 +68,13 @@ class _WritableAlias:
     do not write to their inputs.
     """
 
-    def __init__(self, array):
+    def __init__(self, array: np.ndarray) -> None:
         address, _ = array.__array_interface__["data"]
         self.__array_interface__ = {**array.__array_interface__, "data": (address, False)}
         self.owner = array  # keeps the memory alive
 
 
-def kernel_array(array, dtype):
+def kernel_array(array: ArrayLike, dtype: DTypeLike) -> np.ndarray:
     """Return `array` as kernels take it: no copy where it is of that kind already.
 
     Parameters
@@ -59,7 +92,7 @@ def kernel_array(array, dtype):
     return array
 
 
-def check_finite(name, array):
+def check_finite(name: str, array: np.ndarray) -> None:
     """Raise ValueError if the array holds a NaN or an infinity: name the first place."""
     for start in range(0, len(array), _ROWS_AT_ONCE):  # a mask of everything would be large
         finite = np.isfinite(array[start : start + _ROWS_AT_ONCE])
@@ -70,7 +103,9 @@ def check_finite(name, array):
             raise ValueError(f"{name} must be finite, got {value} at {name}[{where}]")
 
 
-def check_inputs(x, dtype, n_inputs, name="X", finite=True):
+def check_inputs(
+    x: ArrayLike, dtype: DTypeLike, n_inputs: int, name: str = "X", finite: bool = True
+) -> np.ndarray:
     """Return a net's input as a kernel array (N, I).
 
     Raises
@@ -92,7 +127,7 @@ def check_inputs(x, dtype, n_inputs, name="X", finite=True):
     return array
 
 
-def float_matrix(name, x):
+def float_matrix(name: str, x: ArrayLike) -> np.ndarray:
     """Return a copy of a numeric matrix as a kernel array: float32 stays, all else is float64.
 
     Raises
@@ -110,7 +145,7 @@ def float_matrix(name, x):
     return np.array(x, np.float32 if single else np.float64, order="C")
 
 
-def check_gradient(dout, kept):
+def check_gradient(dout: ArrayLike, kept: np.ndarray | None) -> np.ndarray:
     """Return the gradient of a layer's output as an array like the one kept by `forward`.
 
     Raises
@@ -129,7 +164,14 @@ def check_gradient(dout, kept):
     return dout
 
 
-def check_targets(y, loss, n_rows, n_outputs, dtype, name="y"):
+def check_targets(
+    y: ArrayLike,
+    loss: TargetRules,
+    n_rows: int,
+    n_outputs: int,
+    dtype: DTypeLike,
+    name: str = "y",
+) -> tuple[np.ndarray, np.ndarray]:
     """Return targets as kernels take them: (labels (N,) int64, targets (N, O)), one of them empty.
 
     Raises
@@ -163,7 +205,9 @@ def check_targets(y, loss, n_rows, n_outputs, dtype, name="y"):
     return no_labels, targets
 
 
-def check_weights(weights, n_rows, name="sample_weight", least=-np.inf):
+def check_weights(
+    weights: ArrayLike, n_rows: int, name: str = "sample_weight", least: float = -np.inf
+) -> np.ndarray:
     """Return weights of samples (N,) as kernels take them.
 
     They may be negative, as in scikit-learn: simulated events of particle physics are.
@@ -186,7 +230,7 @@ def check_weights(weights, n_rows, name="sample_weight", least=-np.inf):
     return weights
 
 
-def _class_labels(y, n_classes, name):
+def _class_labels(y: np.ndarray, n_classes: int, name: str) -> np.ndarray:
     if y.dtype.kind == "f":
         check_finite(name, y)
         if (y != np.floor(y)).any():
@@ -200,16 +244,16 @@ def _class_labels(y, n_classes, name):
     return y.astype(np.int64)
 
 
-def check_integer(name, value, least, most=None):
+def check_integer(name: str, value: object, least: int, most: int | None = None) -> int:
     """Return an integer argument from `least` to `most`, if any, or raise ValueError."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < least:
         raise ValueError(f"{name} must be an integer >= {least}, got {shown(value)}")
-    if most is not None and value > most:
+    if most is not None and int(value) > most:
         raise ValueError(f"{name} must be an integer <= {most}, got {shown(value)}")
     return int(value)
 
 
-def check_number(name, value, least=0.0):
+def check_number(name: str, value: object, least: float = 0.0) -> float:
     """Return a finite number argument that is at least `least`, or raise ValueError."""
     number = as_number(value)
     if not least <= number < np.inf:
@@ -219,7 +263,7 @@ def check_number(name, value, least=0.0):
     return number
 
 
-def check_positive(name, value, least=0.0):
+def check_positive(name: str, value: object, least: float = 0.0) -> float:
     """Return a finite number argument greater than 0, at least `least`, or raise ValueError."""
     number = as_number(value)
     if not 0 < number < np.inf:
@@ -231,7 +275,7 @@ def check_positive(name, value, least=0.0):
     return number
 
 
-def check_flag(name, value):
+def check_flag(name: str, value: object) -> bool:
     """Return a yes or no as a bool, or raise ValueError: 0, 1 and None will do as well."""
     if value is None or isinstance(value, (bool, np.bool_)):
         return bool(value)
@@ -240,13 +284,13 @@ def check_flag(name, value):
     raise ValueError(f"{name} must be True or False, got {shown(value)}")
 
 
-def check_elements(name, n):
+def check_elements(name: str, n: int) -> None:
     """Raise ValueError if an array of n elements has no place in any memory."""
     if n > MOST_ELEMENTS:
         raise ValueError(f"{name} must be at most {MOST_ELEMENTS}, got {shown(n)}")
 
 
-def as_number(value):
+def as_number(value: object) -> float:
     """Return a real number as a float; NaN for what is none, or does not fit."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         return np.nan
@@ -257,20 +301,20 @@ def as_number(value):
         return np.nan
 
 
-def check_seed(seed):
+def check_seed(seed: object) -> np.random.Generator:
     """Return the random generator that a seed means, or raise ValueError."""
     if isinstance(seed, np.random.Generator):
         return seed
-    if seed is not None:
-        valid = isinstance(seed, numbers.Integral) and not isinstance(seed, bool) and seed >= 0
-        if not valid:
-            raise ValueError(
-                f"seed must be None, an integer >= 0 or a numpy.random.Generator, got {shown(seed)}"
-            )
-    return np.random.default_rng(seed)
+    if seed is None:
+        return np.random.default_rng()
+    if not isinstance(seed, numbers.Integral) or isinstance(seed, bool) or int(seed) < 0:
+        raise ValueError(
+            f"seed must be None, an integer >= 0 or a numpy.random.Generator, got {shown(seed)}"
+        )
+    return np.random.default_rng(int(seed))
 
 
-def as_array(name, values):
+def as_array(name: str, values: object) -> np.ndarray:
     """Return values as an array, or raise ValueError if they have no common shape."""
     try:
         return np.asarray(values)
@@ -281,7 +325,7 @@ def as_array(name, values):
         raise ValueError(f"{name} must be an array, got {what}") from error
 
 
-def check_dtype(dtype, name="dtype"):
+def check_dtype(dtype: object, name: str = "dtype") -> np.dtype:
     """Return float32 or float64 as a numpy.dtype, or raise ValueError."""
     for allowed in (np.dtype(np.float32), np.dtype(np.float64)):
         try:

@@ -2,28 +2,38 @@
 
 import copy
 import operator
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from numbers import Integral
+from typing import Any, ClassVar, Literal, Never, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.sparse import issparse
 from sklearn import neural_network as original
-from sklearn.base import BaseEstimator, _fit_context, is_classifier
-from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.base import BaseEstimator, is_classifier
+from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from fastnn.estimators.attributes import ActivationName, DTypeName, LearningRate, Solver
 from fastnn.estimators.callbacks import FitCallbacks, fitted_attributes
+from fastnn.estimators.decorators import checks_parameters, runs_callbacks
 from fastnn.estimators.lbfgs import LBFGSSolver
 from fastnn.estimators.private_names import PrivateNames
 from fastnn.estimators.stochastic import StochasticSolver
-from fastnn.layers import Affine, Identity, ReLU, Sigmoid, Tanh
+from fastnn.layers import Affine, Identity, Layer, ReLU, Sigmoid, Tanh
 from fastnn.network import Sequential
 from fastnn.runtime.threads import get_num_threads
-from fastnn.validation import check_weights
+from fastnn.validation import Table, check_weights
 
-_HIDDEN_LAYERS = {"identity": Identity, "logistic": Sigmoid, "tanh": Tanh, "relu": ReLU}
+_HIDDEN_LAYERS: dict[str, Callable[[], Layer]] = {
+    "identity": Identity,
+    "logistic": Sigmoid,
+    "tanh": Tanh,
+    "relu": ReLU,
+}
 _OWN_CONSTRAINTS = {
     "n_threads": [Interval(Integral, 1, None, closed="left"), None],
     "dtype": [StrOptions({"auto", "float32", "float64"})],
@@ -39,37 +49,40 @@ class BaseMLP(StochasticSolver, LBFGSSolver, PrivateNames, CallbackSupportMixin,
     predictions with it, `_predict` gives predictions as the user knows them.
     """
 
-    _parameter_constraints = original.MLPClassifier._parameter_constraints | _OWN_CONSTRAINTS
+    _original: ClassVar[Any]  # scikit-learn's class
+    _parameter_constraints: ClassVar[dict[str, Any]] = (
+        original.MLPClassifier._parameter_constraints | _OWN_CONSTRAINTS
+    )
 
     def __init__(
         self,
-        hidden_layer_sizes=(100,),
-        activation="relu",
+        hidden_layer_sizes: int | Sequence[int] | np.ndarray = (100,),
+        activation: ActivationName = "relu",
         *,
-        solver="adam",
-        alpha=0.0001,
-        batch_size="auto",
-        learning_rate="constant",
-        learning_rate_init=0.001,
-        power_t=0.5,
-        max_iter=200,
-        shuffle=True,
-        random_state=None,
-        tol=1e-4,
-        verbose=False,
-        warm_start=False,
-        momentum=0.9,
-        nesterovs_momentum=True,
-        early_stopping=False,
-        validation_fraction=0.1,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        n_iter_no_change=10,
-        max_fun=15000,
-        n_threads=None,
-        dtype="auto",
-    ):
+        solver: Solver = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | Literal["auto"] = "auto",
+        learning_rate: LearningRate = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: int | np.random.RandomState | None = None,
+        tol: float = 1e-4,
+        verbose: bool | int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: int = 10,
+        max_fun: int = 15000,
+        n_threads: int | None = None,
+        dtype: DTypeName = "auto",
+    ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.solver = solver
@@ -96,9 +109,9 @@ class BaseMLP(StochasticSolver, LBFGSSolver, PrivateNames, CallbackSupportMixin,
         self.n_threads = n_threads
         self.dtype = dtype
 
-    @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
+    @runs_callbacks
+    @checks_parameters
+    def fit(self, X: Table, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Train on a table of samples.
 
         Parameters
@@ -123,7 +136,7 @@ class BaseMLP(StochasticSolver, LBFGSSolver, PrivateNames, CallbackSupportMixin,
         """
         return self._fit(X, y, sample_weight, incremental=False)
 
-    def _check_solver(self):
+    def _check_solver(self) -> bool:
         if self.solver == "lbfgs":
             raise AttributeError(
                 "partial_fit is only available for stochastic optimizers. "
@@ -131,7 +144,7 @@ class BaseMLP(StochasticSolver, LBFGSSolver, PrivateNames, CallbackSupportMixin,
             )
         return True
 
-    def predict(self, X):
+    def predict(self, X: Table) -> np.ndarray:
         """Predict labels (classifier) or values (regressor).
 
         Parameters
@@ -147,7 +160,7 @@ class BaseMLP(StochasticSolver, LBFGSSolver, PrivateNames, CallbackSupportMixin,
         check_is_fitted(self)
         return self._predict(self._validate(X))
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
@@ -155,37 +168,47 @@ class BaseMLP(StochasticSolver, LBFGSSolver, PrivateNames, CallbackSupportMixin,
     # The net and its trainer hold addresses and compiled code: neither is pickled, both are made
     # again from coefs_, intercepts_ and the optimizer's state when they are needed.
 
-    def __getstate__(self):
-        state = super().__getstate__().copy()
+    def __getstate__(self) -> dict[str, Any]:
+        saved: Any = super().__getstate__()
+        state: dict[str, Any] = saved.copy()
         trainer = state.pop("_trainer", None)
         state.pop("_net", None)
         if trainer is not None:
             state["_optimizer_state"] = trainer.state()
         return state
 
-    def _new_net(self, dtype, coefs=None, intercepts=None):
+    def _new_net(
+        self,
+        dtype: np.dtype,
+        coefs: list[np.ndarray] | None = None,
+        intercepts: list[np.ndarray] | None = None,
+    ) -> Sequential:
         """Return a net with these weights, or those of the model."""
         coefs = self.coefs_ if coefs is None else coefs
         intercepts = self.intercepts_ if intercepts is None else intercepts
-        layers = [Affine(*coefs[0].shape, init="zeros")]
-        for w in coefs[1:]:
-            layers += [_HIDDEN_LAYERS[self.activation](), Affine(*w.shape, init="zeros")]
-        net = Sequential(layers, dtype=dtype)
-        for (w, b), coef, intercept in zip(net.weights(), coefs, intercepts, strict=True):
+        layers: list[Layer] = []
+        for w in coefs:
+            if layers:
+                layers.append(_HIDDEN_LAYERS[self.activation]())
+            layers.append(Affine(w.shape[0], w.shape[1], init="zeros"))
+        net = Sequential(layers, dtype=dtype.name)
+        weights: Any = net.weights()
+        for (w, b), coef, intercept in zip(weights, coefs, intercepts, strict=True):
             w[...] = coef
             b[...] = intercept
         return net
 
-    def _build_net(self, coefs, intercepts):
+    def _build_net(self, coefs: list[np.ndarray], intercepts: list[np.ndarray]) -> Sequential:
         """Make the net of these weights; coefs_ and intercepts_ become views of its parameters."""
         net = self._new_net(coefs[0].dtype, coefs, intercepts)
         # Only now, for threads that predict meanwhile: each of them needs a net with its weights.
-        self.coefs_ = [w for w, _ in net.weights()]
-        self.intercepts_ = [b for _, b in net.weights()]
+        weights: Any = net.weights()
+        self.coefs_ = [w for w, _ in weights]
+        self.intercepts_ = [b for _, b in weights]
         self._net, self._trainer = net, None
         return net
 
-    def _current_net(self):
+    def _current_net(self) -> Sequential:
         """Return the net of coefs_ and intercepts_, made anew if those arrays were replaced."""
         net = getattr(self, "_net", None)
         arrays = [*self.coefs_, *self.intercepts_]
@@ -195,16 +218,17 @@ class BaseMLP(StochasticSolver, LBFGSSolver, PrivateNames, CallbackSupportMixin,
                 return net
         return self._build_net(self.coefs_, self.intercepts_)
 
-    def _most_threads(self):
+    def _most_threads(self) -> int | None:
         # Not an error if there are fewer: the model may have come from a larger machine.
         return None if self.n_threads is None else min(self.n_threads, get_num_threads())
 
-    def _outputs(self, X):
+    def _outputs(self, X: Table) -> np.ndarray:
         """Return the net's output (N, O) for a validated X, before the output activation."""
         return self._current_net().predict(X, n_threads=self._most_threads())
 
-    def _validate(self, X, reset=False, **options):
+    def _validate(self, X: Any, reset: bool = False, **options: Any) -> Any:
         """Check X, and y if it is among the options; X becomes of the model's dtype."""
+        dtype: Any
         if not reset:
             dtype = self.coefs_[0].dtype
         elif self.dtype == "auto":
@@ -215,9 +239,9 @@ class BaseMLP(StochasticSolver, LBFGSSolver, PrivateNames, CallbackSupportMixin,
             self, X, accept_sparse=["csr", "csc"], dtype=dtype, reset=reset, **options
         )
 
-    def _fit(self, X, y, sample_weight, incremental):
-        units = self.hidden_layer_sizes
-        units = list(units) if hasattr(units, "__iter__") else [units]
+    def _fit(self, X: Any, y: Any, sample_weight: Any, incremental: bool) -> Self:
+        sizes: Any = self.hidden_layer_sizes
+        units = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
         if any(n <= 0 for n in units):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {units}.")
         if self.early_stopping and incremental:
@@ -261,14 +285,14 @@ class BaseMLP(StochasticSolver, LBFGSSolver, PrivateNames, CallbackSupportMixin,
         return self
 
     @staticmethod
-    def _refuse_weights(why):
+    def _refuse_weights(why: str) -> Never:
         """Raise scikit-learn's error, with a word more on where it happened."""
         raise ValueError(
             "Solver produced non-finite parameter weights. The input data may contain large "
             "values and need to be preprocessed." + (f" Here {why}." if why else "")
         )
 
-    def _initialize(self, units, rng, dtype):
+    def _initialize(self, units: list[int], rng: np.random.RandomState, dtype: np.dtype) -> None:
         """Draw the weights in scikit-learn's order, and reset what a warm start goes on with."""
         factor = 2.0 if self.activation == "logistic" else 6.0
         coefs, intercepts = [], []
@@ -282,7 +306,7 @@ class BaseMLP(StochasticSolver, LBFGSSolver, PrivateNames, CallbackSupportMixin,
         self._build_net(coefs, intercepts)
         self.n_iter_ = self.t_ = 0
 
-    def to_sklearn(self):
+    def to_sklearn(self) -> Any:
         """Return scikit-learn's estimator with these parameters and what has been learned.
 
         Returns
@@ -297,7 +321,13 @@ class BaseMLP(StochasticSolver, LBFGSSolver, PrivateNames, CallbackSupportMixin,
         return _hand_over(self, self._original(**parameters))
 
     @classmethod
-    def from_sklearn(cls, estimator, *, n_threads=None, dtype="auto"):
+    def from_sklearn(
+        cls,
+        estimator: Any,
+        *,
+        n_threads: int | None = None,
+        dtype: DTypeName = "auto",
+    ) -> Self:
         """Return an estimator with the parameters of scikit-learn's and what it has learned.
 
         Parameters
@@ -322,7 +352,7 @@ class BaseMLP(StochasticSolver, LBFGSSolver, PrivateNames, CallbackSupportMixin,
         )
 
 
-def _hand_over(source, target):
+def _hand_over(source: Any, target: Any) -> Any:
     """Copy what one estimator has learned to another one; return that."""
     learned = fitted_attributes(source)
     if hasattr(source, "_no_improvement_count"):

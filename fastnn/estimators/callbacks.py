@@ -1,7 +1,9 @@
 """scikit-learn's callbacks (`sklearn.callback`) around the iterations of a fit."""
 
+from typing import Any
 
-def fitted_attributes(estimator):
+
+def fitted_attributes(estimator: object) -> dict[str, Any]:
     """Return what an estimator has learned, by name: as it is, without copies."""
     return {
         name: value
@@ -27,13 +29,15 @@ class FitCallbacks:
         Whether there are callbacks.
     """
 
-    def __init__(self, estimator, X, y, sample_weight, incremental):
+    def __init__(
+        self, estimator: Any, X: object, y: object, sample_weight: object, incremental: bool
+    ) -> None:
         self._estimator = estimator
         self.any = not incremental and (
             hasattr(estimator, "_skl_callbacks") or hasattr(estimator, "_parent_callback_ctx")
         )
         if self.any:
-            self._data = {"X": X, "y": y}
+            self._data: dict[str, Any] = {"X": X, "y": y}
             if sample_weight is not None:
                 self._data["metadata"] = {"sample_weight": sample_weight}
             # SciPy's L-BFGS says when an iteration ends, so the last that begins is not run.
@@ -41,7 +45,7 @@ class FitCallbacks:
             self._fit = estimator._init_callback_context(max_subtasks=most)
             self._fit.call_on_fit_task_begin(estimator=estimator, **self._data)
 
-    def begin(self, name):
+    def begin(self, name: str) -> Any:
         """Begin an iteration; return what `end` takes."""
         if not self.any:
             return None
@@ -51,7 +55,7 @@ class FitCallbacks:
         )
         return task
 
-    def end(self, task):
+    def end(self, task: Any) -> bool:
         """End an iteration; return whether a callback wants the fit to stop."""
         if not self.any:
             return False
@@ -60,12 +64,12 @@ class FitCallbacks:
         )
         return bool(stop)
 
-    def close(self):
+    def close(self) -> None:
         """End the fit."""
         if self.any:
             self._fit.call_on_fit_task_end(estimator=self._estimator, **self._data)
 
-    def _learned(self):
+    def _learned(self) -> dict[str, Any]:
         """What a copy of the estimator needs to predict as it would now."""
         learned = fitted_attributes(self._estimator)
         learned["coefs_"] = [w.copy() for w in self._estimator.coefs_]

@@ -1,15 +1,19 @@
 """`MLPClassifier`: labels, probabilities, and indicator matrices for several labels a row."""
 
+from typing import Any, ClassVar, Self
+
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import expit
 from sklearn import neural_network as original
-from sklearn.base import ClassifierMixin, _fit_context
+from sklearn.base import ClassifierMixin
 from sklearn.preprocessing import LabelBinarizer
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 from sklearn.utils.validation import check_is_fitted
 
 from fastnn.estimators.base import BaseMLP
+from fastnn.estimators.decorators import checks_parameters, needs_epochs
+from fastnn.validation import Table
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):
@@ -135,11 +139,17 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     _original = original.MLPClassifier
 
-    loss = "log_loss"  # as in scikit-learn an attribute, but no parameter
+    loss: ClassVar[str] = "log_loss"  # as in scikit-learn an attribute, but no parameter
 
-    @available_if(lambda estimator: estimator._check_solver())
-    @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, sample_weight=None, classes=None):
+    @needs_epochs
+    @checks_parameters
+    def partial_fit(
+        self,
+        X: Table,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
+    ) -> Self:
         """Train for one epoch, going on from the weights and the optimizer of the last call.
 
         Parameters
@@ -171,7 +181,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             self._label_binarizer = LabelBinarizer().fit(y if multilabel else classes)
         return self._fit(X, y, sample_weight, incremental=True)
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Table) -> np.ndarray:
         """Estimate the probability of each class.
 
         Parameters
@@ -189,7 +199,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         p = self._probabilities(self._validate(X))
         return np.hstack([1 - p, p]) if self.n_outputs_ == 1 else p
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: Table) -> np.ndarray:
         """Estimate the logarithm of the probability of each class.
 
         Parameters
@@ -206,12 +216,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         with np.errstate(divide="ignore"):  # the logarithm of 0 is not a surprise here
             return np.log(p, out=p)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
 
-    def _encode(self, y, incremental):
+    def _encode(self, y: np.ndarray, incremental: bool) -> np.ndarray:
         """Turn labels into a boolean indicator matrix, and check them against earlier fits."""
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
             self._label_binarizer = LabelBinarizer().fit(y)
@@ -232,16 +242,16 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 )
         return self._label_binarizer.transform(y).astype(bool)
 
-    def _targets(self, y):
+    def _targets(self, y: np.ndarray) -> np.ndarray:
         """Turn the indicator matrix into what the trainer's loss takes."""
         if self.out_activation_ == "softmax":
             return y.argmax(axis=1)
         return y.astype(self._net.dtype)
 
-    def _out_activation(self):
+    def _out_activation(self) -> str:
         return "softmax" if self._label_binarizer.y_type_ == "multiclass" else "logistic"
 
-    def _probabilities(self, X):
+    def _probabilities(self, X: Any) -> np.ndarray:
         out = self._outputs(X)
         if self.out_activation_ == "logistic":
             return expit(out, out=out)
@@ -250,11 +260,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         out /= out.sum(axis=1, keepdims=True)
         return out
 
-    def _predict(self, X):
+    def _predict(self, X: Any) -> np.ndarray:
         p = self._probabilities(X)
-        return self._label_binarizer.inverse_transform(p.ravel() if self.n_outputs_ == 1 else p)
+        column = p.ravel() if self.n_outputs_ == 1 else p
+        labels: Any = self._label_binarizer.inverse_transform(column)
+        return labels
 
-    def _score(self, X, y, sample_weight):
+    def _score(self, X: Any, y: np.ndarray, sample_weight: np.ndarray | None) -> float:
         """Accuracy with respect to an indicator matrix; without labels, and so without delay."""
         p = self._probabilities(X)
         if self.out_activation_ == "softmax":

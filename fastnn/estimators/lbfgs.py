@@ -1,16 +1,21 @@
 """The estimators' ``solver="lbfgs"``: SciPy's L-BFGS on the gradient of all samples."""
 
+from typing import Any
+
 import numpy as np
 from scipy.optimize import minimize
 from sklearn.utils.fixes import _get_additional_lbfgs_options_dict
 from sklearn.utils.optimize import _check_optimize_result
 
+from fastnn.estimators.attributes import Attributes
+from fastnn.estimators.callbacks import FitCallbacks
 from fastnn.estimators.stochastic import LOSSES
-from fastnn.losses import SquaredError
+from fastnn.losses import Loss, SquaredError
+from fastnn.network import Sequential
 from fastnn.training import Objective
 
 
-class LBFGSSolver:
+class LBFGSSolver(Attributes):
     """What `fastnn.estimators.base.BaseMLP` does for ``solver="lbfgs"``.
 
     The objective is the loss that `loss_` reports, with its true gradient: scikit-learn does not
@@ -19,20 +24,24 @@ class LBFGSSolver:
     dtype of the model: the line search compares losses that differ little.
     """
 
-    def _objective(self, net, X, y, sample_weight):
-        loss = LOSSES[self.out_activation_]
+    def _objective(
+        self, net: Sequential, X: Any, y: np.ndarray, sample_weight: np.ndarray | None
+    ) -> Objective:
+        loss: Loss = LOSSES[self.out_activation_]
         if self.out_activation_ == "identity":
             loss = SquaredError(reduction="mean")
         return Objective(
             net, loss, X, self._targets(y), sample_weight, self.alpha, self._most_threads()
         )
 
-    def _fit_lbfgs(self, X, y, sample_weight, callbacks):
-        net = self._net if self._net.dtype == np.float64 else self._new_net(np.float64)
+    def _fit_lbfgs(
+        self, X: Any, y: np.ndarray, sample_weight: np.ndarray | None, callbacks: FitCallbacks
+    ) -> None:
+        net = self._net if self._net.dtype == np.float64 else self._new_net(np.dtype(np.float64))
         objective = self._objective(net, X, y, sample_weight)
         iteration = callbacks.begin("lbfgs-iter")
 
-        def next_iteration(intermediate_result):
+        def next_iteration(intermediate_result: Any) -> None:
             nonlocal iteration
             if callbacks.any:
                 objective.set_parameters(intermediate_result.x)
@@ -42,7 +51,7 @@ class LBFGSSolver:
             iteration = callbacks.begin("lbfgs-iter")
 
         verbose = self.verbose is True or self.verbose >= 1
-        result = minimize(
+        result: Any = minimize(
             objective,
             objective.parameters(),
             method="L-BFGS-B",

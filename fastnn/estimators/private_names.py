@@ -5,13 +5,18 @@ Thin shims, all in this place; nothing in this package uses them.
 
 import math
 from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from fastnn.estimators.attributes import Attributes
 
 
-class PrivateNames:
+class PrivateNames(Attributes):
     """A part of `fastnn.estimators.base.BaseMLP`."""
 
     @property
-    def _optimizer(self):
+    def _optimizer(self) -> SimpleNamespace:
         """What scikit-learn keeps of its optimizer: here the learning rate alone, to be read."""
         trainer = getattr(self, "_trainer", None)
         if trainer is None:
@@ -24,14 +29,14 @@ class PrivateNames:
 
     def _loss_grad_lbfgs(
         self,
-        packed_coef_inter,
-        X,
-        y,
-        sample_weight,
-        activations=None,
-        deltas=None,
-        coef_grads=None,
-        intercept_grads=None,
-    ):
+        packed_coef_inter: np.ndarray,
+        X: Any,
+        y: np.ndarray,
+        sample_weight: np.ndarray | None,
+        activations: object = None,
+        deltas: object = None,
+        coef_grads: object = None,
+        intercept_grads: object = None,
+    ) -> tuple[float, np.ndarray]:
         """Return the loss and its gradient at a vector of parameters, and take these over."""
         return self._objective(self._current_net(), X, y, sample_weight)(packed_coef_inter)

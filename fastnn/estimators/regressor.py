@@ -1,12 +1,18 @@
 """`MLPRegressor`: numbers, one or several a row."""
 
-import numpy as np
-from sklearn import neural_network as original
-from sklearn.base import RegressorMixin, _fit_context
-from sklearn.metrics import r2_score
-from sklearn.utils.metaestimators import available_if
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn import neural_network as original
+from sklearn.base import RegressorMixin
+from sklearn.metrics import r2_score
+
+from fastnn.estimators.attributes import ActivationName, DTypeName, LearningRate, Solver
 from fastnn.estimators.base import BaseMLP
+from fastnn.estimators.decorators import checks_parameters, needs_epochs
+from fastnn.validation import Table
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
@@ -62,40 +68,40 @@ n_features_in_, feature_names_in_, n_iter_, n_layers_, n_outputs_
     """
 
     _original = original.MLPRegressor
-    _parameter_constraints = (
+    _parameter_constraints: ClassVar[dict[str, Any]] = (
         BaseMLP._parameter_constraints | original.MLPRegressor._parameter_constraints
     )
 
     def __init__(
         self,
-        loss="squared_error",
-        hidden_layer_sizes=(100,),
-        activation="relu",
+        loss: Literal["squared_error", "poisson"] = "squared_error",
+        hidden_layer_sizes: int | Sequence[int] | np.ndarray = (100,),
+        activation: ActivationName = "relu",
         *,
-        solver="adam",
-        alpha=0.0001,
-        batch_size="auto",
-        learning_rate="constant",
-        learning_rate_init=0.001,
-        power_t=0.5,
-        max_iter=200,
-        shuffle=True,
-        random_state=None,
-        tol=1e-4,
-        verbose=False,
-        warm_start=False,
-        momentum=0.9,
-        nesterovs_momentum=True,
-        early_stopping=False,
-        validation_fraction=0.1,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        n_iter_no_change=10,
-        max_fun=15000,
-        n_threads=None,
-        dtype="auto",
-    ):
+        solver: Solver = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | Literal["auto"] = "auto",
+        learning_rate: LearningRate = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: int | np.random.RandomState | None = None,
+        tol: float = 1e-4,
+        verbose: bool | int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: int = 10,
+        max_fun: int = 15000,
+        n_threads: int | None = None,
+        dtype: DTypeName = "auto",
+    ) -> None:
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
             activation=activation,
@@ -125,9 +131,9 @@ n_features_in_, feature_names_in_, n_iter_, n_layers_, n_outputs_
         )
         self.loss = loss
 
-    @available_if(lambda estimator: estimator._check_solver())
-    @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, sample_weight=None):
+    @needs_epochs
+    @checks_parameters
+    def partial_fit(self, X: Table, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Train for one epoch, going on from the weights and the optimizer of the last call.
 
         Parameters
@@ -153,22 +159,22 @@ n_features_in_, feature_names_in_, n_iter_, n_layers_, n_outputs_
         """
         return self._fit(X, y, sample_weight, incremental=True)
 
-    def _encode(self, y, incremental):
+    def _encode(self, y: np.ndarray, incremental: bool) -> np.ndarray:
         return y
 
-    def _targets(self, y):
+    def _targets(self, y: np.ndarray) -> np.ndarray:
         return y.astype(self._net.dtype, copy=False)
 
-    def _out_activation(self):
+    def _out_activation(self) -> str:
         return "exp" if self.loss == "poisson" else "identity"
 
-    def _predict(self, X):
+    def _predict(self, X: Any) -> np.ndarray:
         out = self._outputs(X)
         if self.out_activation_ == "exp":
             np.exp(out, out=out)
         return out.ravel() if self.n_outputs_ == 1 else out
 
-    def _score(self, X, y, sample_weight):
+    def _score(self, X: Any, y: np.ndarray, sample_weight: np.ndarray | None) -> float:
         predicted = self._predict(X)
         if not np.isfinite(predicted).all():
             return np.nan

@@ -9,14 +9,17 @@ References
 
 import contextlib
 import warnings
+from typing import Any
 
 import numpy as np
 from sklearn.base import is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
-from fastnn.losses import BinaryCrossEntropy, Poisson, SoftmaxCrossEntropy, SquaredError
-from fastnn.optimizers import SGD, Adam
+from fastnn.estimators.attributes import Attributes
+from fastnn.estimators.callbacks import FitCallbacks
+from fastnn.losses import BinaryCrossEntropy, Loss, Poisson, SoftmaxCrossEntropy, SquaredError
+from fastnn.optimizers import SGD, Adam, Optimizer
 from fastnn.training import Trainer
 
 # The stack level of warnings raised in _fit_stochastic, for the caller of fit: _fit, fit, its two
@@ -25,7 +28,7 @@ _CALLER = 6
 # The batch size that "auto" stands for; data with fewer rows is one batch.
 _AUTO_BATCH_SIZE = 200
 
-LOSSES = {
+LOSSES: dict[str, Loss] = {
     "softmax": SoftmaxCrossEntropy(),
     "logistic": BinaryCrossEntropy(reduction="sum"),
     "identity": SquaredError(),
@@ -34,10 +37,10 @@ LOSSES = {
 """The loss that belongs to each output activation."""
 
 
-class StochasticSolver:
+class StochasticSolver(Attributes):
     """What `fastnn.estimators.base.BaseMLP` does for ``solver="sgd"`` and ``solver="adam"``."""
 
-    def _prepare_stopping(self, first_pass):
+    def _prepare_stopping(self, first_pass: bool) -> None:
         """Reset what the stopping rules compare with, where it cannot be gone on with."""
         if first_pass or not hasattr(self, "loss_curve_"):
             self.loss_curve_ = []
@@ -49,8 +52,9 @@ class StochasticSolver:
         self.best_validation_score_ = -np.inf if self.early_stopping else None
         self._best_params = self._net.params.copy() if self.early_stopping else None
 
-    def _make_trainer(self):
+    def _make_trainer(self) -> Trainer:
         """Return a fresh optimizer around the net."""
+        optimizer: Optimizer
         if self.solver == "adam":
             optimizer = Adam(self.learning_rate_init, self.beta_1, self.beta_2, self.epsilon)
         else:
@@ -64,7 +68,7 @@ class StochasticSolver:
             n_threads=self._most_threads(),
         )
 
-    def _continued_trainer(self):
+    def _continued_trainer(self) -> Trainer:
         """Return the trainer of the last call, or of the model that this one is a copy of."""
         trainer = self._trainer
         if trainer is not None:
@@ -77,12 +81,15 @@ class StochasticSolver:
                 trainer.restore(state)
         return trainer
 
-    def _hold_out(self, y, rows, rng):
+    def _hold_out(
+        self, y: np.ndarray, rows: np.ndarray, rng: np.random.RandomState
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Split off the rows for validation, as scikit-learn does."""
         stratify = y if is_classifier(self) and self.n_outputs_ == 1 else None
-        rows, held_out = train_test_split(
+        parts: Any = train_test_split(
             rows, random_state=rng, test_size=self.validation_fraction, stratify=stratify
         )
+        rows, held_out = parts
         if len(held_out) < 2:
             raise ValueError(
                 "The validation set is too small. Increase 'validation_fraction' "
@@ -90,7 +97,15 @@ class StochasticSolver:
             )
         return rows, held_out
 
-    def _fit_stochastic(self, X, y, sample_weight, rng, callbacks, incremental):
+    def _fit_stochastic(
+        self,
+        X: Any,
+        y: np.ndarray,
+        sample_weight: np.ndarray | None,
+        rng: np.random.RandomState,
+        callbacks: FitCallbacks,
+        incremental: bool,
+    ) -> None:
         """Run epochs until a stopping rule holds."""
         caller = _CALLER - incremental
         rows = np.arange(X.shape[0])
@@ -99,20 +114,22 @@ class StochasticSolver:
             rows, held_out = self._hold_out(y, rows, rng)
             weights = None if sample_weight is None else sample_weight[held_out]
             validation = X[held_out], y[held_out], weights
-        if self.batch_size != "auto" and self.batch_size > len(rows):
+        if not isinstance(self.batch_size, str) and self.batch_size > len(rows):
             message = "Got `batch_size` larger than sample size. It is going to be clipped"
             warnings.warn(message, stacklevel=caller)
 
         trainer = self._continued_trainer() if incremental else self._make_trainer()
         # A batch never has more rows than the data, so there is no need to clip this.
-        trainer.batch_size = _AUTO_BATCH_SIZE if self.batch_size == "auto" else self.batch_size
+        given = self.batch_size
+        trainer.batch_size = _AUTO_BATCH_SIZE if isinstance(given, str) else given
         trainer.alpha = self.alpha
         trainer.set_data(X, self._targets(y), sample_weight)
         # scikit-learn's squared error is a mean over the outputs too (its gradient is not).
         scale = 1 / self.n_outputs_ if self.out_activation_ == "identity" else 1.0
 
         self.n_iter_ = 0
-        warning = diverged = None
+        warning: Warning | None = None
+        diverged = None
         try:
             for _ in range(1 if incremental else self.max_iter):
                 epoch = callbacks.begin("epoch")
@@ -155,6 +172,7 @@ class StochasticSolver:
         if validation is not None:
             self._net.params[:] = self._best_params
             if diverged is not None:  # the best weights are there all the same
+                assert self.validation_scores_ is not None
                 self.validation_scores_.append(np.nan)
                 warning = ConvergenceWarning(f"Stochastic Optimizer: {diverged}")
         # partial_fit goes on with this optimizer; the data should not live as long as the model.
@@ -165,15 +183,17 @@ class StochasticSolver:
         if warning is not None:  # last, for a caller who turns warnings into errors
             warnings.warn(warning, stacklevel=caller)
 
-    def _count_loss(self, loss):
+    def _count_loss(self, loss: float) -> None:
         """Count the epochs in a row whose training loss was no better than the best by tol."""
+        assert self.best_loss_ is not None
         worse = loss > self.best_loss_ - self.tol
         self._no_improvement_count = self._no_improvement_count + 1 if worse else 0
         if loss < self.best_loss_:
             self.best_loss_ = loss
 
-    def _count_score(self, score):
+    def _count_score(self, score: float) -> None:
         """Count the epochs in a row without a better validation score; keep the best weights."""
+        assert self.validation_scores_ is not None and self.best_validation_score_ is not None
         self.validation_scores_.append(score)
         if self.verbose:
             print(f"Validation score: {score:f}")
@@ -183,7 +203,7 @@ class StochasticSolver:
             self.best_validation_score_ = score
             self._best_params = self._net.params.copy()
 
-    def _stops(self, trainer):
+    def _stops(self, trainer: Trainer) -> bool:
         """Decide what to do after too many epochs without progress: stop, or slow down."""
         adaptive = self.solver == "sgd" and self.learning_rate == "adaptive"
         too_small = adaptive and trainer.learning_rate <= 1e-6
