@@ -1,4 +1,4 @@
-"""The matrix product on our own loops, for users and for layers used one by one."""
+"""The matrix product, computed by our own loops: for users, and for layers used without a net."""
 
 from typing import Any, Literal, TypeAlias
 
@@ -27,9 +27,9 @@ from fastnn.runtime.jit import direct_call
 from fastnn.validation import as_array
 
 MIN_WORK_PER_THREAD = 2_000_000
-"""Below this much work a thread costs more than it gains: multiply-adds times bytes of an element.
+"""The least work of a thread, in multiply-adds times the bytes of an element.
 
-benchmarks/matmul_blocks.py measures where that is.
+With less, starting the thread takes longer than it saves: measured by benchmarks/matmul_blocks.py.
 """
 ActivationName: TypeAlias = Literal[
     "identity", "relu", "leaky_relu", "logistic", "tanh", "softmax", "step"
@@ -41,7 +41,7 @@ _MOST: int = _SETTINGS.NUMBA_NUM_THREADS
 
 
 class _Workspace:
-    """Memory for one product at a time: its job, the bias, and packed blocks for each thread."""
+    """The memory of one product: its job record, its bias, and packed blocks for each thread."""
 
     def __init__(self, member: int) -> None:
         self.job = Job(JOB, **dict.fromkeys(JOB.names or (), 0) | {"member": member})
@@ -49,25 +49,25 @@ class _Workspace:
         self.reserve_blocks(1)
 
     def reserve_bias(self, n_bytes: int) -> None:
-        """Make room for a bias of so many bytes, and for its padding."""
+        """Allocate memory for a bias of `n_bytes` bytes and for its padding."""
         self.bias = aligned_zeros(n_bytes + CACHE_LINE, np.uint8)
         self.job["bias"], self.job["bias_bytes"] = self.bias, self.bias.size
 
     def reserve_blocks(self, n_threads: int) -> None:
-        """Make room for the packed blocks of so many threads."""
+        """Allocate memory for the packed blocks of `n_threads` threads."""
         self.n_threads, self.blocks = n_threads, aligned_zeros(n_threads * PACKED_BYTES, np.uint8)
         self.job["packed"] = self.blocks
 
 
 class _Product:
-    """The compiled product of matrices of a dtype, and the memory it has used."""
+    """The compiled product of matrices of one dtype, with its workspaces."""
 
     def __init__(self, dtype: np.dtype) -> None:
         matrix = types.Array(from_dtype(dtype), 2, "A")
         signature = (matrix, matrix, matrix, *[types.int64] * 3)
         self.entry_point = direct_call(multiply, signature)
         self.member: Any = matmul_member(dtype)  # an address
-        # A call takes a workspace away and brings it back, so none is shared.
+        # A call removes a workspace and puts it back at its end, so no two calls share one.
         self.idle: list[_Workspace] = []
 
     def run(
@@ -78,9 +78,9 @@ class _Product:
         bias: np.ndarray | None,
         n_threads: int | None,
     ) -> bool:
-        """Overwrite out with a @ b + bias; return False if these arrays are not fit for it.
+        """Overwrite `out` with ``a @ b + bias``; return False if the kernel cannot take the arrays.
 
-        They are matrices of the dtype; out is C-contiguous, aligned and writeable.
+        All are matrices of the dtype; `out` is C-contiguous, aligned and writeable.
         """
         try:
             workspace = self.idle.pop()
@@ -104,7 +104,7 @@ class _Product:
         return answer != UNFIT
 
     def _share_out(self, workspace: _Workspace, n_threads: int) -> None:
-        """Do a job on threads. They never wait for each other, so any number of them may come."""
+        """Compute a product on threads. None waits for another, so any number may be granted."""
         n_threads = threads.at_most_now(n_threads)
         if n_threads > workspace.n_threads:
             workspace.reserve_blocks(n_threads)
@@ -119,9 +119,9 @@ _products: dict[np.dtype, _Product] = {}
 
 
 def _converted(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Return an array in a dtype; a number too large for it is infinite."""
+    """Return an array in a dtype; numbers that are too large for it become infinite."""
     if array.dtype == dtype:
-        return array  # `errstate` would take longer than the rest of a small product
+        return array  # `errstate` takes longer than a small product
     with np.errstate(over="ignore"):
         return array.astype(dtype)
 
@@ -134,33 +134,33 @@ def matmul(
     activation: ActivationName | None = None,
     n_threads: int | None = None,
 ) -> np.ndarray:
-    """Return activation(a @ b + bias), computed by loops over register tiles, without BLAS.
+    """Return ``activation(a @ b + bias)``, computed by loops over register tiles, without BLAS.
 
-    Each element is one chain of fused multiply-adds in the order of k, beginning with the bias:
+    Each element is one chain of fused multiply-adds in the order of k that starts at the bias. So
     the result has the same bits for any number of threads, and a row of it does not depend on the
-    rows beside it.
+    other rows.
 
     Parameters
     ----------
-    a : array_like (M, K)
-    b : array_like (K, N)
-        Numbers, promoted to one type as NumPy does; what is neither float32 nor float64 then
-        becomes float64.
-        Transposed and strided arrays are fine.
-    out : ndarray (M, N), optional
-        Overwritten with the result. C-contiguous, of the result's dtype, sharing no memory with
-        the inputs.
-    bias : array_like (N,), optional
+    a : array-like of shape (M, K)
+    b : array-like of shape (K, N)
+        Numeric matrices, of any memory layout. Their common dtype is NumPy's; if it is neither
+        float32 nor float64, they are converted to float64.
+    out : ndarray of shape (M, N), default=None
+        Overwritten with the result. C-contiguous, writeable, of the dtype of the result; shares no
+        memory with `a` and `b`. None allocates a new array.
+    bias : array-like of shape (N,), default=None
         Added to each row.
-    activation : {"identity", "relu", "leaky_relu", "logistic", "tanh", "softmax", "step"}, optional
-        Applied to the sum.
-    n_threads : int, optional
-        The most threads to use; default `fastnn.get_num_threads()`.
+    activation : {"identity", "relu", "leaky_relu", "logistic", "tanh", "softmax", "step"}, \
+default=None
+        Function applied to the sum; softmax goes over the rows. None is the identity.
+    n_threads : int, default=None
+        The most threads to use; None is `fastnn.get_num_threads()`.
 
     Returns
     -------
-    ndarray (M, N)
-        `out` if it was given.
+    ndarray of shape (M, N)
+        `out`, if it was given.
 
     Raises
     ------
@@ -173,9 +173,9 @@ def matmul(
     >>> fastnn.matmul(np.array([[1.0, 2.0]]), np.array([[3.0], [4.0]]))
     array([[11.]])
     """
-    # The short way, for two ordinary matrices. It asks as little as it can, because a product of
-    # small ones takes less time than ten questions. Whatever is unusual takes the long way below;
-    # what is no array at all is refused by the entry point, or lacks an attribute.
+    # The fast path, for two ordinary matrices. It has few checks, because a small product takes
+    # less time than ten of them. Anything unusual goes on to the slow path below: an object that is
+    # no array lacks an attribute here, or is refused by the entry point.
     if bias is None and activation is None:
         x: Any = a
         y: Any = b

@@ -1,7 +1,15 @@
-"""Losses: what a net is trained to make small.
+"""Losses: the functions that training minimises.
 
-The arithmetic is in `fastnn.kernels.losses`; these classes know what a target may look like and
-how the loss of a row is scaled.
+Training computes them, with their gradients, in `fastnn.kernels.losses`. The classes of this module
+hold their parameters, say which targets they take, and compute them for evaluation.
+
+Sizes in the formulas and shapes: N rows, O outputs of the net.
+
+Examples
+--------
+>>> from fastnn import losses
+>>> losses.get("huber")
+Huber(delta=1.0, reduction='mean')
 """
 
 import math
@@ -18,21 +26,21 @@ Reduction: TypeAlias = Literal["mean", "sum"]
 
 
 class Loss:
-    """Base of all losses: the mean over the batch's rows of a loss of each row.
+    """Base class of all losses: the mean over the rows of a batch of a loss of each row.
 
     Attributes
     ----------
     name : str
-        As `Sequential.fit` takes it.
+        The name that `Sequential.fit` takes for this loss.
     task : {"classification", "regression"}
-        What the loss is for.
+        The kind of problem that the loss is for.
     takes_logits : bool
-        Whether it applies a function to the net's output by itself: a softmax, a logistic
-        function, or for the Poisson loss an exponential.
+        Whether the loss applies a function to the outputs itself: a softmax, a logistic function
+        or, for the Poisson loss, an exponential. The net must not apply it too.
     target_range : tuple of float
-        Least and greatest value of a target.
+        Smallest and largest valid target.
     shares_target : bool
-        Whether a single target of a row is that of each output.
+        Whether a single target of a row is compared with each output.
     """
 
     name: ClassVar[str] = ""
@@ -50,45 +58,61 @@ class Loss:
         return False
 
     def check_outputs(self, n_outputs: int) -> None:
-        """Raise ValueError if a net with so many outputs cannot have this loss."""
+        """Raise ValueError if the loss does not fit a net with `n_outputs` outputs."""
 
     def scales(self, n_outputs: int) -> tuple[float, float]:
-        """Return the factors of a row's loss and of its gradient for `n_outputs` outputs."""
+        """Return the factors of the loss and of the gradient of a row with `n_outputs` outputs."""
         raise NotImplementedError
 
     def code(self, integer_labels: bool) -> int:
-        """Return the kernels' code of this loss for labels or for rows of targets."""
+        """Return the code of the loss in the kernels, for integer labels or for dense targets."""
         raise NotImplementedError
 
     def parameters(self, n_outputs: int) -> np.ndarray:
-        """Return the numbers of its own that the kernel takes, float64: at least one."""
-        return np.zeros(1)
-
-    def of_rows(self, out: np.ndarray, labels: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        """Return the loss of each row, for evaluation: training computes it in its kernel.
-
-        Parameters
-        ----------
-        out : ndarray (N, O)
-        labels : ndarray (N,) of int64
-        targets : ndarray (N, O)
-            One of the two is empty.
+        """Return the parameters of the loss as its kernel takes them.
 
         Returns
         -------
-        ndarray (N,) of float64
+        ndarray of float64
+            At least one element; a loss without parameters has a zero there.
         """
-        with np.errstate(over="ignore", invalid="ignore"):  # as in training: infinity and NaN show
+        return np.zeros(1)
+
+    def of_rows(self, out: np.ndarray, labels: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """Return the loss of each row, in float64, for evaluation.
+
+        Parameters
+        ----------
+        out : ndarray of shape (N, O)
+            Outputs of the net.
+        labels : ndarray of int64 of shape (N,)
+            Integer classes; empty for a loss with dense targets.
+        targets : ndarray of shape (N, O)
+            Dense targets; empty where `labels` is not.
+
+        Returns
+        -------
+        ndarray of float64 of shape (N,)
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastnn.losses import SquaredError
+        >>> out, labels = np.array([[3.0], [1.0]]), np.empty(0, np.int64)
+        >>> SquaredError().of_rows(out, labels, np.array([[1.0], [1.0]]))
+        array([2., 0.])
+        """
+        with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN, as in training
             sums = self._sums(out.astype(np.float64), labels, targets)
         return self.scales(out.shape[1])[0] * sums
 
     def _sums(self, out: np.ndarray, labels: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        """Sum of the unscaled losses of each row's outputs."""
+        """Return the unscaled loss of each row: the sum over its outputs."""
         raise NotImplementedError
 
 
 class _Reduced(Loss):
-    """A loss that is a sum, or a mean, over the outputs of a row."""
+    """A loss with a choice of reduction: the sum or the mean over the outputs of a row."""
 
     def __init__(self, reduction: Reduction) -> None:
         if not isinstance(reduction, str) or reduction not in ("mean", "sum"):
@@ -102,12 +126,23 @@ class _Reduced(Loss):
 class SquaredError(_Reduced):
     """Half the squared error: ``1/2 sum_o (out - y)^2``, with the gradient ``out - y``.
 
-    Summed over the outputs: the form in which back-propagation is usually derived.
+    By default the sum over the outputs, the form in which back-propagation is usually derived.
 
     Parameters
     ----------
-    reduction : {"sum", "mean"}, default "sum"
-        Over the outputs of a row.
+    reduction : {"sum", "mean"}, default="sum"
+        Reduction over the outputs of a row.
+
+    Raises
+    ------
+    ValueError
+        If `reduction` is neither of the two.
+
+    Examples
+    --------
+    >>> from fastnn.losses import SquaredError
+    >>> SquaredError(reduction="mean")
+    SquaredError(reduction='mean')
     """
 
     name = "squared_error"
@@ -127,7 +162,16 @@ class SquaredError(_Reduced):
 
 
 class MeanSquaredError(Loss):
-    """The mean over outputs of the squared error: ``1/O sum_o (out - y)^2``."""
+    """The mean over the outputs of the squared error: ``1/O sum_o (out - y)^2``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import Affine, Sequential
+    >>> net = Sequential([Affine(2, 1, init="zeros")])
+    >>> net.loss(np.eye(2), np.array([1.0, -3.0]), "mse")
+    5.0
+    """
 
     name = "mse"
 
@@ -142,10 +186,10 @@ class MeanSquaredError(Loss):
 
 
 class MeanAbsoluteError(Loss):
-    """The mean over outputs of the absolute error: ``1/O sum_o |out - y|``.
+    """The mean over the outputs of the absolute error: ``1/O sum_o |out - y|``.
 
-    Its gradient, ``sign(out - y) / O``, is as large for a small error as for a large one, so
-    outliers have little say. It is least at the median of the targets.
+    The gradient, ``sign(out - y) / O``, does not grow with the error, so outliers weigh no more
+    than other rows. The minimum is at the median of the targets.
 
     Examples
     --------
@@ -162,7 +206,7 @@ class MeanAbsoluteError(Loss):
         return 2.0 / n_outputs, 2.0 / n_outputs
 
     def code(self, integer_labels: bool) -> int:
-        return codes.QUANTILE  # twice the loss of the median
+        return codes.QUANTILE  # twice the quantile loss of 0.5
 
     def parameters(self, n_outputs: int) -> np.ndarray:
         return np.full(n_outputs, 0.5)
@@ -172,17 +216,22 @@ class MeanAbsoluteError(Loss):
 
 
 class Huber(_Reduced):
-    """Half the squared error where it is small, linear in the error where it is large.
+    """The Huber loss: quadratic for small errors, linear for large ones.
 
-    With ``e = out - y``: ``e^2 / 2`` if ``|e| <= delta``, else ``delta * (|e| - delta / 2)``; the
-    gradient is e, cut off at -delta and delta (Huber, 1964).
+    With ``e = out - y``: ``e^2 / 2`` if ``|e| <= delta``, else ``delta * (|e| - delta / 2)``. The
+    gradient is e, clipped to ``[-delta, delta]`` (Huber, 1964).
 
     Parameters
     ----------
-    delta : float, default 1
-        The largest error that is squared, greater than 0.
-    reduction : {"mean", "sum"}, default "mean"
-        Over the outputs of a row.
+    delta : float, default=1.0
+        Error at which the quadratic part ends, greater than 0.
+    reduction : {"mean", "sum"}, default="mean"
+        Reduction over the outputs of a row.
+
+    Raises
+    ------
+    ValueError
+        If `delta` is not a finite number greater than 0, or `reduction` is neither of the two.
 
     Examples
     --------
@@ -215,17 +264,22 @@ class Huber(_Reduced):
 
 
 class Quantile(Loss):
-    """The mean over outputs of the pinball loss: outputs become quantiles of the targets.
+    """The mean over the outputs of the quantile (pinball) loss.
 
-    With ``e = out - y`` and the quantile q: ``(1 - q) * e`` where the output is too large, and
-    ``-q * e`` where it is too small. It is least where a share q of the targets lies below the
-    output (Koenker & Bassett, 1978).
+    With ``e = out - y`` and the quantile q: ``(1 - q) * e`` where ``e > 0``, else ``-q * e``. The
+    minimum is the output that a share q of the targets lies below (Koenker & Bassett, 1978).
 
     Parameters
     ----------
-    quantiles : float or sequence of float, default 0.5
-        Between 0 and 1: one for all outputs, or one for each. With several of them, y may be a
-        single column, which each output is compared with.
+    quantiles : float or sequence of float, default=0.5
+        Between 0 and 1: one for all outputs, or one for each. With several of them, the targets
+        may be a single column, which is then compared with each output.
+
+    Raises
+    ------
+    ValueError
+        If `quantiles` are not such numbers; by `Sequential.fit`, if their number is neither 1
+        nor that of the outputs.
 
     Examples
     --------
@@ -278,15 +332,28 @@ class Quantile(Loss):
 
 
 class Poisson(_Reduced):
-    """Half the deviance of counts from a Poisson distribution, from the logarithm of its mean.
+    """Half the Poisson deviance, for counts; the outputs are logarithms of the mean.
 
     ``sum_o (exp(z) - z y + y log(y) - y)`` for outputs z and targets y >= 0, with the gradient
     ``exp(z) - y``. `Sequential.predict` returns z; the expected count is ``exp(z)``.
 
     Parameters
     ----------
-    reduction : {"sum", "mean"}, default "sum"
-        Over the outputs of a row.
+    reduction : {"sum", "mean"}, default="sum"
+        Reduction over the outputs of a row.
+
+    Raises
+    ------
+    ValueError
+        If `reduction` is neither of the two.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import Affine, Sequential
+    >>> net = Sequential([Affine(2, 1, init="zeros")])
+    >>> net.loss(np.eye(2), np.array([1.0, 1.0]), "poisson")
+    0.0
     """
 
     name = "poisson"
@@ -316,16 +383,27 @@ def _check_smoothing(value: float) -> float:
 
 
 class BinaryCrossEntropy(_Reduced):
-    """Cross-entropy of independent yes-or-no outputs, from logits.
+    """Cross-entropy of independent binary outputs, computed from logits.
 
     ``max(z, 0) - z y + log(1 + exp(-|z|))`` for each logit z and target y in [0, 1].
 
     Parameters
     ----------
-    reduction : {"mean", "sum"}, default "mean"
-        Over the outputs of a row.
-    label_smoothing : float, default 0
-        s in [0, 1]: ``(1 - s) y + s / 2`` takes the place of y.
+    reduction : {"mean", "sum"}, default="mean"
+        Reduction over the outputs of a row.
+    label_smoothing : float, default=0.0
+        s in [0, 1]; each target y is replaced by ``(1 - s) y + s / 2``.
+
+    Raises
+    ------
+    ValueError
+        If `reduction` is neither of the two, or `label_smoothing` is not in [0, 1].
+
+    Examples
+    --------
+    >>> from fastnn.losses import BinaryCrossEntropy
+    >>> BinaryCrossEntropy(label_smoothing=0.1)
+    BinaryCrossEntropy(reduction='mean', label_smoothing=0.1)
     """
 
     name = "binary_cross_entropy"
@@ -355,17 +433,30 @@ class BinaryCrossEntropy(_Reduced):
 
 
 class SoftmaxCrossEntropy(Loss):
-    """Cross-entropy of one class out of many, from logits.
+    """Cross-entropy of one class out of several, computed from logits.
 
     ``log(sum_c exp(z_c)) - z_y`` for integer targets y, or ``sum_c y_c (log(sum exp(z)) - z_c)``
     for rows of target probabilities.
 
     Parameters
     ----------
-    label_smoothing : float, default 0
-        s in [0, 1]: ``(1 - s) y_c + s / O`` takes the place of the target probabilities, where an
-        integer target is a one-hot row (Szegedy et al., 2016). It keeps the net from being ever
-        more certain.
+    label_smoothing : float, default=0.0
+        s in [0, 1]; each target probability ``y_c`` is replaced by ``(1 - s) y_c + s / O``
+        (Szegedy et al., 2016). An integer target counts as a one-hot row. Keeps the logits from
+        growing without bound.
+
+    Raises
+    ------
+    ValueError
+        If `label_smoothing` is not in [0, 1].
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import Affine, Sequential
+    >>> net = Sequential([Affine(2, 4, init="zeros")])
+    >>> round(net.loss(np.eye(2), [0, 3], "softmax_cross_entropy"), 4)  # log(4)
+    1.3863
     """
 
     name = "softmax_cross_entropy"
@@ -412,16 +503,31 @@ _BY_NAME: dict[str, type[Loss]] = {
         SoftmaxCrossEntropy,
     )
 }
-_BY_NAME["categorical_cross_entropy"] = SoftmaxCrossEntropy  # as other libraries call it
+_BY_NAME["categorical_cross_entropy"] = SoftmaxCrossEntropy  # its name in other libraries
 
 
 def get(loss: str | Loss) -> Loss:
-    """Return the loss itself, or one by its name.
+    """Return a loss by its name; a `Loss` is returned as it is.
+
+    Parameters
+    ----------
+    loss : str or Loss
+        A name such as ``"mse"`` gives the loss with its default parameters.
+
+    Returns
+    -------
+    Loss
 
     Raises
     ------
     ValueError
-        If it is neither a `Loss` nor the name of one.
+        If `loss` is neither a `Loss` nor the name of one.
+
+    Examples
+    --------
+    >>> from fastnn import losses
+    >>> losses.get("squared_error")
+    SquaredError(reduction='sum')
     """
     if isinstance(loss, Loss):
         return loss

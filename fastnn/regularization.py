@@ -1,4 +1,4 @@
-"""Regularisation: what keeps weights small, or few, or short. Biases are free."""
+"""Regularization of the weights: penalties, weight decay and a limit of norms; never of biases."""
 
 import math
 from dataclasses import dataclass, fields
@@ -10,26 +10,25 @@ from fastnn.validation import as_number, check_number
 
 @dataclass(frozen=True, repr=False)
 class Regularization:
-    """What holds the weights w of a layer back, or those of all layers.
+    """Penalties, decay and limit of the weights w of a layer, or of all layers.
 
-    An L1 or L2 penalty is a part of the loss, so its derivative passes through the optimizer: with
-    Adam it is divided by the size of the gradients. Weight decay is not: it shrinks the weights
-    themselves (Loshchilov & Hutter, 2019). For plain SGD L2 and weight decay are the same.
+    The derivative of an L1 or L2 penalty is added to the gradient, so it passes through the
+    optimizer: Adam divides it by the size of the gradients. Weight decay shrinks the weights
+    directly (Loshchilov & Hutter, 2019). For plain SGD, L2 and weight decay are the same.
 
     Parameters
     ----------
-    l1 : float, default 0
-        ``l1 * sum |w|`` is added to the loss: the derivative is ``l1 * sign(w)``, or 0 at zero.
-        Drives weights that are of little use to zero, by the same small step each time, and then
-        they stay around it.
-    l2 : float, default 0
-        ``l2 / 2 * sum w^2`` is added to the loss: the derivative is ``l2 * w``.
-    weight_decay : float, optional
-        Before each update ``w -= learning_rate * weight_decay * w``. Default that of the
-        optimizer, which is 0 but for `AdamW`.
-    max_norm : float, default inf
-        After each update, the weights of a neuron (a column of w) that are longer than this are
-        scaled down to it (Srebro et al., 2005).
+    l1 : float, default=0.0
+        Adds ``l1 * sum |w|`` to the loss. The derivative is ``l1 * sign(w)``, 0 at zero: weights
+        of little use shrink by equal steps and then oscillate around zero.
+    l2 : float, default=0.0
+        Adds ``l2 / 2 * sum w^2`` to the loss. The derivative is ``l2 * w``.
+    weight_decay : float, default=None
+        Before each update, ``w -= learning_rate * weight_decay * w``. None takes the decay of the
+        optimizer, which is 0 for all but `AdamW`.
+    max_norm : float, default=inf
+        After each update, a column of w (the weights of one neuron) with a larger Euclidean norm
+        is scaled down to this norm (Srebro et al., 2005).
 
     Raises
     ------
@@ -38,15 +37,15 @@ class Regularization:
 
     Examples
     --------
-    Of all layers, but for the last, which has its own:
+    An L2 penalty for all layers except the last, which has a regularization of its own:
 
+    >>> import numpy as np
     >>> from fastnn import Affine, ReLU, Regularization, Sequential
-    >>> last = Affine(32, 10, regularization=Regularization(l1=1e-4, max_norm=3))
+    >>> last = Affine(3, 2, regularization=Regularization(l1=1e-4, max_norm=3))
     >>> last.regularization
     Regularization(l1=0.0001, max_norm=3.0)
-    >>> net = Sequential([Affine(64, 32), ReLU(), last])
-
-    Then ``net.fit(X, y, regularization=Regularization(l2=1e-3))``.
+    >>> net = Sequential([Affine(2, 3), ReLU(), last], seed=0)
+    >>> history = net.fit(np.eye(2), [0, 1], regularization=Regularization(l2=1e-3))
     """
 
     l1: float = 0.0
@@ -65,7 +64,7 @@ class Regularization:
                 continue
             else:
                 number = check_number(item.name, value)
-            object.__setattr__(self, item.name, number)  # a float, which JSON can hold
+            object.__setattr__(self, item.name, number)  # a float, for JSON
 
     def __repr__(self) -> str:
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.config().items())
@@ -73,7 +72,27 @@ class Regularization:
 
     @classmethod
     def of(cls, value: Self | dict[str, float] | None) -> Self | None:
-        """Return `value` if it is one or None, or one made from what `config` returned."""
+        """Return a regularization from the dict of `config`; others and None as they are.
+
+        Parameters
+        ----------
+        value : Regularization, dict or None
+
+        Returns
+        -------
+        Regularization or None
+
+        Raises
+        ------
+        ValueError
+            If `value` is none of these, or a number in it is out of range.
+
+        Examples
+        --------
+        >>> from fastnn import Regularization
+        >>> Regularization.of({"l2": 0.001})
+        Regularization(l2=0.001)
+        """
         if value is None or isinstance(value, cls):
             return value
         if isinstance(value, dict) and value.keys() <= set(cls.__dataclass_fields__):
@@ -81,7 +100,18 @@ class Regularization:
         raise ValueError(f"regularization must be a Regularization or None, got {shown(value)}")
 
     def config(self) -> dict[str, float]:
-        """Return the constructor's arguments that are not its defaults, as JSON can hold them."""
+        """Return the arguments of the constructor that differ from the defaults, for JSON.
+
+        Returns
+        -------
+        dict of str to float
+
+        Examples
+        --------
+        >>> from fastnn import Regularization
+        >>> Regularization(l2=0.001).config()
+        {'l2': 0.001}
+        """
         values = {item.name: getattr(self, item.name) for item in fields(self)}
         defaults = {item.name: item.default for item in fields(self)}
         return {name: value for name, value in values.items() if value != defaults[name]}

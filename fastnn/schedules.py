@@ -1,9 +1,17 @@
-"""Schedules: how the learning rate goes on while a net is trained.
+"""Schedules of the learning rate.
 
-A schedule is any function ``(epoch, epochs) -> factor``: training multiplies the optimizer's
-learning rate by it at the beginning of each epoch, counted from 0, and keeps it until the next;
-or, if the schedule has a true attribute `by_step`, at each batch. Time runs from 0 to `epochs`, and
-`epoch` may be a fraction.
+A schedule is a function ``(epoch, epochs) -> factor``, where `epoch` counts from 0 and `epochs` is
+the number of epochs of the whole training. Training multiplies the optimizer's learning rate by the
+factor: at the beginning of each epoch or, if the schedule has a true attribute `by_step`, at each
+step. Then `epoch` has a fraction.
+
+Examples
+--------
+>>> from fastnn import Affine, Sequential
+>>> from fastnn.schedules import Cosine
+>>> net = Sequential([Affine(1, 1)], seed=0)
+>>> history = net.fit([[0.0], [1.0]], [1.0, 2.0], loss="mse", schedule=Cosine(), epochs=3)
+>>> history = net.fit([[0.0], [1.0]], [1.0, 2.0], loss="mse", schedule=lambda epoch, epochs: 0.5)
 """
 
 import math
@@ -17,17 +25,17 @@ from fastnn.errors import shown
 from fastnn.validation import as_number, check_number
 
 ScheduleLike: TypeAlias = str | Callable[[Any, int], float]
-"""What `Sequential.fit` takes for a schedule: a name of `BY_NAME` or any function."""
+"""A schedule as `Sequential.fit` takes it: a name of `BY_NAME`, or a function."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Base of all schedules of this module; any other callable will do as well.
+    """Base class of the schedules of this module. Other callables are schedules too.
 
     Attributes
     ----------
     by_step : bool
-        Whether the factor changes from batch to batch, and not only from epoch to epoch.
+        Whether the factor changes at each step. If not, it changes at each epoch.
     """
 
     by_step: ClassVar[bool] = False
@@ -38,20 +46,28 @@ class Schedule:
         Parameters
         ----------
         epoch : float
-            From 0 to `epochs`.
+            Epochs done, from 0 to `epochs`.
         epochs : int
-            Of the whole training.
+            Number of epochs of the whole training.
 
         Returns
         -------
         float
+            At least 0.
         """
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Constant(Schedule):
-    """The learning rate stays as it is: a factor of 1."""
+    """A constant learning rate: the factor is 1.
+
+    Examples
+    --------
+    >>> from fastnn.schedules import Constant
+    >>> Constant()(2, 4)
+    1.0
+    """
 
     def __call__(self, epoch: float, epochs: int) -> float:
         return 1.0
@@ -59,7 +75,7 @@ class Constant(Schedule):
 
 @dataclass(frozen=True)
 class Linear(Schedule):
-    """By equal steps towards zero: ``1 - epoch / epochs``.
+    """Linear decay to zero: ``1 - epoch / epochs``.
 
     Examples
     --------
@@ -74,14 +90,19 @@ class Linear(Schedule):
 
 @dataclass(frozen=True)
 class StepDecay(Schedule):
-    """A lower rate from time to time: ``factor^floor(epoch / every)``.
+    """Decay at regular intervals: ``factor^floor(epoch / every)``.
 
     Parameters
     ----------
-    every : float, optional
-        Epochs between two steps, greater than 0; default a third of all epochs.
-    factor : float, default 0.1
-        Of each step, at least 0.
+    every : float, default=None
+        Epochs between two changes, greater than 0. None is a third of all epochs.
+    factor : float, default=0.1
+        Factor of each change, at least 0.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
 
     Examples
     --------
@@ -105,12 +126,17 @@ class StepDecay(Schedule):
 
 @dataclass(frozen=True)
 class Exponential(Schedule):
-    """The same share less in each epoch: ``factor^epoch``.
+    """Exponential decay: ``factor^epoch``.
 
     Parameters
     ----------
-    factor : float, default 0.95
-        What an epoch leaves of the rate, at least 0.
+    factor : float, default=0.95
+        Factor of each epoch, at least 0.
+
+    Raises
+    ------
+    ValueError
+        If `factor` is out of range.
 
     Examples
     --------
@@ -130,17 +156,23 @@ class Exponential(Schedule):
 
 @dataclass(frozen=True)
 class Cosine(Schedule):
-    """Half a wave of the cosine, from 1 to `end`, after a warm-up (Loshchilov & Hutter, 2017).
+    """Cosine decay from 1 to `end`, after a linear warm-up (Loshchilov & Hutter, 2017).
 
-    For w epochs of warm-up the factor is ``(epoch + 1) / (w + 1)``, and then
-    ``end + (1 - end) * (1 + cos(pi * t)) / 2`` with ``t = (epoch - w) / (epochs - w)``.
+    In the first w epochs the factor is ``(epoch + 1) / (w + 1)``, and after them
+    ``end + (1 - end) * (1 + cos(pi * t)) / 2`` with ``t = (epoch - w) / (epochs - w)``. It changes
+    at each step.
 
     Parameters
     ----------
-    warmup : float, default 0
-        Epochs in which the rate grows, at least 0.
-    end : float, default 0
+    warmup : float, default=0
+        Epochs of warm-up, w, at least 0.
+    end : float, default=0.0
         Factor after the last epoch, at least 0.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
 
     Examples
     --------
@@ -168,19 +200,24 @@ class Cosine(Schedule):
 
 @dataclass(frozen=True)
 class OneCycle(Schedule):
-    """Up to the full rate and down again, both along a cosine (Smith, 2018).
+    """One cycle: a cosine rise from `start` to 1, then a cosine decay to `end` (Smith, 2018).
 
-    With a rate that is the largest a net bears, it needs few epochs. The optimizer's learning rate
-    is that of the peak.
+    The optimizer's learning rate is that of the peak. With the largest rate that still converges,
+    training needs few epochs. The factor changes at each step.
 
     Parameters
     ----------
-    peak_at : float, default 0.3
-        When the peak is reached: a share of all epochs, in [0, 1].
-    start : float, default 1/25
+    peak_at : float, default=0.3
+        Position of the peak, as a share of all epochs in [0, 1].
+    start : float, default=1/25
         Factor at the beginning, at least 0.
-    end : float, default 1e-4
+    end : float, default=1e-4
         Factor after the last epoch, at least 0.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
 
     Examples
     --------
@@ -210,14 +247,19 @@ class OneCycle(Schedule):
 
 @dataclass(frozen=True)
 class InverseScaling(Schedule):
-    """Falling ever more slowly: ``1 / (epoch + 1)^power``.
+    """Decay by a power of the epoch: ``1 / (epoch + 1)^power``.
 
     The form of scikit-learn's "invscaling", which counts samples instead of epochs.
 
     Parameters
     ----------
-    power : float, default 0.5
-        At least 0.
+    power : float, default=0.5
+        Exponent, at least 0.
+
+    Raises
+    ------
+    ValueError
+        If `power` is out of range.
 
     Examples
     --------
@@ -236,7 +278,7 @@ class InverseScaling(Schedule):
 
 
 def _cosine(first: float, last: float, t: float) -> float:
-    """From `first` to `last` along half a wave, while t goes from 0 to 1."""
+    """Return the value at t, from 0 to 1, of half a cosine wave from `first` to `last`."""
     return last + (first - last) * (1.0 + math.cos(math.pi * t)) / 2
 
 
@@ -249,20 +291,25 @@ BY_NAME: dict[str, type[Schedule]] = {
     "one_cycle": OneCycle,
     "inverse_scaling": InverseScaling,
 }
-"""Schedules by the names that `Sequential.fit` and the command line take."""
+"""The schedules by name, as `Sequential.fit` and the command line take them."""
 
 
 def get(schedule: ScheduleLike) -> Callable[[Any, int], float]:
-    """Return the schedule itself, or one with default numbers by its name.
+    """Return a schedule by its name; a function is returned as it is.
 
     Parameters
     ----------
     schedule : str or callable
+        A name of `BY_NAME` gives the schedule with its default parameters.
+
+    Returns
+    -------
+    callable
 
     Raises
     ------
     ValueError
-        If it is neither a name nor a function ``(epoch, epochs) -> factor``.
+        If `schedule` is neither a name nor a function ``(epoch, epochs) -> factor``.
 
     Examples
     --------
@@ -281,11 +328,29 @@ def get(schedule: ScheduleLike) -> Callable[[Any, int], float]:
 
 
 def factor_at(schedule: Callable[[Any, int], float], epoch: float, epochs: int) -> float:
-    """Return the factor that a schedule gives, checked: it may be anybody's function.
+    """Return the factor of a schedule at a time, after a check: it may be a function of the user.
+
+    Parameters
+    ----------
+    schedule : callable
+    epoch : float
+        Epochs done, from 0 to `epochs`.
+    epochs : int
+        Number of epochs of the whole training.
+
+    Returns
+    -------
+    float
 
     Raises
     ------
     ValueError
-        If it is no finite number of at least 0.
+        If the factor is not a finite number >= 0.
+
+    Examples
+    --------
+    >>> from fastnn.schedules import Linear, factor_at
+    >>> factor_at(Linear(), 1, 4)
+    0.75
     """
     return check_number(f"schedule({epoch}, {epochs})", schedule(epoch, epochs))
