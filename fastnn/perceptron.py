@@ -1,4 +1,4 @@
-"""`Perceptron`: one neuron with a step, where neural networks began."""
+"""`Perceptron`: one neuron with a step function, the first trainable neural network."""
 
 from typing import Self
 
@@ -26,31 +26,31 @@ __all__ = ["Perceptron"]
 
 
 class Perceptron:
-    """One neuron with a step: 1 where ``x @ w + b > 0``, else 0.
+    """One neuron with a step function: 1 where ``x @ w + b > 0``, else 0.
 
     Parameters
     ----------
     n_inputs : int
         Number of inputs I.
-    weights : array_like (I,), optional
-        One for each input; default zeros.
-    bias : float, optional
-        b; default 0.
-    threshold : float, optional
-        The same said the other way: ``threshold = -bias``. Give one of the two.
-    seed : int or numpy.random.Generator, optional
-        For the order in which `fit` shows the samples.
+    weights : array-like of shape (I,), default=None
+        One weight for each input. None is zeros.
+    bias : float, default=None
+        The bias b. None is 0, or follows from `threshold`.
+    threshold : float, default=None
+        The negative bias: ``threshold = -bias``. Give one of the two.
+    seed : int, numpy.random.Generator or None, default=None
+        Source of the order of the samples in `fit`.
 
     Attributes
     ----------
-    weights : ndarray (I,) of float64
+    weights : ndarray of float64 of shape (I,)
     bias, threshold : float
-        Two views of one number: a change of one is a change of the other.
+        The same number with opposite signs: setting one sets the other.
     n_inputs : int
     mistakes_ : list of int
-        After `fit`: the mistakes of each epoch.
+        Number of mistakes in each epoch of the last `fit`.
     converged_ : bool
-        After `fit`: whether the last epoch was without a mistake.
+        Whether the last epoch of the last `fit` had no mistake.
 
     Raises
     ------
@@ -59,35 +59,34 @@ class Perceptron:
 
     Notes
     -----
-    **A line.** Where ``x @ w + b = 0`` the neuron changes its mind. With two inputs that is a
-    straight line, with three a plane, with more a hyperplane. w is perpendicular to it and points
-    to the side of the ones; b moves it without turning it: it lies ``-b / |w|`` from the origin,
-    in the direction of w.
+    **A line.** The prediction changes where ``x @ w + b = 0``. With two inputs this is a straight
+    line, with three a plane, with more a hyperplane. w is perpendicular to it and points to the
+    side where the prediction is 1. b shifts it: its signed distance from the origin, in the
+    direction of w, is ``-b / |w|``.
 
-    **Threshold or bias.** A neuron fires where its weighted input exceeds a threshold:
-    ``x @ w > theta``. Taking theta to the other side, ``x @ w - theta > 0``, makes it one more
-    weight, b = -theta, of an input that is always 1. So it can be learned like the others.
+    **Threshold and bias.** A neuron fires where its weighted input exceeds a threshold:
+    ``x @ w > theta``. Written as ``x @ w - theta > 0``, the threshold is one more weight,
+    b = -theta, of an input that is always 1, and can be learned like the others.
 
-    **Learning** [1]_. After each sample on the wrong side ::
+    **Learning rule** [1]_. After each sample on the wrong side ::
 
         w += learning_rate * (y - prediction) * x
         b += learning_rate * (y - prediction)
 
-    which turns the line towards putting that sample right. From weights of zero, another rate only
-    gives another length to all weights, and exactly the same mistakes.
+    which moves the line towards the right side of that sample. From weights of zero, the learning
+    rate scales all weights and changes no prediction.
 
-    **Convergence** [2]_. If some line separates the classes, this finds one. Say that the samples,
-    with a 1 appended for the bias, are no longer than R, and that the best line through the
-    origin of that larger space passes all of them at a distance of at least gamma. Starting
-    from zeros, the rule makes at most ``(R / gamma)**2`` mistakes, however many samples there are
-    and in whatever order they come.
+    **Convergence** [2]_. If a line separates the classes, the rule finds one. Append a 1 to each
+    sample, for the bias. Let R be the largest norm of these extended samples, and gamma the largest
+    distance that a hyperplane through the origin can keep from all of them while it separates the
+    classes. Starting from zeros, the rule makes at most ``(R / gamma)**2`` mistakes, for any number
+    and any order of the samples.
 
     **XOR** [3]_. No line has (0, 1) and (1, 0) on one side and (0, 0) and (1, 1) on the other:
-    adding up ``w1 + b > 0`` and ``w2 + b > 0`` gives ``w1 + w2 + 2 b > 0``, adding up ``b <= 0``
-    and ``w1 + w2 + b <= 0`` gives the opposite. Two layers can do it: it is the AND of NAND
-    and OR. But this rule cannot train the first of them, since it needs to know what each neuron
-    should have said. Back-propagation, with a smooth function in the place of the step, can: see
-    `Sequential`.
+    the sum of ``w1 + b > 0`` and ``w2 + b > 0`` is ``w1 + w2 + 2 b > 0``, the sum of ``b <= 0``
+    and ``w1 + w2 + b <= 0`` is the opposite. Two layers can represent it, as the AND of NAND and
+    OR. The rule cannot train the first layer, because it needs a target for each neuron.
+    Back-propagation through a smooth activation can: see `Sequential`.
 
     References
     ----------
@@ -99,14 +98,14 @@ class Perceptron:
 
     Examples
     --------
-    An AND made by hand, with a threshold that only the sum of both inputs exceeds:
+    The logical AND with fixed weights: only the sum of both inputs exceeds the threshold.
 
     >>> from fastnn import Perceptron
     >>> X = [[0, 0], [0, 1], [1, 0], [1, 1]]
     >>> Perceptron(2, weights=[1, 1], threshold=1.5).predict(X)
     array([0, 0, 0, 1])
 
-    One that is learned:
+    The same, learned:
 
     >>> neuron = Perceptron(2, seed=0).fit(X, [0, 0, 0, 1])
     >>> neuron.predict(X), neuron.converged_
@@ -142,7 +141,7 @@ class Perceptron:
 
     @property
     def weights(self) -> np.ndarray:
-        """The weights (I,)."""
+        """The weights, of shape (I,)."""
         return self._weights
 
     @weights.setter
@@ -153,13 +152,13 @@ class Perceptron:
                 f"weights must be {self.n_inputs} numbers, got shape {array.shape} and "
                 f"dtype {array.dtype}"
             )
-        array = np.array(array, np.float64)  # a copy: `fit` changes it
+        array = np.array(array, np.float64)  # a copy, which `fit` writes to
         check_finite("weights", array)
         self._weights = array
 
     @property
     def bias(self) -> float:
-        """The bias b: how ready the neuron is to fire."""
+        """The bias b."""
         return float(self._bias[0])
 
     @bias.setter
@@ -168,7 +167,7 @@ class Perceptron:
 
     @property
     def threshold(self) -> float:
-        """The threshold theta = -b, which ``x @ w`` must exceed."""
+        """The threshold ``-b``, which ``x @ w`` must exceed for a prediction of 1."""
         return 0.0 - self.bias  # not -0.0
 
     @threshold.setter
@@ -180,17 +179,17 @@ class Perceptron:
 
         Parameters
         ----------
-        X : array_like (N, I)
+        X : array-like of shape (N, I)
             Finite numbers.
 
         Returns
         -------
-        ndarray (N,) of float64
+        ndarray of float64 of shape (N,)
 
         Raises
         ------
         ValueError
-            If X is not such a table.
+            If X is not a finite numeric table with I columns.
 
         Examples
         --------
@@ -204,21 +203,21 @@ class Perceptron:
         return out
 
     def predict(self, X: ArrayLike) -> np.ndarray:
-        """Return 1 for each row where ``x @ w + b > 0``, else 0: on the line itself 0.
+        """Return 1 for each row where ``x @ w + b > 0``, else 0 (also on the line itself).
 
         Parameters
         ----------
-        X : array_like (N, I)
+        X : array-like of shape (N, I)
             Finite numbers.
 
         Returns
         -------
-        ndarray (N,) of int64
+        ndarray of int64 of shape (N,)
 
         Raises
         ------
         ValueError
-            If X is not such a table.
+            If X is not a finite numeric table with I columns.
 
         Examples
         --------
@@ -236,30 +235,30 @@ class Perceptron:
         epochs: int = 100,
         shuffle: bool = True,
     ) -> Self:
-        """Learn from the present weights on, until an epoch passes without a mistake.
+        """Train from the current weights until an epoch has no mistake.
 
         Parameters
         ----------
-        X : array_like (N, I)
+        X : array-like of shape (N, I)
             Finite numbers.
-        y : array_like (N,)
+        y : array-like of shape (N,)
             0 or 1 for each row.
-        learning_rate : float, default 1.0
+        learning_rate : float, default=1.0
             Factor of each correction, at least 0.
-        epochs : int, default 100
+        epochs : int, default=100
             The most passes through the data.
-        shuffle : bool, default True
-            Whether each epoch has an order of its own.
+        shuffle : bool, default=True
+            Whether to visit the rows in a new random order in each epoch.
 
         Returns
         -------
-        Perceptron
-            Itself. `converged_` says whether it succeeded, `mistakes_` how it went.
+        self : Perceptron
+            With `converged_` and `mistakes_` set.
 
         Raises
         ------
         ValueError
-            If an argument is out of range, before anything is changed.
+            If an argument is out of range. Nothing has been changed then.
 
         Examples
         --------
@@ -290,6 +289,7 @@ class Perceptron:
 
 
 def _check_finite_number(name: str, value: object) -> float:
+    """Return a finite number argument, or raise ValueError."""
     number = as_number(value)
     if not np.isfinite(number):
         raise ValueError(f"{name} must be a finite number, got {shown(value)}")
@@ -297,7 +297,7 @@ def _check_finite_number(name: str, value: object) -> float:
 
 
 def _check_bits(values: ArrayLike, n_rows: int) -> np.ndarray:
-    """Return targets as the kernel takes them: (N,) int64, each 0 or 1."""
+    """Return targets as an int64 array of shape (N,), each 0 or 1, or raise ValueError."""
     y = as_array("y", values)
     if y.dtype.kind not in "biuf" or y.shape != (n_rows,):
         raise ValueError(

@@ -1,7 +1,7 @@
-"""Checks of what users give, before any kernel sees it, and the one place that converts arrays.
+"""Checks of arguments, and the conversion of arrays to the form that kernels take.
 
-Kernels get arrays of one kind only: native, aligned, C-contiguous and writable, so that Numba
-compiles them once for each dtype.
+Kernels trust their arguments, so everything is checked here, in Python. They take arrays of one
+form only (native byte order, aligned, C-contiguous, writeable): Numba compiles them once per dtype.
 """
 
 import numbers
@@ -15,18 +15,18 @@ from fastnn.errors import reason, shown
 _ROWS_AT_ONCE = 4096
 
 MOST = 2**63 - 1
-"""The greatest number of anything: kernels count in int64."""
+"""The largest integer argument: kernels count in int64."""
 
 MOST_COLUMNS = 2**31 - 1
-"""The widest layer: the columns of a sparse matrix are counted in int32."""
+"""The largest width of a layer: the columns of a sparse matrix are counted in int32."""
 
 MOST_ELEMENTS = 2**44
-"""The most elements of an array: no machine has an address for more of them."""
+"""The largest number of elements of an array: no machine can address more."""
 
 LARGEST, SMALLEST = float(np.finfo(np.float32).max), float(np.finfo(np.float32).tiny)
-"""The greatest and the least positive number argument: beyond them float32 has infinity, or zero.
+"""The largest and the smallest positive number argument: beyond them float32 has infinity or zero.
 
-Kernels take numbers in the dtype of the net, and infinity times zero, or zero by zero, is NaN.
+Kernels compute in the dtype of the net, where infinity times zero and zero by zero are NaN.
 """
 
 
@@ -40,14 +40,14 @@ class SparseMatrix(Protocol):
 
 
 Table: TypeAlias = ArrayLike | SparseMatrix
-"""A table of samples, as estimators take it."""
+"""A table of samples: anything that NumPy makes an array of, or a sparse matrix."""
 
 Seed: TypeAlias = int | np.random.Generator | None
-"""What a random generator is made from."""
+"""A seed as `check_seed` takes it."""
 
 
 class TargetRules(Protocol):
-    """What `check_targets` asks of a `fastnn.losses.Loss`."""
+    """The part of a `fastnn.losses.Loss` that `check_targets` needs."""
 
     @property
     def name(self) -> str: ...
@@ -62,10 +62,10 @@ class TargetRules(Protocol):
 
 
 class _WritableAlias:
-    """The array interface of a read-only array, without the mark.
+    """The array interface of a read-only array, without the read-only flag.
 
-    Numba takes a read-only array for another type and would compile every kernel again. Kernels
-    do not write to their inputs.
+    To Numba a read-only array is of another type, for which it would compile every kernel again.
+    Kernels do not write to their inputs.
     """
 
     def __init__(self, array: np.ndarray) -> None:
@@ -75,15 +75,28 @@ class _WritableAlias:
 
 
 def kernel_array(array: ArrayLike, dtype: DTypeLike) -> np.ndarray:
-    """Return `array` as kernels take it: no copy where it is of that kind already.
+    """Return an array in the form that kernels take, without a copy if it has that form already.
 
     Parameters
     ----------
-    array : array_like
-    dtype : numpy.dtype or None
-        None keeps the array's own.
+    array : array-like
+    dtype : dtype-like
+        None keeps the dtype of the array.
+
+    Returns
+    -------
+    ndarray
+        Native, aligned, C-contiguous and writeable. Numbers that are too large for the dtype are
+        infinite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn.validation import kernel_array
+    >>> kernel_array(np.eye(4)[::2], np.float32).flags.c_contiguous
+    True
     """
-    with np.errstate(over="ignore"):  # infinite: for the caller to refuse
+    with np.errstate(over="ignore"):  # the caller refuses infinity
         array = np.require(array, dtype=dtype, requirements=["C", "A"])
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
@@ -93,8 +106,8 @@ def kernel_array(array: ArrayLike, dtype: DTypeLike) -> np.ndarray:
 
 
 def check_finite(name: str, array: np.ndarray) -> None:
-    """Raise ValueError if the array holds a NaN or an infinity: name the first place."""
-    for start in range(0, len(array), _ROWS_AT_ONCE):  # a mask of everything would be large
+    """Raise ValueError with the first index at which an array holds NaN or infinity, if any."""
+    for start in range(0, len(array), _ROWS_AT_ONCE):  # the mask of a whole array may be large
         finite = np.isfinite(array[start : start + _ROWS_AT_ONCE])
         if not finite.all():
             place = np.argwhere(~finite)[0]
@@ -106,12 +119,34 @@ def check_finite(name: str, array: np.ndarray) -> None:
 def check_inputs(
     x: ArrayLike, dtype: DTypeLike, n_inputs: int, name: str = "X", finite: bool = True
 ) -> np.ndarray:
-    """Return a net's input as a kernel array (N, I).
+    """Return the input of a net as a kernel array.
+
+    Parameters
+    ----------
+    x : array-like of shape (N, I)
+    dtype : dtype-like
+        The dtype of the net.
+    n_inputs : int
+        The number of columns, I.
+    name : str, default="X"
+        The name of the argument in errors.
+    finite : bool, default=True
+        Whether to refuse NaN and infinity.
+
+    Returns
+    -------
+    ndarray of shape (N, I)
 
     Raises
     ------
     ValueError
-        If it is not a table of numbers with `n_inputs` columns and, where asked, finite.
+        If `x` is not a numeric table with `n_inputs` columns, or not finite.
+
+    Examples
+    --------
+    >>> from fastnn.validation import check_inputs
+    >>> check_inputs([[1, 2]], "float32", 2)
+    array([[1., 2.]], dtype=float32)
     """
     array = as_array(name, x)
     if array.dtype.kind not in "biuf":
@@ -128,12 +163,28 @@ def check_inputs(
 
 
 def float_matrix(name: str, x: ArrayLike) -> np.ndarray:
-    """Return a copy of a numeric matrix as a kernel array: float32 stays, all else is float64.
+    """Return a copy of a numeric matrix as a kernel array, float32 for float32 and else float64.
+
+    Parameters
+    ----------
+    name : str
+        The name of the argument in errors.
+    x : array-like of shape (N, I)
+
+    Returns
+    -------
+    ndarray of shape (N, I)
 
     Raises
     ------
     ValueError
-        If it is none.
+        If `x` is not a numeric matrix.
+
+    Examples
+    --------
+    >>> from fastnn.validation import float_matrix
+    >>> float_matrix("x", [[1, 2]])
+    array([[1., 2.]])
     """
     x = as_array(name, x)
     if x.dtype.kind not in "biuf" or x.ndim != 2:
@@ -146,18 +197,36 @@ def float_matrix(name: str, x: ArrayLike) -> np.ndarray:
 
 
 def check_gradient(dout: ArrayLike, kept: np.ndarray | None) -> np.ndarray:
-    """Return the gradient of a layer's output as an array like the one kept by `forward`.
+    """Return the gradient of the output of a layer, in the dtype of the array that `forward` kept.
+
+    Parameters
+    ----------
+    dout : array-like of shape (B, I)
+    kept : ndarray of shape (B, I) or None
+        The array that the forward pass of the layer has kept; None before the first one.
+
+    Returns
+    -------
+    ndarray of shape (B, I)
+        A copy.
 
     Raises
     ------
     RuntimeError
-        If nothing has been kept yet.
+        If there has been no forward pass.
     ValueError
-        If it has another shape.
+        If `dout` has another shape than `kept`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn.validation import check_gradient
+    >>> check_gradient([[1, 2]], np.zeros((1, 2), np.float32))
+    array([[1., 2.]], dtype=float32)
     """
     if kept is None:
         raise RuntimeError("backward needs a forward pass before it")
-    with np.errstate(over="ignore"):  # infinite: to be seen in the gradients
+    with np.errstate(over="ignore"):  # infinity is passed on, to be seen in the gradients
         dout = float_matrix("dout", dout).astype(kept.dtype, copy=False)
     if dout.shape != kept.shape:
         raise ValueError(f"dout must have the shape {kept.shape} of x, got {dout.shape}")
@@ -172,12 +241,37 @@ def check_targets(
     dtype: DTypeLike,
     name: str = "y",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return targets as kernels take them: (labels (N,) int64, targets (N, O)), one of them empty.
+    """Return targets as kernels take them: integer labels or dense targets.
+
+    Parameters
+    ----------
+    y : array-like of shape (N,) or (N, O)
+    loss : fastnn.losses.Loss
+    n_rows, n_outputs : int
+        N and O.
+    dtype : dtype-like
+        The dtype of the net.
+    name : str, default="y"
+        The name of the argument in errors.
+
+    Returns
+    -------
+    labels : ndarray of int64 of shape (N,)
+        Integer classes, for a softmax cross-entropy with one-dimensional `y`; else empty.
+    targets : ndarray of shape (N, O)
+        Dense targets; empty where `labels` is not.
 
     Raises
     ------
     ValueError
-        If their shape or values do not suit the loss.
+        If shape or values of `y` do not fit the loss.
+
+    Examples
+    --------
+    >>> from fastnn import losses
+    >>> from fastnn.validation import check_targets
+    >>> check_targets([1, 0], losses.get("softmax_cross_entropy"), 2, 3, "float32")[0]
+    array([1, 0])
     """
     loss.check_outputs(n_outputs)
     y = as_array(name, y)
@@ -208,14 +302,34 @@ def check_targets(
 def check_weights(
     weights: ArrayLike, n_rows: int, name: str = "sample_weight", least: float = -np.inf
 ) -> np.ndarray:
-    """Return weights of samples (N,) as kernels take them.
+    """Return sample weights as a float64 kernel array.
 
-    They may be negative, as in scikit-learn: simulated events of particle physics are.
+    They may be negative, as in scikit-learn: those of simulated particle collisions are.
+
+    Parameters
+    ----------
+    weights : array-like of shape (N,)
+    n_rows : int
+        N.
+    name : str, default="sample_weight"
+        The name of the argument in errors.
+    least : float, default=-inf
+        The smallest valid weight.
+
+    Returns
+    -------
+    ndarray of float64 of shape (N,)
 
     Raises
     ------
     ValueError
-        If they are not `n_rows` finite numbers, each at least `least`.
+        If `weights` are not `n_rows` finite numbers >= `least`.
+
+    Examples
+    --------
+    >>> from fastnn.validation import check_weights
+    >>> check_weights([1, 2], 2)
+    array([1., 2.])
     """
     weights = as_array(name, weights)
     if weights.dtype.kind not in "biuf" or weights.shape != (n_rows,):
@@ -231,6 +345,7 @@ def check_weights(
 
 
 def _class_labels(y: np.ndarray, n_classes: int, name: str) -> np.ndarray:
+    """Return classes from 0 to ``n_classes - 1`` as int64, or raise ValueError."""
     if y.dtype.kind == "f":
         check_finite(name, y)
         if (y != np.floor(y)).any():
@@ -245,7 +360,17 @@ def _class_labels(y: np.ndarray, n_classes: int, name: str) -> np.ndarray:
 
 
 def check_integer(name: str, value: object, least: int, most: int | None = None) -> int:
-    """Return an integer argument from `least` to `most`, if any, or raise ValueError."""
+    """Return an integer argument as an int, or raise ValueError if it is not in [least, most].
+
+    Examples
+    --------
+    >>> from fastnn.validation import check_integer
+    >>> check_integer("epochs", 3, 1)
+    3
+    >>> check_integer("epochs", 0, 1)
+    Traceback (most recent call last):
+    ValueError: epochs must be an integer >= 1, got 0
+    """
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < least:
         raise ValueError(f"{name} must be an integer >= {least}, got {shown(value)}")
     if most is not None and int(value) > most:
@@ -254,7 +379,14 @@ def check_integer(name: str, value: object, least: int, most: int | None = None)
 
 
 def check_number(name: str, value: object, least: float = 0.0) -> float:
-    """Return a finite number argument that is at least `least`, or raise ValueError."""
+    """Return a finite number argument as a float, or raise ValueError if it is below `least`.
+
+    Examples
+    --------
+    >>> from fastnn.validation import check_number
+    >>> check_number("alpha", 1)
+    1.0
+    """
     number = as_number(value)
     if not least <= number < np.inf:
         raise ValueError(f"{name} must be a finite number >= {least:g}, got {shown(value)}")
@@ -264,7 +396,14 @@ def check_number(name: str, value: object, least: float = 0.0) -> float:
 
 
 def check_positive(name: str, value: object, least: float = 0.0) -> float:
-    """Return a finite number argument greater than 0, at least `least`, or raise ValueError."""
+    """Return a finite number > 0 and >= `least` as a float, or raise ValueError.
+
+    Examples
+    --------
+    >>> from fastnn.validation import check_positive
+    >>> check_positive("learning_rate", 1)
+    1.0
+    """
     number = as_number(value)
     if not 0 < number < np.inf:
         raise ValueError(f"{name} must be a finite number > 0, got {shown(value)}")
@@ -276,7 +415,14 @@ def check_positive(name: str, value: object, least: float = 0.0) -> float:
 
 
 def check_flag(name: str, value: object) -> bool:
-    """Return a yes or no as a bool, or raise ValueError: 0, 1 and None will do as well."""
+    """Return a boolean argument as a bool, or raise ValueError; 0, 1 and None are accepted.
+
+    Examples
+    --------
+    >>> from fastnn.validation import check_flag
+    >>> check_flag("shuffle", 1), check_flag("shuffle", None)
+    (True, False)
+    """
     if value is None or isinstance(value, (bool, np.bool_)):
         return bool(value)
     if isinstance(value, numbers.Integral) and value in (0, 1):
@@ -285,13 +431,20 @@ def check_flag(name: str, value: object) -> bool:
 
 
 def check_elements(name: str, n: int) -> None:
-    """Raise ValueError if an array of n elements has no place in any memory."""
+    """Raise ValueError if an array of `n` elements is larger than any memory."""
     if n > MOST_ELEMENTS:
         raise ValueError(f"{name} must be at most {MOST_ELEMENTS}, got {shown(n)}")
 
 
 def as_number(value: object) -> float:
-    """Return a real number as a float; NaN for what is none, or does not fit."""
+    """Return a real number as a float, or NaN if it is not a real number or too large.
+
+    Examples
+    --------
+    >>> from fastnn.validation import as_number
+    >>> as_number(3), as_number("3")
+    (3.0, nan)
+    """
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         return np.nan
     try:
@@ -302,7 +455,14 @@ def as_number(value: object) -> float:
 
 
 def check_seed(seed: object) -> np.random.Generator:
-    """Return the random generator that a seed means, or raise ValueError."""
+    """Return the random generator of a seed, or raise ValueError; a generator is returned as it is.
+
+    Examples
+    --------
+    >>> from fastnn.validation import check_seed
+    >>> int(check_seed(0).integers(100))
+    85
+    """
     if isinstance(seed, np.random.Generator):
         return seed
     if seed is None:
@@ -315,18 +475,33 @@ def check_seed(seed: object) -> np.random.Generator:
 
 
 def as_array(name: str, values: object) -> np.ndarray:
-    """Return values as an array, or raise ValueError if they have no common shape."""
+    """Return values as an array, or raise ValueError if NumPy cannot make one of them.
+
+    Examples
+    --------
+    >>> from fastnn.validation import as_array
+    >>> as_array("x", [[1, 2], [3]])
+    Traceback (most recent call last):
+    ValueError: x must be an array, got rows of different lengths
+    """
     try:
         return np.asarray(values)
     except ValueError:
         raise ValueError(f"{name} must be an array, got rows of different lengths") from None
-    except (TypeError, RuntimeError) as error:  # a tensor that needs its gradient, for example
+    except (TypeError, RuntimeError) as error:  # such as a tensor of PyTorch with a gradient
         what = f"{shown(type(values))}: {reason(error)}"
         raise ValueError(f"{name} must be an array, got {what}") from error
 
 
 def check_dtype(dtype: object, name: str = "dtype") -> np.dtype:
-    """Return float32 or float64 as a numpy.dtype, or raise ValueError."""
+    """Return float32 or float64 as a `numpy.dtype`, or raise ValueError for any other dtype.
+
+    Examples
+    --------
+    >>> from fastnn.validation import check_dtype
+    >>> check_dtype("float32")
+    dtype('float32')
+    """
     for allowed in (np.dtype(np.float32), np.dtype(np.float64)):
         try:
             known = isinstance(dtype, (str, type, np.dtype, np.generic)) and np.dtype(dtype)
