@@ -1,4 +1,4 @@
-"""Callbacks: what happens while a net is trained."""
+"""Callbacks: objects whose methods `Sequential.fit` calls during training."""
 
 import math
 import time
@@ -13,107 +13,140 @@ from fastnn.validation import check_flag, check_integer, check_number
 _SECONDS_BETWEEN_REFRESHES = 0.1
 
 State: TypeAlias = Mapping[str, bool | int | float | str | np.ndarray]
-"""What a checkpoint keeps of a callback."""
+"""The state of a callback in a checkpoint."""
 
 
 class Callback:
-    """Base of all callbacks: override what you need.
-
-    Examples
-    --------
-    >>> from fastnn import Callback
-    >>> class StopWhenGood(Callback):
-    ...     def on_epoch_end(self, epoch, logs):
-    ...         return logs["loss"] < 0.1
+    """Base class of all callbacks: its methods do nothing. Override the ones you need.
 
     Attributes
     ----------
     runs_last : bool
-        Whether it is called after all callbacks that are not so, instead of in the order of the
-        list.
+        Whether the callback is called after all those whose `runs_last` is false. Apart from this,
+        callbacks are called in the order of the list.
+
+    Examples
+    --------
+    >>> from fastnn import Affine, Callback, Sequential
+    >>> class StopWhenGood(Callback):
+    ...     def on_epoch_end(self, epoch, logs):
+    ...         return logs["loss"] < 0.1
+    >>> net = Sequential([Affine(2, 2)], seed=0)
+    >>> history = net.fit([[0, 1], [1, 0]], [0, 1], callbacks=[StopWhenGood()], epochs=3)
     """
 
     runs_last: bool = False
 
     def on_fit_begin(self, net: Any, info: dict[str, Any]) -> None:
-        """Training begins.
+        """Handle the beginning of the training.
 
         Parameters
         ----------
         net : Sequential
+            The net to be trained.
         info : dict
-            "epochs", "n_samples", "batch_size", "n_threads", "steps_per_epoch", "figures",
-            the names of what `on_epoch_end` will get, and "run", the `fastnn.training.run.Run`.
+            The settings of the training: "epochs", "n_samples", "batch_size", "n_threads",
+            "steps_per_epoch", "figures" (the keys of the `logs` of `on_epoch_end`) and "run" (the
+            `fastnn.training.run.Run`).
         """
 
     def on_progress(self, epoch: int, samples_done: int, mean_loss: float) -> None:
-        """Some batches of an epoch are done.
-
-        Called after every 80 ms or so of training, and at the end of each epoch.
+        """Handle the end of some batches: about every 80 ms, and at the end of each epoch.
 
         Parameters
         ----------
         epoch : int
-            From 0.
+            Counted from 0.
         samples_done : int
-            In this epoch.
+            Number of samples trained in this epoch so far.
         mean_loss : float
-            Over those samples.
+            Mean loss over these samples.
         """
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> bool | None:
-        """Handle the end of an epoch; the net's parameters are up to date and may be changed.
+        """Handle the end of an epoch.
+
+        The parameters of the net are up to date. They may be changed here.
 
         Parameters
         ----------
         epoch : int
-            From 0.
-        logs : dict
-            What the history records of this epoch: "loss", "seconds", ...
+            Counted from 0.
+        logs : dict of str to float
+            The figures of the epoch, as in the history: "loss", "seconds", ...
 
         Returns
         -------
         bool or None
-            True stops the training.
+            Whether to stop the training.
         """
 
     def on_fit_end(self, history: Any) -> None:
-        """Training is over, for whatever reason."""
+        """Handle the end of the training, however it ended.
+
+        Parameters
+        ----------
+        history : fastnn.training.run.History
+            The figures of all epochs.
+        """
 
     def state(self) -> State:
-        """Return what a checkpoint keeps of the callback, to go on with it after a restart.
+        """Return the state of the callback, for a checkpoint.
 
         Returns
         -------
         dict of str to (bool, int, float, str or ndarray)
+            All that `restore` needs; empty for a callback without state.
         """
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on with what `state` returned in another process; `on_fit_begin` came before it."""
+        """Restore the state from a checkpoint; called after `on_fit_begin`.
+
+        Parameters
+        ----------
+        state : dict
+            The dict that `state` returned, perhaps in another process.
+        """
 
 
 class EarlyStopping(Callback):
-    """Stop when a figure has not improved for some epochs.
+    """Stop the training when a figure has not improved for some epochs.
 
     Parameters
     ----------
-    monitor : str, default "val_loss"
-        A key of the history. Figures whose name ends in "accuracy" or "r2" improve upwards, all
-        others downwards.
-    patience : int, default 10
-        Epochs without improvement before training stops.
-    min_delta : float, default 0
-        The least change that counts as an improvement.
-    restore_best : bool, default True
-        Whether the net gets back the parameters of its best epoch, and the running statistics.
+    monitor : str, default="val_loss"
+        The figure, a key of the history. Larger is better if its name ends in "accuracy" or "r2",
+        smaller is better for all others.
+    patience : int, default=10
+        Epochs without improvement before the training stops.
+    min_delta : float, default=0.0
+        A change by no more than this is no improvement.
+    restore_best : bool, default=True
+        Whether to restore the parameters and running statistics of the best epoch at the end.
 
     Attributes
     ----------
     best : float
         The best figure so far.
     best_epoch : int
-        When it was reached, from 0; -1 before the first epoch.
+        Its epoch, counted from 0; -1 before the first one.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range; by `fit`, if the training has no such figure.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import Affine, EarlyStopping, Sequential
+    >>> X, y = np.eye(2), [0, 1]
+    >>> stopping = EarlyStopping("val_loss", patience=2)
+    >>> net = Sequential([Affine(2, 2)], seed=0)
+    >>> history = net.fit(X, y, validation_data=(X, [1, 0]), callbacks=[stopping], epochs=50)
+    >>> len(history), stopping.best_epoch
+    (3, 0)
     """
 
     def __init__(
@@ -170,18 +203,28 @@ class EarlyStopping(Callback):
 
 
 def arrays_of(net: Any) -> list[np.ndarray]:
-    """Return all parameters and running statistics of a net."""
+    """Return all arrays of parameters and of running statistics of a net."""
     return [array for arrays in net.tensors() for array in arrays if array is not None]
 
 
 def overwrite_arrays(net: Any, values: list[np.ndarray]) -> None:
-    """Overwrite all parameters and running statistics of a net, as `arrays_of` returns them."""
+    """Overwrite the arrays of a net, in the order of `arrays_of`, with others."""
     for array, value in zip(arrays_of(net), values, strict=True):
         array[...] = value
 
 
 class EpochPrinter(Callback):
-    """Print one line for each epoch."""
+    """Print one line for each epoch.
+
+    Examples
+    --------
+    >>> from fastnn import Affine, Sequential
+    >>> from fastnn.callbacks import EpochPrinter
+    >>> net = Sequential([Affine(1, 1)], seed=0)
+    >>> history = net.fit([[1.0]], [1.0], loss="mse", epochs=1, callbacks=[EpochPrinter()])
+    ... # doctest: +ELLIPSIS
+    epoch 1/1  loss ...  ... samples/s
+    """
 
     def on_fit_begin(self, net: Any, info: dict[str, Any]) -> None:
         self._epochs = info["epochs"]
@@ -195,15 +238,22 @@ class EpochPrinter(Callback):
 
 
 class ProgressBar(Callback):
-    """A bar with epoch, loss, validation score and speed, on the error stream.
+    """A progress bar with epoch, loss, validation score and speed, on standard error.
 
-    It is drawn from the callbacks, at most ten times a second: a thread of its own would hold up
-    the training now and then. Needs the `cli` extra.
+    It is drawn by the callback itself, at most ten times a second: a thread of its own would delay
+    the training. Needs the `cli` extra.
 
     Raises
     ------
     MissingExtraError
         If rich is not installed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import Affine, ProgressBar, Sequential
+    >>> net = Sequential([Affine(2, 2)], seed=0)
+    >>> history = net.fit(np.eye(2), [0, 1], epochs=2, callbacks=[ProgressBar()])
     """
 
     def __init__(self) -> None:
@@ -235,7 +285,7 @@ class ProgressBar(Callback):
         self._draw(epoch, samples_done)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        """Take over the figures of the epoch."""
+        """Show the figures of the epoch."""
         self._loss, self._speed = logs["loss"], logs["samples_per_second"]
         for name, label in (("val_accuracy", "val accuracy"), ("val_r2", "val R2")):
             if name in logs:
@@ -243,7 +293,7 @@ class ProgressBar(Callback):
         self._draw(epoch, self._n_samples)
 
     def on_fit_end(self, history: Any) -> None:
-        """Leave the bar as it ended."""
+        """Draw the bar a last time, with the number of epochs that were trained, and end it."""
         if len(history):
             self._progress.update(self._bar, total=len(history) * self._n_samples)
             self._draw(len(history) - 1, self._n_samples, at_once=True)
@@ -266,7 +316,22 @@ class ProgressBar(Callback):
 
 
 def check_callbacks(callbacks: Callback | Sequence[Callback]) -> list[Callback]:
-    """Return the callbacks as a list, or raise ValueError if one is none."""
+    """Return callbacks as a list, or raise ValueError if one of them is not a `Callback`.
+
+    Parameters
+    ----------
+    callbacks : Callback, or list or tuple of Callback
+
+    Returns
+    -------
+    list of Callback
+
+    Examples
+    --------
+    >>> from fastnn.callbacks import EarlyStopping, check_callbacks
+    >>> len(check_callbacks(EarlyStopping()))
+    1
+    """
     given: list[Any] = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
     for callback in given:
         if not isinstance(callback, Callback):
@@ -275,7 +340,28 @@ def check_callbacks(callbacks: Callback | Sequence[Callback]) -> list[Callback]:
 
 
 def for_verbosity(verbose: bool | int | None) -> list[Callback]:
-    """Return the callbacks that `verbose` asks for: a bar, or lines where rich is missing."""
+    """Return the callbacks that show progress: a bar, or lines where rich is not installed.
+
+    Parameters
+    ----------
+    verbose : bool, int or None
+        Returns no callback if this is 0, False or None.
+
+    Returns
+    -------
+    list of Callback
+
+    Raises
+    ------
+    ValueError
+        If `verbose` is not an integer >= 0.
+
+    Examples
+    --------
+    >>> from fastnn.callbacks import for_verbosity
+    >>> for_verbosity(0)
+    []
+    """
     if verbose is None or isinstance(verbose, (bool, np.bool_)):
         verbose = int(bool(verbose))
     if check_integer("verbose", verbose, 0) == 0:

@@ -1,4 +1,4 @@
-"""`Checkpoint`: a file from which an interrupted training goes on."""
+"""`Checkpoint`: a callback that saves the training, to be resumed after an interruption."""
 
 import json
 import os
@@ -14,36 +14,37 @@ from fastnn.files.storage import read
 from fastnn.validation import check_integer
 
 ENTRY = "checkpoint"
-"""Metadata entry that holds all but the arrays, as JSON."""
+"""The entry of the metadata with all of a checkpoint except its arrays, as JSON."""
 
 
 class Checkpoint(Callback):
-    """Save the training every few epochs, and go on with it after a restart.
+    """Save the training every few epochs, and resume it after a restart.
 
-    The file is a model file: `Sequential.load` reads the net as it was. Beside the net it holds
+    The file is a model file, from which `Sequential.load` reads the net. Besides the net it holds
     the state of the optimizer, of the shuffling, of dropout and of the other callbacks, and the
-    history. A training that goes on from it ends with the same bits as one that nothing
-    interrupted. It is replaced whole or not at all, and is on the disk before that: if the process
-    is killed or the power fails, the file of some epochs ago is still there.
+    history. A resumed training ends with the same bits as one without interruption. A new file
+    replaces the old one only when it is complete and on the disk: if the process is killed or the
+    power fails, the file of the last save is still there.
 
     Parameters
     ----------
     path : str or path-like
-    every : int, default 1
-        Epochs between two files. The last epoch is always saved.
-    resume : bool, default False
-        Whether to go on from the file, if there is one. The net, the data and the arguments of
-        `fit` must be those of the training that wrote it; `epochs` may be larger.
+        The file.
+    every : int, default=1
+        Epochs between two saves. The last epoch is always saved.
+    resume : bool, default=False
+        Whether to resume the training of the file, if there is one. The net, the data and the
+        arguments of `fit` must be those of that training, but `epochs` may be larger.
 
     Raises
     ------
     OSError
         By `fit`, if the file cannot be written: at the beginning if its folder is missing or
-        read-only, later if the disk is full. The file before is left as it was.
+        read-only, later if the disk is full. An old file is kept.
     ModelFileError
         By `fit`, if the file is damaged or holds no checkpoint.
     ValueError
-        By `fit`, if the file belongs to another training.
+        If `every` is out of range; by `fit`, if the file belongs to another training.
 
     Examples
     --------
@@ -53,7 +54,7 @@ class Checkpoint(Callback):
     >>> import numpy as np
     >>> from fastnn import Affine, Checkpoint, Sequential
     >>> path = os.path.join(tempfile.mkdtemp(), "net.safetensors")
-    >>> for epochs in (2, 5):  # the second run goes on behind the second epoch
+    >>> for epochs in (2, 5):  # the second run resumes after the second epoch
     ...     net = Sequential([Affine(3, 2)], seed=0)
     ...     checkpoint = Checkpoint(path, every=2, resume=True)
     ...     history = net.fit(np.eye(3), [0, 1, 1], epochs=epochs, callbacks=[checkpoint])
@@ -63,10 +64,10 @@ class Checkpoint(Callback):
     Attributes
     ----------
     resumed_at : int
-        Epochs that the last `fit` found done.
+        Number of epochs that the last `fit` found in the file and did not repeat.
     """
 
-    runs_last = True  # what the others do at the end of an epoch belongs to it
+    runs_last = True  # the file holds what the other callbacks do at the end of the epoch
 
     def __init__(self, path: str | os.PathLike[str], every: int = 1, resume: bool = False) -> None:
         self.path = Path(path)
@@ -92,7 +93,7 @@ class Checkpoint(Callback):
 
 
 def _write(path: Path, run: Any) -> None:
-    """Write all of a training to a file."""
+    """Write the net and the state of a training to a file."""
     state = run.trainer.state()
     tensors = {
         f"optimizer.{k}.{i}.{j}": array
@@ -123,19 +124,19 @@ def _write(path: Path, run: Any) -> None:
 
 
 def _as_json(value: object) -> Any:
-    """NumPy's numbers and arrays, of which the state of a generator may consist."""
+    """Return numbers and arrays of NumPy, as in the state of a generator, in a form for JSON."""
     if isinstance(value, (np.ndarray, np.generic)):
         return value.tolist()
     raise TypeError(f"a callback's state must hold numbers, texts and arrays, got {value!r}")
 
 
 def _with_state(run: Any) -> list[Callback]:
-    """Return the callbacks that a checkpoint has something of."""
+    """Return the callbacks of a training that have a state."""
     return [callback for callback in run.callbacks if callback.state()]
 
 
 def _settings(run: Any) -> dict[str, Any]:
-    """Return what must be the same for a training to go on, as JSON gives it back."""
+    """Return the settings that must be the same to resume a training, after a trip through JSON."""
     trainer, net = run.trainer, run.net
     settings = {
         "layers": _without_seeds([[type(x).__name__, x.config()] for x in net.layers]),
@@ -151,14 +152,14 @@ def _settings(run: Any) -> dict[str, Any]:
 
 
 def _without_seeds(config: Any) -> Any:
-    """Leave out where random numbers begin, at any depth: that is a part of the state."""
+    """Return a description of layers without seeds, at any depth: those belong to the state."""
     if isinstance(config, dict):
         return {name: _without_seeds(x) for name, x in config.items() if name != "seed"}
     return [_without_seeds(x) for x in config] if isinstance(config, list) else config
 
 
 def _restore(path: Path, run: Any) -> None:
-    """Put a training into the state that a file holds."""
+    """Restore the state of a training from a file."""
     net, metadata, tensors = read(path)
     if ENTRY not in metadata:
         raise ModelFileError(f"path {str(path)!r} holds a net, but no checkpoint")
@@ -184,7 +185,7 @@ def _restore(path: Path, run: Any) -> None:
 def _restore_parts(
     run: Any, net: Any, entry: dict[str, Any], tensors: dict[str, np.ndarray]
 ) -> None:
-    # All is read before anything is changed.
+    """Restore the parts of a training: everything is read first, then everything is changed."""
     state = {
         **entry["trainer"],
         "vectors": [
