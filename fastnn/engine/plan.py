@@ -16,10 +16,10 @@ from fastnn.kernels.activations import activation_member, derivative_member
 from fastnn.kernels.affine import NO_BIAS
 from fastnn.kernels.memory import CACHE_LINE
 from fastnn.kernels.step import BLOCK_ROWS
-from fastnn.kernels.tile import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES
+from fastnn.kernels.tile import CELL_BYTES, TILE_ROWS, TILE_VECTORS, VECTOR_BYTES
 
-# A net with fewer blocks of weights gets smaller ones, so that threads can share them out evenly.
-_MANY_BLOCKS = 64
+# A net with fewer bytes of weights gets smaller blocks, so that threads can share them out evenly.
+_FEW_BYTES = 147_456
 
 
 class Plan(NamedTuple):
@@ -38,8 +38,11 @@ class Plan(NamedTuple):
         weights.
     n_acts, n_deltas : int
         Elements of the activations, and of their gradients.
-    tasks : (T, 4) int64
-        Pieces of the weight phase: operation, first row, rows and first column of a block.
+    tasks : (T, 5) int64
+        Pieces of the weight phase: operation, first row, rows and first column of a block, and the
+        first of its cells of columns.
+    n_cells : int
+        Cells of columns in all blocks, for which sums over weights are kept.
     cost_before : (T + 1,) int64
         Work in the tasks before each one.
     flops : int
@@ -56,6 +59,7 @@ class Plan(NamedTuple):
     n_acts: int
     n_deltas: int
     tasks: np.ndarray
+    n_cells: int
     cost_before: np.ndarray
     flops: int
     flops_forward: int
@@ -78,7 +82,8 @@ def panel_columns(dtype):
 
 def panel_width(n, j, dtype):
     """Return how many columns the panel that begins at column j of n has, with padding."""
-    return min(round_up(n - j, max(lanes(dtype), TILE_ROWS)), panel_columns(dtype))
+    unit = max(lanes(dtype), TILE_ROWS, CELL_BYTES // np.dtype(dtype).itemsize)
+    return min(round_up(n - j, unit), panel_columns(dtype))
 
 
 def padded_width(n, dtype):
@@ -132,7 +137,7 @@ def build(layers, n_inputs, dtype, n_rows, packed, dense_input=True, training=Tr
     _mark_derivatives(operations, owners)
     size = _place_blocks(operations, owners, n_rows, dtype)
     n_params, n_transposed = _place_parameters(operations, owners, dtype, packed)
-    tasks, costs = _weight_tasks(operations, owners, dtype)
+    tasks, costs, n_cells = _weight_tasks(operations, owners, dtype)
     affine = operations[operations[:, codes.KIND] == codes.AFFINE]
     products = affine[:, codes.N_IN] * affine[:, codes.N_OUT]
     n_input = _block_size(n_inputs, n_rows, dtype) if dense_input else 0
@@ -145,6 +150,7 @@ def build(layers, n_inputs, dtype, n_rows, packed, dense_input=True, training=Tr
         n_acts=size + n_input,
         n_deltas=size,
         tasks=tasks,
+        n_cells=n_cells,
         cost_before=np.concatenate([[0], np.cumsum(costs)]).astype(np.int64),
         flops=int(2 * (2 * products.sum() + products[affine[:, codes.NEEDS_DX] != 0].sum())),
         flops_forward=int(2 * products.sum()),
@@ -344,25 +350,34 @@ def _mark_derivatives(operations, owners):
 
 
 def _weight_tasks(operations, owners, dtype):
-    """Cut the weight phase into blocks of the weight matrices, panel by panel; and their costs."""
+    """Cut the weight phase into blocks of the weight matrices, panel by panel; and their costs.
+
+    The blocks have the same rows at every width of vectors, and their cells of columns (CELL_BYTES)
+    have the same numbers: sums over weights are taken by cell.
+    """
+    cell, size = CELL_BYTES // dtype.itemsize, dtype.itemsize
     affine = operations[operations[:, codes.KIND] == codes.AFFINE]
-    work = sum(int(row[codes.N_IN]) * padded_width(int(row[codes.N_OUT]), dtype) for row in affine)
-    few = work < _MANY_BLOCKS * BLOCK_ROWS * panel_columns(dtype)
-    block_rows = max(BLOCK_ROWS // 3, TILE_ROWS) if few else BLOCK_ROWS
-    tasks, costs = [], []
+    work = sum(int(row[codes.N_IN]) * round_up(int(row[codes.N_OUT]), cell) for row in affine)
+    block_rows = BLOCK_ROWS // 3 if work * size < _FEW_BYTES else BLOCK_ROWS
+    tasks, costs, n_cells = [], [], 0
     for k, (operation, layer) in enumerate(zip(operations, owners, strict=True)):
         n_in, n_out = int(operation[codes.N_IN]), int(operation[codes.N_OUT])
+        is_affine = operation[codes.KIND] == codes.AFFINE
+        if not is_affine and not _has_vectors(operation, layer):
+            continue
+        starts = range(0, n_in, block_rows) if is_affine else [0]
+        row_cells = -(-n_out // cell)
         for j in range(0, n_out, panel_columns(dtype)):
             width = panel_width(n_out, j, dtype)
-            if operation[codes.KIND] == codes.AFFINE:
-                for i in range(0, n_in, block_rows):
-                    rows = min(block_rows, round_up(n_in - i, TILE_ROWS))
-                    tasks.append((k, i, rows, j))
-                    costs.append((rows + (i == 0)) * width)
-            elif _has_vectors(operation, layer):
-                tasks.append((k, 0, 0, j))
-                costs.append(2 * width)
-    return np.array(tasks, np.int64).reshape(-1, 4), np.array(costs, np.int64)
+            for i in starts:
+                rows = min(block_rows, round_up(n_in - i, TILE_ROWS)) if is_affine else 0
+                # The cells of the vector beside the matrix come first.
+                tasks.append(
+                    (k, i, rows, j, n_cells + row_cells * (1 + i // block_rows) + j // cell)
+                )
+                costs.append((rows + (i == 0)) * width if is_affine else 2 * width)
+        n_cells += row_cells * (len(starts) + 1)
+    return np.array(tasks, np.int64).reshape(-1, 5), np.array(costs, np.int64), n_cells
 
 
 def affine_parts(plan, dtype):

@@ -23,6 +23,7 @@ from fastnn.kernels.codes import (
     STEP,
     TANH,
 )
+from fastnn.kernels.fma import fma
 from fastnn.kernels.memory import vector_at
 from fastnn.kernels.panels import panel_columns, panel_width
 from fastnn.kernels.vectormath import exp, logistic, tanh
@@ -62,7 +63,7 @@ def _differentiate_softmax_rows(row, n_rows, n, dz, do, y, o, panel, distance):
         for j in range(0, n, panel):
             at = j // panel * distance + r * panel_width(n, j, y, panel)
             for c in range(at, at + min(panel, n - j)):
-                total += dz[do + c] * y[o + c]
+                total = fma(dz[do + c], y[o + c], total)
         for j in range(0, n, panel):
             at = j // panel * distance + r * panel_width(n, j, y, panel)
             for c in range(at, at + min(panel, n - j)):
@@ -114,7 +115,7 @@ def _differentiate(code, slope, dz, y):
             dz[i] *= y[i] * (one - y[i])
     elif code == TANH:
         for i in range(dz.size):
-            dz[i] *= one - y[i] * y[i]
+            dz[i] *= fma(-y[i], y[i], one)
     elif code == STEP:
         for i in range(dz.size):  # flat on both sides: nothing can be learned through it
             dz[i] = zero

@@ -12,11 +12,11 @@ from fastnn.kernels.memory import vector_at
 from fastnn.kernels.panels import copy_transposed, panel_columns, round_up
 from fastnn.kernels.tile import (
     TILE_ROWS,
-    add,
     factors_within,
     lanes_of,
     load,
     multiply,
+    multiply_add,
     store,
     zeros,
 )
@@ -29,7 +29,7 @@ def _limit_columns(zero, rows, width, w, o, limit):
     squares = zero
     for r in range(rows):
         values = load(zero, w, o + r * width, 0)
-        squares = add(squares, multiply(values, values))
+        squares = multiply_add(values, values, squares)
     factors = factors_within(squares, limit)
     for r in range(rows):
         store(multiply(load(zero, w, o + r * width, 0), factors), w, o + r * width, 0)

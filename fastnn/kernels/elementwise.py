@@ -24,6 +24,7 @@ from fastnn.kernels.codes import (
     X_AT,
     X_PANEL,
 )
+from fastnn.kernels.fma import fma
 from fastnn.kernels.memory import vector_at
 from fastnn.kernels.panels import panel_columns, panel_width
 from fastnn.kernels.vectormath import (
@@ -88,7 +89,7 @@ def apply(code, z, a):
     if code == GELU:
         return x * normal_cdf(x)
     if code == GELU_TANH:
-        u = number(GELU_SLOPE) * (x + number(GELU_CUBIC) * x * x * x)
+        u = number(GELU_SLOPE) * fma(number(GELU_CUBIC) * x * x, x, x)
         return x * logistic(number(2) * u)
     if code == SILU:
         return x * logistic(x)
@@ -125,17 +126,17 @@ def derivative(code, z, a):
     if code == GELU:
         y = abs(x)  # as in `normal_cdf`, so that the compiler sees that it is the same power
         density = number(_DENSITY_AT_0) * exp(-number(0.5) * y * y)
-        return normal_cdf(x) + x * density
+        return fma(x, density, normal_cdf(x))
     if code == GELU_TANH:
-        u = number(GELU_SLOPE) * (x + number(GELU_CUBIC) * x * x * x)
-        du = number(GELU_SLOPE) * (one + number(3 * GELU_CUBIC) * x * x)
+        u = number(GELU_SLOPE) * fma(number(GELU_CUBIC) * x * x, x, x)
+        du = number(GELU_SLOPE) * fma(number(3 * GELU_CUBIC) * x, x, one)
         s = logistic(two * u)
-        return s + x * s * (one - s) * (two * du)
+        return fma(x * s * (one - s), two * du, s)
     if code == SILU:
         s = logistic(x)
-        return s + x * s * (one - s)
+        return fma(x * s, one - s, s)
     t = tanh_softplus(x)  # MISH
-    return t + x * (one - t * t) * logistic(x)
+    return fma(x * fma(-t, t, one), logistic(x), t)
 
 
 @inner

@@ -27,14 +27,14 @@ _NAMES = [
     # the learning rate.
     "labels", "targets", "sample_weight", "order", "batch_weight", "rates",
     # By position in the batch (batch_size,) float64: the loss, and its sum over all
-    # batches; by task (T,) float64, also over all batches: the penalty on its weights.
+    # batches; by cell of columns of a task, also over all batches: the penalty on its weights.
     "batch_loss", "row_loss", "penalty", "hyperparameters",
     # By member, SIZES apart: the factors of an update (`fastnn.kernels.updates`).
     "sizes",
     # Numbers of the loss, float64 (`fastnn.losses.Loss.parameters`).
     "loss_parameters",
     # Numbers; n_targets are the columns of targets, 0 where there are labels.
-    "n_operations", "n_tasks", "n_samples", "n_inputs", "n_outputs", "n_targets", "n_order",
+    "n_operations", "n_tasks", "n_units", "n_samples", "n_inputs", "n_outputs", "n_targets", "n_order",
     "batch_size", "first_step", "last_step", "updates_before", "is_weighted",
     "is_constrained", "scratch_size",
     # The team adds its updates to updates_before, and writes to stopped_at the step whose loss

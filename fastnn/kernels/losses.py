@@ -1,10 +1,9 @@
 """Losses over some rows of a batch: the loss of each and the gradient with respect to the output.
 
 Each function overwrites rows of dz, the gradient with respect to the net's output z (the padding
-with zeros), and adds each row's loss to `row_loss`, which holds zeros. z and dz lie in panels,
-alike; the arguments that say which rows are those of `fastnn.kernels.activations`, and z and dz
-begin at o both. `scale` is the factor of the gradient: 1 / B for a loss that is a mean over the
-batch.
+with zeros), and each row's loss in `sums`. z and dz lie in panels, alike; row `row` + r of both
+belongs to sample samples[r]. `scale` is the factor of the gradient: 1 / B for a loss that is a mean
+over the batch.
 """
 
 import functools
@@ -20,403 +19,320 @@ from fastnn.kernels.codes import (
     OUT_AT,
     OUT_PANEL,
     POISSON,
-    QUANTILE,
     SOFTMAX_CROSS_ENTROPY,
+    SOFTMAX_CROSS_ENTROPY_DENSE,
     SQUARED_ERROR,
 )
+from fastnn.kernels.fma import fma
 from fastnn.kernels.job import TRAINING_RECORD
 from fastnn.kernels.memory import matrix_at, vector_at
-from fastnn.kernels.panels import panel_columns, panel_width
-from fastnn.kernels.tile import (
-    add,
-    fill_after,
-    lanes_of,
-    larger,
-    load,
-    row_max,
-    row_sum,
-    scale_and_shift,
-    store,
-    zeros,
+from fastnn.kernels.panels import (
+    Panels,
+    load_group,
+    panel_columns,
+    panel_width,
+    place,
+    store_group,
+    sum_of_row,
 )
+from fastnn.kernels.tile import cell_of, fill_after, larger, row_max, scale_and_shift, zero_group
 from fastnn.kernels.vectormath import exp, logistic, softplus
-from fastnn.runtime.jit import inner, inner_reduction, member, pasted
+from fastnn.runtime.jit import inner, member, pasted
 
 
 @inner
-def _place(r, j, n, z, o, distance):
-    """Place of row r in the panel that begins at column j."""
-    panel = panel_columns(z)
-    return o + j // panel * distance + r * panel_width(n, j, z, panel)
-
-
-@inner
-def _clear_padding(r, n, dz, o, distance):
+def _clear_padding(m, r):
     """Overwrite the padding of a row with zeros."""
-    panel = panel_columns(dz)
-    j = (n - 1) // panel * panel
-    start = _place(r, j, n, dz, o, distance)
-    for c in range(start + n - j, start + panel_width(n, j, dz, panel)):
-        dz[c] = dz.dtype.type(0)
+    panel = panel_columns(m.data)
+    j = (m.n - 1) // panel * panel
+    start = place(m, r, j)
+    for c in range(start + m.n - j, start + panel_width(m.n, j, m.data, panel)):
+        m.data[c] = m.data.dtype.type(0)
+
+
+# Losses that are sums over outputs. For one output z with the target t there are the loss and its
+# derivative, up to their factors. A NaN makes both NaN: comparisons with it are false.
 
 
 @inner
-def _shift_row(r, n, z, dz, o, distance):
-    """Overwrite a row of dz with z - max(z), and its padding with -infinity; return the maximum."""
-    lanes, start = lanes_of(z), _place(r, 0, n, z, o, distance)
-    width = panel_width(n, 0, z, panel_columns(z))
-    if n <= width and width == lanes:
-        return _shift_tile(zeros(z, 1, 1), n, z, dz, start)
-    if n <= width and width == 2 * lanes:
-        return _shift_tile(zeros(z, 1, 2), n, z, dz, start)
-    return _shift_long_row(r, n, z, dz, o, distance)
-
-
-@inner
-def _shift_tile(tile, n, z, dz, start):
-    """Do what `_shift_row` does for a row of few outputs."""
-    number = z.dtype.type
-    tile = fill_after(load(tile, z, start, 0), n, number(-np.inf))
-    largest = row_max(tile)
-    store(scale_and_shift(tile, number(1), -largest), dz, start, 0)
-    return largest
-
-
-@inner
-def _keep_columns(vector, n, padding, like):
-    """Return the vector with `padding` in place of what follows its first n elements."""
-    return vector if n >= lanes_of(like) else fill_after(vector, n, padding)
-
-
-@inner
-def _shift_long_row(r, n, z, dz, o, distance):
-    """Do what `_shift_row` does, vector by vector."""
-    number, panel, lanes = z.dtype.type, panel_columns(z), lanes_of(z)
-    lowest = number(-np.inf)
-    highest = fill_after(zeros(z, 1, 1), 0, lowest)
-    for j in range(0, n, panel):
-        start = _place(r, j, n, z, o, distance)
-        for c in range(0, min(panel, n - j), lanes):
-            vector = load(zeros(z, 1, 1), z, start + c, 0)
-            highest = larger(highest, _keep_columns(vector, n - j - c, lowest, z))
-    largest = row_max(highest)
-    for j in range(0, n, panel):
-        start = _place(r, j, n, z, o, distance)
-        for c in range(0, panel_width(n, j, z, panel), lanes):
-            vector = scale_and_shift(load(zeros(z, 1, 1), z, start + c, 0), number(1), -largest)
-            store(_keep_columns(vector, n - j - c, lowest, z), dz, start + c, 0)
-    return largest
-
-
-@inner
-def _exponentiate_rows(row, n_rows, n, dz, o, distance):
-    """Overwrite rows of dz with e^dz."""
-    panel = panel_columns(dz)
-    for j in range(0, n, panel):
-        start = _place(row, j, n, dz, o, distance)
-        part = dz[start : start + n_rows * panel_width(n, j, dz, panel)]
-        for i in range(part.size):
-            part[i] = exp(part[i])
-
-
-@inner
-def _normalise_row(r, n, dz, o, distance, scale):
-    """Multiply a row of dz, whose padding is zero, by scale / its sum; return the sum."""
-    lanes, start = lanes_of(dz), _place(r, 0, n, dz, o, distance)
-    width = panel_width(n, 0, dz, panel_columns(dz))
-    if n <= width and width == lanes:
-        return _normalise_tile(zeros(dz, 1, 1), n, dz, start, scale)
-    if n <= width and width == 2 * lanes:
-        return _normalise_tile(zeros(dz, 1, 2), n, dz, start, scale)
-    return _normalise_long_row(r, n, dz, o, distance, scale)
-
-
-@inner
-def _normalise_tile(tile, n, dz, start, scale):
-    """Do what `_normalise_row` does for a row of few outputs."""
-    tile, zero = load(tile, dz, start, 0), dz.dtype.type(0)
-    total = row_sum(tile)
-    # Zero times NaN is NaN, but padding stays zero whatever the row holds.
-    store(fill_after(scale_and_shift(tile, scale / total, zero), n, zero), dz, start, 0)
-    return total
-
-
-@inner
-def _normalise_long_row(r, n, dz, o, distance, scale):
-    """Do what `_normalise_row` does, vector by vector."""
-    panel, lanes, zero = panel_columns(dz), lanes_of(dz), dz.dtype.type(0)
-    sums = zeros(dz, 1, 1)
-    for j in range(0, n, panel):
-        start = _place(r, j, n, dz, o, distance)
-        for c in range(0, panel_width(n, j, dz, panel), lanes):
-            sums = add(sums, load(zeros(dz, 1, 1), dz, start + c, 0))
-    total = row_sum(sums)
-    factor = scale / total
-    for j in range(0, n, panel):
-        start = _place(r, j, n, dz, o, distance)
-        for c in range(0, panel_width(n, j, dz, panel), lanes):
-            vector = scale_and_shift(load(zeros(dz, 1, 1), dz, start + c, 0), factor, zero)
-            store(_keep_columns(vector, n - j - c, zero, dz), dz, start + c, 0)
-    return total
-
-
-# Losses that are sums over outputs: each returns the loss of one output z and its derivative, up to
-# their factors, given the target t. `link` is the function of z that the loss needs, if any. A NaN
-# makes both NaN: comparisons with it are false. The loop around them is pasted for each, so that
-# the choice of the loss lies outside it.
-
-
-@inner
-def _squared_error(z, link, t, parameter):
-    """loss = (z - t)^2,  derivative = z - t."""
+def _squared_error(z, t, parameter):
+    """(z - t)^2."""
     error = z - t
-    return error * error, error
+    return error * error
 
 
 @inner
-def _binary_cross_entropy(z, link, t, parameter):
-    """loss = max(z, 0) - z t + log(1 + e^-|z|),  derivative = sigmoid(z) - t.
+def _squared_error_slope(z, t, parameter):
+    """z - t, half the derivative."""
+    return z - t
+
+
+@inner
+def _binary_cross_entropy(z, t, smoothing):
+    """max(z, 0) - z s + log(1 + e^-|z|), for s = t + smoothing (1/2 - t).
 
     z is a logit. The form with |z| neither overflows nor takes log(0).
     """
-    return softplus(z) - z * t, link - t
+    return softplus(z) - z * fma(smoothing, type(z)(0.5) - t, t)
 
 
 @inner
-def _poisson(z, link, t, parameter):
-    """loss = e^z - t z + t log(t) - t,  derivative = e^z - t.
+def _binary_cross_entropy_slope(z, t, smoothing):
+    """sigmoid(z) - s."""
+    return logistic(z) - fma(smoothing, type(z)(0.5) - t, t)
+
+
+@inner
+def _poisson(z, t, parameter):
+    """e^z - t z + t log(t) - t.
 
     Half the deviance of a Poisson distribution whose mean is e^z; the last terms make it zero
     where that mean is t.
     """
-    loss = link - t * z - t
+    loss = fma(-t, z, exp(z)) - t
     if t > type(z)(0):
         loss += t * math.log(t)
-    return loss, link - t
+    return loss
 
 
 @inner
-def _huber(z, link, t, delta):
-    """loss = slope * (e - slope / 2),  derivative = slope: e = z - t, cut off at +-delta."""
+def _poisson_slope(z, t, parameter):
+    """e^z - t."""
+    return exp(z) - t
+
+
+@inner
+def _huber(z, t, delta):
+    """slope * (e - slope / 2), for the error e = z - t and its slope."""
+    slope = _huber_slope(z, t, delta)
+    return slope * fma(type(z)(-0.5), slope, z - t)
+
+
+@inner
+def _huber_slope(z, t, delta):
+    """z - t, cut off at -delta and delta."""
     error = z - t
     slope = error
     if error > delta:
         slope = delta
     elif error < -delta:
         slope = -delta
-    return slope * (error - type(z)(0.5) * slope), slope
+    return slope
 
 
 @inner
-def _quantile(z, link, t, q):
-    """loss = slope * (z - t),  derivative = slope: 1 - q if z > t, -q if z < t."""
+def _quantile(z, t, q):
+    """slope * (z - t)."""
+    return _quantile_slope(z, t, q) * (z - t)
+
+
+@inner
+def _quantile_slope(z, t, q):
+    """1 - q if z > t, -q if z < t."""
     error, zero = z - t, type(z)(0)
     slope = error  # 0, or NaN
     if error > zero:
         slope = type(z)(1) - q
     elif error < zero:
         slope = -q
-    return slope * error, slope
+    return slope
 
 
-@inner_reduction
-def _sum_over_outputs(
-    loss_of, parameters, step, loss_scale, scale, row, n_rows, n, z, dz, o, distance, samples,
-    targets, row_loss,
-):  # fmt: skip
-    """loss = loss_scale * sum loss_of(z, t),  dz = scale * its derivative.
+@inner
+def _for_outputs(function, factor, parameters, step, z, dz, row, samples, targets):
+    """Overwrite rows of dz with factor * function(z, t), for each output and its target.
 
-    dz holds what `loss_of` gets as `link`. The parameter of output c is parameters[c * step].
+    The parameter of output c is parameters[c * step].
     """
-    number, panel = z.dtype.type, panel_columns(z)
+    number, panel = z.data.dtype.type, panel_columns(z.data)
     shared = number(parameters[0])
-    for r in range(n_rows):
-        total = number(0)
-        for j in range(0, n, panel):
-            start, count = _place(row + r, j, n, z, o, distance), min(panel, n - j)
-            outputs, results = z[start : start + count], dz[start : start + count]
+    for r in range(samples.size):
+        for j in range(0, z.n, panel):
+            start, count = place(z, row + r, j), min(panel, z.n - j)
+            outputs, results = z.data[start : start + count], dz.data[start : start + count]
             wanted = targets[samples[r], j : j + count]
             for c in range(count):
                 parameter = number(parameters[j + c]) if step else shared
-                loss, derivative = loss_of(outputs[c], results[c], wanted[c], parameter)
-                total += loss
-                results[c] = scale * derivative
-        _clear_padding(row + r, n, dz, o, distance)
-        row_loss[r] += loss_scale * total
+                results[c] = factor * function(outputs[c], wanted[c], parameter)
+
+
+@pasted
+def _sum_over_outputs(loss, slope, scales, parameters, step, z, dz, row, samples, targets, sums):
+    """sums[r] = scales[0] * sum of the losses of a row, dz = scales[1] * slope."""
+    number = z.data.dtype.type
+    _for_outputs(loss, number(1), parameters, step, z, dz, row, samples, targets)
+    for r in range(samples.size):
+        sums[r] = scales[0] * sum_of_row(dz, row + r)
+    _for_outputs(slope, scales[1], parameters, step, z, dz, row, samples, targets)
+    for r in range(samples.size):
+        _clear_padding(dz, row + r)
+
+
+# The softmax cross-entropy: dz goes through z - max z, e^(z - max z) and softmax(z).
 
 
 @inner
-def _apply(function, row, n_rows, n, z, dz, o, distance):
-    """Overwrite rows of dz with a function of z."""
-    panel = panel_columns(z)
-    for j in range(0, n, panel):
-        start = _place(row, j, n, z, o, distance)
-        for i in range(start, start + n_rows * panel_width(n, j, z, panel)):
-            dz[i] = function(z[i])
+def _shift_row(z, dz, r):
+    """Overwrite a row of dz with z - max z, and its padding with -infinity; return the maximum."""
+    number = z.data.dtype.type
+    lowest, group = number(-np.inf), 2 * cell_of(z.data)
+    highest = fill_after(zero_group(z.data), 0, lowest)
+    for c in range(0, z.n, group):
+        highest = larger(highest, fill_after(load_group(z, r, c), z.n - c, lowest))
+    largest = row_max(highest)
+    for c in range(0, z.n, group):
+        shifted = scale_and_shift(load_group(z, r, c), number(1), -largest)
+        store_group(dz, r, c, fill_after(shifted, z.n - c, lowest))
+    return largest
 
 
 @inner
-def _smooth_answers(
-    smoothing, loss_scale, scale, row, n_rows, n, z, dz, o, distance, samples, targets, row_loss
-):
-    """Turn what `_binary_cross_entropy` gave into that for the targets t + smoothing * (1/2 - t).
-
-    Its loss is linear in t, with the factor -z, and its derivative with the factor -1.
-    """
-    number, panel = z.dtype.type, panel_columns(z)
-    for r in range(n_rows):
-        total = number(0)
-        for j in range(0, n, panel):
-            start = _place(row + r, j, n, z, o, distance)
-            for c in range(min(panel, n - j)):
-                change = smoothing * (number(0.5) - targets[samples[r], j + c])
-                total -= z[start + c] * change
-                dz[start + c] -= scale * change
-        row_loss[r] += loss_scale * total
+def _exponentiate_rows(dz, row, n_rows):
+    """Overwrite rows of dz with e^dz."""
+    panel = panel_columns(dz.data)
+    for j in range(0, dz.n, panel):
+        start = place(dz, row, j)
+        part = dz.data[start : start + n_rows * panel_width(dz.n, j, dz.data, panel)]
+        for i in range(part.size):
+            part[i] = exp(part[i])
 
 
 @inner
-def _smooth_labels(smoothing, scale, row, n_rows, n, z, dz, o, distance, samples, labels, row_loss):
+def _normalise_row(dz, r, scale):
+    """Multiply a row of dz, whose padding is zero, by scale / its sum; return the sum."""
+    zero = dz.data.dtype.type(0)
+    total = sum_of_row(dz, r)
+    factor = scale / total
+    for c in range(0, dz.n, 2 * cell_of(dz.data)):
+        group = scale_and_shift(load_group(dz, r, c), factor, zero)
+        # Zero times NaN is NaN, but padding stays zero whatever the row holds.
+        store_group(dz, r, c, fill_after(group, dz.n - c, zero))
+    return total
+
+
+@inner
+def _place_of(m, r, c):
+    """Place of column c in row r."""
+    panel = panel_columns(m.data)
+    return place(m, r, c // panel * panel) + c % panel
+
+
+@inner
+def _smooth_labels(smoothing, scale, z, dz, row, samples, labels, sums):
     """Turn what `_softmax_cross_entropy` gave into that for smoothed labels.
 
     These are t + smoothing * (1/n - t), where t is 1 for the label and 0 for the others. The loss
     is linear in t, so ``smoothing / n * sum (z[label] - z)`` is added.
     """
-    number, panel = z.dtype.type, panel_columns(z)
-    share = smoothing / number(n)
-    for r in range(n_rows):
-        label = labels[samples[r]]
-        j = label // panel * panel
-        place = _place(row + r, j, n, z, o, distance) + label - j
-        at_label, total = z[place], number(0)
-        for j in range(0, n, panel):
-            start = _place(row + r, j, n, z, o, distance)
-            for c in range(start, start + min(panel, n - j)):
-                total += at_label - z[c]
-                dz[c] -= scale * share
-        dz[place] += scale * smoothing
-        row_loss[r] += share * total
+    number, panel = z.data.dtype.type, panel_columns(z.data)
+    share = smoothing / number(z.n)
+    for r in range(samples.size):
+        at_label, total = _place_of(z, row + r, labels[samples[r]]), number(0)
+        for j in range(0, z.n, panel):
+            start = place(z, row + r, j)
+            for c in range(start, start + min(panel, z.n - j)):
+                total += z.data[at_label] - z.data[c]
+                dz.data[c] = fma(-scale, share, dz.data[c])
+        dz.data[at_label] = fma(scale, smoothing, dz.data[at_label])
+        sums[r] += share * total
 
 
 @inner
-def _softmax_cross_entropy(scale, row, n_rows, n, z, dz, o, distance, samples, labels, row_loss):
+def _softmax_cross_entropy(scale, z, dz, row, samples, labels, sums):
     """loss = log(sum e^z) - z[label],  dz = scale * (softmax(z) - onehot(label)).
 
     With m = max z, log(sum e^z) = m + log(sum e^(z - m)), which cannot overflow.
     """
-    panel = panel_columns(z)
-    for r in range(n_rows):
-        largest = _shift_row(row + r, n, z, dz, o, distance)
-        label = labels[samples[r]]
-        j = label // panel * panel
-        row_loss[r] += largest - z[_place(row + r, j, n, z, o, distance) + label - j]
-    _exponentiate_rows(row, n_rows, n, dz, o, distance)
-    for r in range(n_rows):
-        total = _normalise_row(row + r, n, dz, o, distance, scale)
-        row_loss[r] += math.log(total)
-        label = labels[samples[r]]
-        j = label // panel * panel
-        dz[_place(row + r, j, n, z, o, distance) + label - j] -= scale
+    for r in range(samples.size):
+        largest = _shift_row(z, dz, row + r)
+        sums[r] = largest - z.data[_place_of(z, row + r, labels[samples[r]])]
+    _exponentiate_rows(dz, row, samples.size)
+    for r in range(samples.size):
+        total = _normalise_row(dz, row + r, scale)
+        sums[r] += math.log(total)
+        dz.data[_place_of(dz, row + r, labels[samples[r]])] -= scale
 
 
 @inner
-def _softmax_cross_entropy_dense(
-    smoothing, scale, row, n_rows, n, z, dz, o, distance, samples, targets, row_loss
-):
+def _softmax_cross_entropy_dense(smoothing, scale, z, dz, row, samples, targets, sums):
     """loss = sum t (log(sum e^z) - z),  dz = scale * (softmax(z) * sum(t) - t).
 
     t are the targets, smoothed: t + smoothing * (1/n - t).
     """
-    number, panel = z.dtype.type, panel_columns(z)
-    keep, share = number(1) - smoothing, smoothing / number(n)
-    for r in range(n_rows):
-        largest = _shift_row(row + r, n, z, dz, o, distance)
-        for j in range(0, n, panel):
-            start = _place(row + r, j, n, z, o, distance)
-            for c in range(min(panel, n - j)):
-                target = keep * targets[samples[r], j + c] + share
-                row_loss[r] += target * (largest - z[start + c])
-    _exponentiate_rows(row, n_rows, n, dz, o, distance)
-    for r in range(n_rows):
+    number, panel = z.data.dtype.type, panel_columns(z.data)
+    keep, share = number(1) - smoothing, smoothing / number(z.n)
+    for r in range(samples.size):
+        largest, total = _shift_row(z, dz, row + r), 0.0
+        for j in range(0, z.n, panel):
+            start = place(z, row + r, j)
+            for c in range(min(panel, z.n - j)):
+                target = fma(keep, targets[samples[r], j + c], share)
+                total += target * (largest - z.data[start + c])
+        sums[r] = total
+    _exponentiate_rows(dz, row, samples.size)
+    for r in range(samples.size):
         target_sum = number(0)
-        for c in range(n):
-            target_sum += keep * targets[samples[r], c] + share
-        total = _normalise_row(row + r, n, dz, o, distance, scale * target_sum)
-        row_loss[r] += target_sum * math.log(total)
-        for j in range(0, n, panel):
-            start = _place(row + r, j, n, z, o, distance)
-            for c in range(min(panel, n - j)):
-                dz[start + c] -= scale * (keep * targets[samples[r], j + c] + share)
+        for c in range(z.n):
+            target_sum += fma(keep, targets[samples[r], c], share)
+        total = _normalise_row(dz, row + r, scale * target_sum)
+        sums[r] += target_sum * math.log(total)
+        for j in range(0, z.n, panel):
+            start = place(z, row + r, j)
+            for c in range(min(panel, z.n - j)):
+                target = fma(keep, targets[samples[r], j + c], share)
+                dz.data[start + c] = fma(-scale, target, dz.data[start + c])
 
 
 @inner
-def weigh_row(weight, r, n, dz, o, distance):
+def weigh_row(weight, m, r):
     """Multiply row r of the gradient by the weight of its sample."""
-    panel = panel_columns(dz)
-    for j in range(0, n, panel):
-        start = _place(r, j, n, dz, o, distance)
-        for c in range(start, start + min(panel, n - j)):
-            dz[c] *= weight
+    panel = panel_columns(m.data)
+    for j in range(0, m.n, panel):
+        start = place(m, r, j)
+        for c in range(start, start + min(panel, m.n - j)):
+            m.data[c] *= weight
 
 
 @pasted
-def loss_rows(
-    code, parameters, loss_scale, scale, row, n_rows, n, out, dout, o, distance, order, first,
-    labels, targets, row_loss,
-):  # fmt: skip
-    """Overwrite rows of dout with d(loss)/d(out), and row_loss[row : row + n_rows].
+def loss_rows(code, parameters, scales, z, dz, row, samples, labels, targets, sums):
+    """Overwrite rows of dz with the derivative of the loss by z, and `sums` with each row's loss.
 
-    Row `row` + r belongs to sample order[first + r]: its target is an integer class in `labels`,
-    or a row of `targets`. `parameters` are the loss's own numbers, float64: the smoothing of a
-    cross-entropy, Huber's delta, or the quantile of each output.
+    Row `row` + r belongs to sample samples[r]: its target is an integer class in `labels`, or a row
+    of `targets`. `parameters` are the loss's own numbers, float64: the smoothing of a
+    cross-entropy, Huber's delta, or the quantile of each output. `scales` has the factors of a
+    row's loss and of its derivative.
     """
-    samples, sums = order[first : first + n_rows], row_loss[row : row + n_rows]
-    number = out.dtype.type
-    for r in range(n_rows):
-        sums[r] = 0.0
-    if code == SQUARED_ERROR:
+    smoothing = z.data.dtype.type(parameters[0])
+    if code == SOFTMAX_CROSS_ENTROPY:
+        _softmax_cross_entropy(scales[1], z, dz, row, samples, labels, sums)
+        if parameters[0] > 0.0:
+            _smooth_labels(smoothing, scales[1], z, dz, row, samples, labels, sums)
+    elif code == SOFTMAX_CROSS_ENTROPY_DENSE:
+        _softmax_cross_entropy_dense(smoothing, scales[1], z, dz, row, samples, targets, sums)
+    elif code == SQUARED_ERROR:
         _sum_over_outputs(
-            _squared_error, parameters, 0, loss_scale, scale, row, n_rows, n, out, dout, o,
-            distance, samples, targets, sums,
+            _squared_error, _squared_error_slope, scales, parameters, 0,
+            z, dz, row, samples, targets, sums,
         )  # fmt: skip
     elif code == BINARY_CROSS_ENTROPY:
-        _apply(logistic, row, n_rows, n, out, dout, o, distance)
         _sum_over_outputs(
-            _binary_cross_entropy, parameters, 0, loss_scale, scale, row, n_rows, n, out, dout, o,
-            distance, samples, targets, sums,
+            _binary_cross_entropy, _binary_cross_entropy_slope, scales, parameters, 0,
+            z, dz, row, samples, targets, sums,
         )  # fmt: skip
-        if parameters[0] > 0.0:
-            _smooth_answers(
-                number(parameters[0]), loss_scale, scale, row, n_rows, n, out, dout, o, distance,
-                samples, targets, sums,
-            )  # fmt: skip
-    elif code == SOFTMAX_CROSS_ENTROPY:
-        _softmax_cross_entropy(scale, row, n_rows, n, out, dout, o, distance, samples, labels, sums)
-        if parameters[0] > 0.0:
-            _smooth_labels(
-                number(parameters[0]), scale, row, n_rows, n, out, dout, o, distance, samples,
-                labels, sums,
-            )  # fmt: skip
     elif code == POISSON:
-        _apply(exp, row, n_rows, n, out, dout, o, distance)
         _sum_over_outputs(
-            _poisson, parameters, 0, loss_scale, scale, row, n_rows, n, out, dout, o, distance,
-            samples, targets, sums,
+            _poisson, _poisson_slope, scales, parameters, 0,
+            z, dz, row, samples, targets, sums,
         )  # fmt: skip
     elif code == HUBER:
         _sum_over_outputs(
-            _huber, parameters, 0, loss_scale, scale, row, n_rows, n, out, dout, o, distance,
-            samples, targets, sums,
-        )  # fmt: skip
-    elif code == QUANTILE:
-        _sum_over_outputs(
-            _quantile, parameters, 1, loss_scale, scale, row, n_rows, n, out, dout, o, distance,
-            samples, targets, sums,
+            _huber, _huber_slope, scales, parameters, 0,
+            z, dz, row, samples, targets, sums,
         )  # fmt: skip
     else:
-        _softmax_cross_entropy_dense(
-            number(parameters[0]), scale, row, n_rows, n, out, dout, o, distance, samples, targets,
-            sums,
+        _sum_over_outputs(
+            _quantile, _quantile_slope, scales, parameters, 1,
+            z, dz, row, samples, targets, sums,
         )  # fmt: skip
 
 
@@ -445,16 +361,15 @@ def loss_member(code, dtype):
         n_out, at, distance = plan[last, N_OUT], plan[last, OUT_AT], plan[last, OUT_PANEL]
         total = vector_at(job.batch_weight, np.float64)[step]
         share = min(job.batch_size, job.n_order - start) / total
-        loss_rows(
-            code, parameters, number(job.loss_scale), number(job.gradient_scale / total), row,
-            n_rows, n_out, acts, deltas, at, distance, order, start + row, labels, targets,
-            batch_loss,
-        )  # fmt: skip
+        z, dz = Panels(acts, at, distance, n_out), Panels(deltas, at, distance, n_out)
+        samples, sums = order[start + row : start + row + n_rows], batch_loss[row : row + n_rows]
+        scales = number(job.loss_scale), number(job.gradient_scale / total)
+        loss_rows(code, parameters, scales, z, dz, row, samples, labels, targets, sums)
         for r in range(row, row + n_rows):
             weight = 1.0
             if job.is_weighted:
                 weight = sample_weight[order[start + r]]
-                weigh_row(number(weight), r, n_out, deltas, at, distance)
+                weigh_row(number(weight), dz, r)
             row_loss[r] += weight * share * batch_loss[r]
 
     return member(loss_of_rows)

@@ -31,19 +31,30 @@ from fastnn.kernels.codes import (
     X_AT,
     X_PANEL,
 )
+from fastnn.kernels.fma import fma
 from fastnn.kernels.memory import vector_at
-from fastnn.kernels.panels import panel_columns, panel_width
+from fastnn.kernels.panels import (
+    Panels,
+    load_group,
+    panel_columns,
+    panel_width,
+    place,
+    store_group,
+)
 from fastnn.kernels.tile import (
     TILE_VECTORS,
     add,
+    cell_of,
     fill_after,
     lanes_of,
     load,
     multiply,
+    multiply_add,
     row_sum,
     scale_and_shift,
     store,
     subtract,
+    zero_group,
     zeros,
 )
 from fastnn.runtime.jit import inner, operation
@@ -87,20 +98,22 @@ def _normalise_columns(
     squares = zero
     for r in range(rows):
         deviation = subtract(load(zero, x, xo + r * width, 0), mean)
-        squares = add(squares, multiply(deviation, deviation))
+        squares = multiply_add(deviation, deviation, squares)
     store(mean, x, so, 0)
     store(squares, x, so + step, 0)
     for c in range(columns):
         square = _or_nan(x[so + step + c])
-        params[mean_at + c] += momentum * (x[so + c] - params[mean_at + c])
-        params[variance_at + c] += momentum * (square / (count - one) - params[variance_at + c])
+        mean_before, variance_before = params[mean_at + c], params[variance_at + c]
+        params[mean_at + c] = fma(momentum, x[so + c] - mean_before, mean_before)
+        change = square / (count - one) - variance_before
+        params[variance_at + c] = fma(momentum, change, variance_before)
         inverse = one / math.sqrt(square / count + epsilon)
         x[so + step + c] = inverse
         x[so + 2 * step + c] = inverse * params[gamma + c]
     scale, shift = load(zero, x, so + 2 * step, 0), load(zero, params, beta, 0)
     for r in range(rows):
         deviation = subtract(load(zero, x, xo + r * width, 0), mean)
-        store(add(multiply(deviation, scale), shift), out, oo + r * width, 0)
+        store(multiply_add(deviation, scale, shift), out, oo + r * width, 0)
 
 
 @inner
@@ -116,7 +129,7 @@ def _differentiate_columns(zero, rows, width, x, xo, so, step, needs_dx, dout, d
         gradient = load(zero, dout, do + r * width, 0)
         normal = multiply(subtract(load(zero, x, xo + r * width, 0), mean), inverse)
         dbeta = add(dbeta, gradient)
-        dgamma = add(dgamma, multiply(gradient, normal))
+        dgamma = multiply_add(gradient, normal, dgamma)
     store(dgamma, dout, so, 0)
     store(dbeta, dout, so + step, 0)
     if needs_dx:
@@ -124,11 +137,11 @@ def _differentiate_columns(zero, rows, width, x, xo, so, step, needs_dx, dout, d
         nothing = dout.dtype.type(0)
         scale = load(zero, x, so + 2 * step, 0)
         mean_gradient = scale_and_shift(dbeta, share, nothing)
-        slope = multiply(scale_and_shift(dgamma, share, nothing), inverse)
+        slope = multiply(scale_and_shift(dgamma, -share, nothing), inverse)
         for r in range(rows):
             gradient = subtract(load(zero, dout, do + r * width, 0), mean_gradient)
             deviation = subtract(load(zero, x, xo + r * width, 0), mean)
-            gradient = subtract(gradient, multiply(deviation, slope))
+            gradient = multiply_add(deviation, slope, gradient)
             store(multiply(scale, gradient), dx, dxo + r * width, 0)
 
 
@@ -206,13 +219,62 @@ def batch_norm_evaluation(dtype):
                 o = plan[OUT_AT] + j // panel * plan[OUT_PANEL] + r * width
                 for c in range(columns):
                     deviation = a[x + c] - p[plan[MEAN_AT] + j + c]
-                    a[o + c] = deviation * a[scale + j + c] + p[plan[B_AT] + j + c]
+                    a[o + c] = fma(deviation, a[scale + j + c], p[plan[B_AT] + j + c])
 
     return {FORWARD: operation(evaluate)}
 
 
-# Layer normalisation, a row at a time: full panels, then the vectors of the last, narrower one,
-# whose padding counts as zero.
+# Layer normalisation, a row at a time, group by group of its columns.
+
+
+@inner
+def _deviations(x, r, c, centre):
+    """Return a group of row r less `centre`, with zeros behind the last column."""
+    zero = x.data.dtype.type(0)
+    distance = scale_and_shift(load_group(x, r, c), x.data.dtype.type(1), -centre)
+    return fill_after(distance, x.n - c, zero)
+
+
+@inner
+def _normalise_row(r, x, out, gamma, beta, epsilon):
+    """Overwrite row r of out; return the mean and 1 / sqrt(variance + epsilon) of that of x."""
+    number = x.data.dtype.type
+    zero, one, count, group = number(0), number(1), number(x.n), 2 * cell_of(x.data)
+    first = x.data[place(x, r, 0)]
+    total = zero_group(x.data)
+    for c in range(0, x.n, group):
+        total = add(total, _deviations(x, r, c, first))
+    mean = first + row_sum(total) / count
+    squares = zero_group(x.data)
+    for c in range(0, x.n, group):
+        deviation = _deviations(x, r, c, mean)
+        squares = multiply_add(deviation, deviation, squares)
+    inverse = one / math.sqrt(_or_nan(row_sum(squares)) / count + epsilon)
+    for c in range(0, x.n, group):
+        normal = scale_and_shift(_deviations(x, r, c, mean), inverse, zero)
+        normal = multiply_add(normal, load_group(gamma, 0, c), load_group(beta, 0, c))
+        store_group(out, r, c, fill_after(normal, x.n - c, zero))
+    return mean, inverse
+
+
+@inner
+def _differentiate_row(r, x, dx, dout, gamma, mean, inverse):
+    """dx = (g - mean(g) - xhat mean(g xhat)) / sqrt(variance + epsilon), for g = dout gamma."""
+    number = x.data.dtype.type
+    zero, count, group = number(0), number(x.n), 2 * cell_of(x.data)
+    total, slope = zero_group(x.data), zero_group(x.data)
+    for c in range(0, x.n, group):
+        g = multiply(load_group(dout, r, c), load_group(gamma, 0, c))
+        g = fill_after(g, x.n - c, zero)
+        total = add(total, g)
+        slope = multiply_add(g, _deviations(x, r, c, mean), slope)
+    mean_gradient = row_sum(total) / count
+    factor = row_sum(slope) * inverse * inverse / count
+    for c in range(0, x.n, group):
+        g = multiply(load_group(dout, r, c), load_group(gamma, 0, c))
+        part = scale_and_shift(_deviations(x, r, c, mean), factor, mean_gradient)
+        gradient = scale_and_shift(subtract(g, part), inverse, zero)
+        store_group(dx, r, c, fill_after(gradient, x.n - c, zero))
 
 
 @inner
@@ -224,7 +286,7 @@ def _sum_rows(zero, rows, width, x, xo, mean_at, inverse_at, dout, do, dgamma_at
         gradient = load(zero, dout, do + r * width, 0)
         deviation = scale_and_shift(load(zero, x, xo + r * width, 0), one, -x[mean_at + r])
         normal = scale_and_shift(deviation, x[inverse_at + r], nothing)
-        dgamma, dbeta = add(dgamma, multiply(gradient, normal)), add(dbeta, gradient)
+        dgamma, dbeta = multiply_add(gradient, normal, dgamma), add(dbeta, gradient)
     store(dgamma, dout, dgamma_at, 0)
     store(dbeta, dout, dbeta_at, 0)
 
@@ -237,93 +299,24 @@ def layer_norm_members(dtype):
     def forward(plan, numbers, low, count, rows, acts, deltas, params, step, out):
         plan, own = vector_at(plan, np.int64), vector_at(numbers, np.float64)
         a, p = vector_at(acts, number), vector_at(params, number)
-        panel, lanes, n = panel_columns(a), lanes_of(a), plan[N_OUT]
-        xo, x_panel, oo, out_panel = plan[X_AT], plan[X_PANEL], plan[OUT_AT], plan[OUT_PANEL]
-        gamma, beta, one, nothing = plan[W_AT], plan[B_AT], number(1), number(0)
-        full = n // panel
-        tail = n - full * panel
-        tail_width = panel_width(n, full * panel, a, panel)
+        n, panel = plan[N_OUT], panel_columns(a)
+        x = Panels(a, plan[X_AT], plan[X_PANEL], n)
+        result = Panels(a, plan[OUT_AT], plan[OUT_PANEL], n)
+        gamma, beta = Panels(p, plan[W_AT], panel, n), Panels(p, plan[B_AT], panel, n)
         for r in range(low, low + count):
-            xt = xo + full * x_panel + r * tail_width
-            first = a[xo + r * panel_width(n, 0, a, panel)]
-            total, total_tail = zeros(a, 1, TILE_VECTORS), zeros(a, 1, 1)
-            for k in range(full):
-                x = load(total, a, xo + k * x_panel + r * panel, 0)
-                total = add(total, scale_and_shift(x, one, -first))
-            for c in range(0, tail, lanes):
-                distance = scale_and_shift(load(total_tail, a, xt + c, 0), one, -first)
-                total_tail = add(total_tail, fill_after(distance, tail - c, nothing))
-            mean = first + (row_sum(total) + row_sum(total_tail)) / number(n)
-
-            squares, squares_tail = zeros(a, 1, TILE_VECTORS), zeros(a, 1, 1)
-            for k in range(full):
-                x = load(squares, a, xo + k * x_panel + r * panel, 0)
-                deviation = scale_and_shift(x, one, -mean)
-                squares = add(squares, multiply(deviation, deviation))
-            for c in range(0, tail, lanes):
-                deviation = scale_and_shift(load(squares_tail, a, xt + c, 0), one, -mean)
-                deviation = fill_after(deviation, tail - c, nothing)
-                squares_tail = add(squares_tail, multiply(deviation, deviation))
-            variance = _or_nan(row_sum(squares) + row_sum(squares_tail)) / number(n)
-            inverse = one / math.sqrt(variance + number(own[EPSILON]))
+            mean, inverse = _normalise_row(r, x, result, gamma, beta, number(own[EPSILON]))
             a[plan[STATE_AT] + r], a[plan[STATE_AT] + plan[STATE_STEP] + r] = mean, inverse
 
-            for k in range(full):
-                x = load(squares, a, xo + k * x_panel + r * panel, 0)
-                normal = scale_and_shift(scale_and_shift(x, one, -mean), inverse, nothing)
-                normal = multiply(normal, load(squares, p, gamma + k * panel, 0))
-                normal = add(normal, load(squares, p, beta + k * panel, 0))
-                store(normal, a, oo + k * out_panel + r * panel, 0)
-            at = oo + full * out_panel + r * tail_width
-            for c in range(0, tail, lanes):
-                x, j = load(squares_tail, a, xt + c, 0), full * panel + c
-                normal = scale_and_shift(scale_and_shift(x, one, -mean), inverse, nothing)
-                normal = multiply(normal, load(squares_tail, p, gamma + j, 0))
-                normal = add(normal, load(squares_tail, p, beta + j, 0))
-                store(fill_after(normal, tail - c, nothing), a, at + c, 0)
-
     def backward(plan, numbers, low, count, rows, acts, deltas, params, step, out):
-        # dx = (g - mean(g) - xhat mean(g xhat)) / sqrt(variance + epsilon), g = dout gamma
         plan = vector_at(plan, np.int64)
         a, d, p = vector_at(acts, number), vector_at(deltas, number), vector_at(params, number)
-        panel, lanes, n = panel_columns(a), lanes_of(a), plan[N_OUT]
-        xo, x_panel, oo, out_panel = plan[X_AT], plan[X_PANEL], plan[OUT_AT], plan[OUT_PANEL]
-        gamma, one, nothing = plan[W_AT], number(1), number(0)
-        full = n // panel
-        tail = n - full * panel
-        tail_width = panel_width(n, full * panel, a, panel)
+        n = plan[N_OUT]
+        x, dx = Panels(a, plan[X_AT], plan[X_PANEL], n), Panels(d, plan[X_AT], plan[X_PANEL], n)
+        dout = Panels(d, plan[OUT_AT], plan[OUT_PANEL], n)
+        gamma = Panels(p, plan[W_AT], panel_columns(a), n)
         for r in range(low, low + count):
-            mean = a[plan[STATE_AT] + r]
-            inverse = a[plan[STATE_AT] + plan[STATE_STEP] + r]
-            xt, ot = xo + full * x_panel + r * tail_width, oo + full * out_panel + r * tail_width
-            total, total_tail = zeros(a, 1, TILE_VECTORS), zeros(a, 1, 1)
-            slope, slope_tail = zeros(a, 1, TILE_VECTORS), zeros(a, 1, 1)
-            for k in range(full):
-                x = load(total, a, xo + k * x_panel + r * panel, 0)
-                g = load(total, d, oo + k * out_panel + r * panel, 0)
-                g = multiply(g, load(total, p, gamma + k * panel, 0))
-                total = add(total, g)
-                slope = add(slope, multiply(g, scale_and_shift(x, one, -mean)))
-            for c in range(0, tail, lanes):
-                x, j = load(total_tail, a, xt + c, 0), full * panel + c
-                g = multiply(load(total_tail, d, ot + c, 0), load(total_tail, p, gamma + j, 0))
-                total_tail = add(total_tail, g)
-                slope_tail = add(slope_tail, multiply(g, scale_and_shift(x, one, -mean)))
-            mean_g = (row_sum(total) + row_sum(total_tail)) / number(n)
-            factor = (row_sum(slope) + row_sum(slope_tail)) * inverse * inverse / number(n)
-            for k in range(full):
-                x = load(total, a, xo + k * x_panel + r * panel, 0)
-                g = load(total, d, oo + k * out_panel + r * panel, 0)
-                g = multiply(g, load(total, p, gamma + k * panel, 0))
-                part = scale_and_shift(scale_and_shift(x, one, -mean), factor, mean_g)
-                dx = scale_and_shift(subtract(g, part), inverse, nothing)
-                store(dx, d, xo + k * x_panel + r * panel, 0)
-            for c in range(0, tail, lanes):
-                x, j = load(total_tail, a, xt + c, 0), full * panel + c
-                g = multiply(load(total_tail, d, ot + c, 0), load(total_tail, p, gamma + j, 0))
-                part = scale_and_shift(scale_and_shift(x, one, -mean), factor, mean_g)
-                dx = scale_and_shift(subtract(g, part), inverse, nothing)
-                store(fill_after(dx, tail - c, nothing), d, xt + c, 0)
+            mean, inverse = a[plan[STATE_AT] + r], a[plan[STATE_AT] + plan[STATE_STEP] + r]
+            _differentiate_row(r, x, dx, dout, gamma, mean, inverse)
 
     def sum_gradient(plan, numbers, low, count, rows, acts, deltas, params, step, out):
         # dgamma = sum dout xhat, dbeta = sum dout, for the panel of columns from `low` on

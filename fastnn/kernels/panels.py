@@ -10,14 +10,25 @@ Kernels that serve ordinary row-major arrays too take the length of a panel as a
 array is a single panel that is n wide, without padding.
 """
 
+from typing import NamedTuple
+
+import numpy as np
+
 from fastnn.kernels.tile import (
     TILE_ROWS,
     TILE_VECTORS,
+    add,
+    cell_of,
+    fill_after,
     lanes_of,
     load,
+    load_halves,
     prefetch,
+    row_sum,
     store,
+    store_halves,
     store_transposed,
+    zero_group,
     zeros,
 )
 from fastnn.runtime.jit import inner, pasted
@@ -40,7 +51,64 @@ def panel_columns(like):
 @inner
 def panel_width(n, j, like, panel):
     """Columns, with padding, of the panel that begins at column j of n."""
-    return min(round_up(n - j, max(lanes_of(like), TILE_ROWS)), panel)
+    return min(round_up(n - j, max(lanes_of(like), TILE_ROWS, cell_of(like))), panel)
+
+
+class Panels(NamedTuple):
+    """A matrix in panels: n columns, whose first panel begins at data[at]."""
+
+    data: np.ndarray
+    at: int
+    distance: int
+    n: int
+
+
+@inner
+def place(m, r, j):
+    """Place of row r in the panel that begins at column j."""
+    panel = panel_columns(m.data)
+    return m.at + j // panel * m.distance + r * panel_width(m.n, j, m.data, panel)
+
+
+@inner
+def _place_of_cell(m, r, c):
+    """Place of row r in the cell that begins at column c."""
+    panel = panel_columns(m.data)
+    return place(m, r, c // panel * panel) + c % panel
+
+
+@inner
+def _places_of_cells(m, r, c):
+    """Places of both cells of a group in row r; the lower for both where the panels end with it."""
+    last = (m.n - 1) // panel_columns(m.data) * panel_columns(m.data)
+    end = last + panel_width(m.n, last, m.data, panel_columns(m.data))
+    low, second = _place_of_cell(m, r, c), c + cell_of(m.data)
+    return low, _place_of_cell(m, r, second) if second < end else low
+
+
+@inner
+def load_group(m, r, c):
+    """Return the group of columns of row r that begins at column c, with what is behind them."""
+    low, high = _places_of_cells(m, r, c)
+    return load_halves(zero_group(m.data), m.data, low, high)
+
+
+@inner
+def store_group(m, r, c, group):
+    """Overwrite the group of columns of row r that begins at column c, and padding behind it."""
+    low, high = _places_of_cells(m, r, c)
+    store_halves(group, m.data, low, high)
+
+
+@inner
+def sum_of_row(m, r):
+    """Return the sum of a row, in the order of a group's partial sums."""
+    if m.n == 1:
+        return m.data[place(m, r, 0)]
+    total, zero = zero_group(m.data), m.data.dtype.type(0)
+    for c in range(0, m.n, 2 * cell_of(m.data)):
+        total = add(total, fill_after(load_group(m, r, c), m.n - c, zero))
+    return row_sum(total)
 
 
 @inner

@@ -4,6 +4,7 @@ Plain loops that are their own reference: there is nothing to compute in blocks,
 weights may change after every sample.
 """
 
+from fastnn.kernels.fma import fma
 from fastnn.runtime.jit import inner, kernel
 
 
@@ -12,7 +13,7 @@ def _decide(w, b, x, row):
     """Return the dot product of a row of x (N, I) and w (I,), plus b."""
     total = b
     for i in range(w.shape[0]):
-        total += x[row, i] * w[i]
+        total = fma(x[row, i], w[i], total)
     return total
 
 
@@ -57,6 +58,6 @@ def perceptron_epoch(w, b, x, y, order, learning_rate):
             mistakes += 1
             step = learning_rate * (y[row] - prediction)  # up if it should fire, else down
             for i in range(w.shape[0]):
-                w[i] += step * x[row, i]
+                w[i] = fma(step, x[row, i], w[i])
             b[0] += step
     return mistakes

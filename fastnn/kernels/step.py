@@ -17,6 +17,7 @@ Every number is computed in the same order whatever the number of threads.
 """
 
 import functools
+import math
 
 import numpy as np
 
@@ -89,13 +90,13 @@ from fastnn.kernels.sparse import (
     sort_by_column,
 )
 from fastnn.kernels.team import barrier, team_starts
-from fastnn.kernels.tile import TILE_ROWS, add, lanes_of, load, store, zeros
+from fastnn.kernels.tile import TILE_ROWS, add, cell_of, lanes_of, load, store, zeros
 from fastnn.kernels.updates import (
     clip_block,
     decay_block,
     penalise,
     scale_block,
-    sum_of_squares,
+    write_squares,
     write_step_sizes,
 )
 from fastnn.runtime.jit import inner, member, pasted
@@ -247,9 +248,9 @@ def _sum_gradients(
 
 @pasted
 def run_task(
-    phase, last_phase, factor, sparse, plan, numbers, l, i, n_i, j, n_rows, rule, update,
-    hyperparameters, sizes, rate, alpha, params, state_1, state_2, transposed, acts, deltas,
-    column_end, entry_row, entry_value, gradient, scratch, so,
+    phase, last_phase, factor, sparse, plan, numbers, tasks, k, n_rows, rule, update,
+    hyperparameters, sizes, rate, alpha, all_penalties, all_squares, params, state_1, state_2,
+    transposed, acts, deltas, column_end, entry_row, entry_value, gradient, scratch, so,
 ):  # fmt: skip
     """Sum the gradient of a block of w over the batch, and update the block.
 
@@ -260,9 +261,11 @@ def run_task(
     In phase 0 the gradient is summed; in the last phase, which may be the same, it is multiplied by
     `factor` and used. Between two phases it stays in `gradient`.
 
-    Returns the penalty on the weights before the update (phase 0), and the sum of the squares of
-    the gradient where there is another phase.
+    In phase 0 the penalty on the weights before the update is added to the penalties of the
+    block's cells, and where there is another phase the sums of the squares of the gradient are
+    written.
     """
+    l, i, n_i, j, unit = tasks[k, 0], tasks[k, 1], tasks[k, 2], tasks[k, 3], tasks[k, 4]
     panel = panel_columns(params)
     is_affine, n_out = plan[l, KIND] == AFFINE, plan[l, N_OUT]
     width = panel_width(n_out, j, params, panel)
@@ -278,26 +281,30 @@ def run_task(
         at, size, has_shift = plan[l, W_AT] + j, width, True
         g, w_to = deltas, plan[l, STATE_AT] + j
         b_to = w_to + plan[l, STATE_STEP]
-    penalty = squares = 0.0
     if phase == 0:
         _sum_gradients(
             sparse, plan, numbers, l, i, n_i, j, width, n_rows, params, state_1, state_2, at, acts,
             deltas, column_end, entry_row, entry_value, g, w_to, b_to,
         )  # fmt: skip
+    columns, cell = min(width, n_out - j), cell_of(params)
+    n_units, row_units = (columns + cell - 1) // cell, (n_out + cell - 1) // cell
     for is_shift in (True, False):
         if is_shift and not has_shift:
             continue
         first, n, start = (b_at, width, b_to) if is_shift else (at, size, w_to)
         weights = is_affine and not is_shift
+        at_unit = unit - row_units if is_shift else unit
         p, block = params[first : first + n], g[start : start + n]
         if phase == 0:
             l1, l2 = numbers[l, L1], numbers[l, L2] + alpha
             if weights and (l1 != 0.0 or l2 != 0.0):
-                penalty = penalise(l1, l2, p, block)
+                penalties = all_penalties[at_unit : at_unit + n_units]
+                penalise(l1, l2, n // width, width, columns, p, block, 1.0 * n_rows, penalties)
             if hyperparameters[CLIP_VALUE] < np.inf:
                 clip_block(hyperparameters, block)
             if last_phase > 0:
-                squares += sum_of_squares(block)
+                squares = all_squares[at_unit : at_unit + n_units]
+                write_squares(n // width, width, columns, block, squares)
         if phase == last_phase:
             if factor != 1.0:
                 scale_block(factor, block)
@@ -315,7 +322,6 @@ def run_task(
         copy_transposed(
             plan[l, N_IN], n_out, i, n_i, j, width, params, at, transposed, plan[l, WT_AT]
         )
-    return penalty, squares
 
 
 @pasted
@@ -394,7 +400,7 @@ def training_member(dtype, sparse=False):
         job = vector_at(job_address, TRAINING_RECORD)[0]
         plan = matrix_at(job.plan, job.n_operations, N_COLUMNS, np.int64)
         numbers = matrix_at(job.numbers, job.n_operations, N_NUMBERS, np.float64)
-        tasks = matrix_at(job.tasks, job.n_tasks, 4, np.int64)
+        tasks = matrix_at(job.tasks, job.n_tasks, 5, np.int64)
         cost_before = vector_at(job.cost_before, np.int64)
         params, transposed = vector_at(job.params, number), vector_at(job.transposed, number)
         state_1, state_2 = vector_at(job.state_1, number), vector_at(job.state_2, number)
@@ -499,16 +505,13 @@ def training_member(dtype, sparse=False):
             factor = 1.0
             for phase in range(last_phase + 1):
                 for k in range(first_task, end_task):
-                    added, squares_of_task = run_task(
-                        phase, last_phase, factor, sparse, plan, numbers, tasks[k, 0], tasks[k, 1],
-                        tasks[k, 2], tasks[k, 3], n, job.rule, job.update, hyperparameters,
+                    run_task(
+                        phase, last_phase, factor, sparse, plan, numbers, tasks, k, n, job.rule,
+                        job.update, hyperparameters,
                         sizes.ctypes.data, rates[s],
-                        job.alpha / total, params, state_1, state_2, transposed, acts, deltas,
+                        job.alpha / total, penalty, squares, params, state_1, state_2, transposed, acts, deltas,
                         column_end, entry_row, entry_value, gradient, scratch, so,
                     )  # fmt: skip
-                    penalty[k] += n * added
-                    if phase < last_phase:
-                        squares[k] = squares_of_task
                     # Rows of the next batch lie anywhere in memory: fetch a few after each task.
                     done = k - first_task
                     if not sparse and phase == 0:
@@ -520,9 +523,9 @@ def training_member(dtype, sparse=False):
                 barrier(sync, n_threads)
                 if phase < last_phase:
                     norm = 0.0
-                    for k in range(job.n_tasks):
+                    for k in range(job.n_units):
                         norm += squares[k]
-                    norm = norm**0.5
+                    norm = math.sqrt(norm)
                     factor = job.clip_norm / norm if norm > job.clip_norm else 1.0
             if job.is_constrained:
                 _constrain(thread, n_threads, plan, numbers, acts, deltas, params, transposed)

@@ -17,25 +17,11 @@ import functools
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils, config
-from numba.core.codegen import get_host_cpu_features
+from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
 from fastnn.kernels.noise import GOLDEN_32, ROUNDS
-
-
-def _vector_bytes():
-    """Width of a SIMD register: Numba's target CPU may be narrower than the host."""
-    features = config.CPU_FEATURES if config.CPU_FEATURES is not None else get_host_cpu_features()
-    enabled = set(features.split(","))
-    if "+avx512f" in enabled:
-        return 64
-    if "+avx" in enabled:
-        return 32
-    return 16
-
-
-VECTOR_BYTES = _vector_bytes()
+from fastnn.runtime.cpu import VECTOR_BYTES
 
 # 24 accumulators of the 32 registers of AVX-512, 12 of the 16 of AVX2, 8 of the 16 of SSE. Rows
 # must be a power of two (transposed stores), and a panel a multiple of them, in both dtypes.
@@ -46,15 +32,24 @@ TILE_VECTORS = 2 if VECTOR_BYTES == 16 else 3
 # for its last multiply-add.
 NARROW_ROWS = 2 * TILE_ROWS
 
+# A sum over a row is kept in as many partial sums as GROUP_BYTES hold numbers, which are added in a
+# fixed order: the same bits whatever the width of the CPU's vectors. A *group* of columns consists
+# of two *cells*, and no cell is divided between two panels, at any width.
+GROUP_BYTES = 64
+CELL_BYTES = 32
+
 
 class Tile(types.Type):
-    """Numba type of a tile of `rows` x (`vectors` * `lanes`) elements of `dtype`."""
+    """Numba type of a tile of `rows` x (`vectors` * `lanes`) elements of `dtype`.
 
-    def __init__(self, dtype, rows, vectors):
+    Vectors are as wide as the CPU's registers unless `vector_bytes` says otherwise.
+    """
+
+    def __init__(self, dtype, rows, vectors, vector_bytes=VECTOR_BYTES):
         self.dtype = dtype
         self.rows = rows
         self.vectors = vectors
-        self.lanes = VECTOR_BYTES * 8 // dtype.bitwidth
+        self.lanes = vector_bytes * 8 // dtype.bitwidth
         super().__init__(name=f"Tile({dtype}, {rows}, {vectors} x {self.lanes})")
 
     @property
@@ -116,6 +111,18 @@ class _Memory:
 _ZERO = ir.Constant(ir.IntType(64), 0)
 
 
+def _fmuladd(builder, tile):
+    """Return LLVM's a * b + c of three vectors of a tile.
+
+    fmuladd, not fma: where the CPU has no FMA, fma is a library call per element.
+    """
+    return cgutils.get_or_insert_function(
+        builder.module,
+        ir.FunctionType(tile.vector, [tile.vector] * 3),
+        f"llvm.fmuladd.v{tile.lanes}f{tile.dtype.bitwidth}",
+    )
+
+
 @intrinsic
 def lanes_of(typingctx, array):
     """Elements of the array's dtype in one SIMD vector: a constant of the compiled kernel."""
@@ -123,6 +130,17 @@ def lanes_of(typingctx, array):
 
     def codegen(context, builder, signature, args):
         return context.get_constant(types.intp, lanes)
+
+    return types.intp(array), codegen
+
+
+@intrinsic
+def cell_of(typingctx, array):
+    """Elements of the array's dtype in a cell: a constant of the compiled kernel."""
+    elements = CELL_BYTES * 8 // array.dtype.bitwidth
+
+    def codegen(context, builder, signature, args):
+        return context.get_constant(types.intp, elements)
 
     return types.intp(array), codegen
 
@@ -139,6 +157,28 @@ def zeros(typingctx, like, rows, vectors):
 
 
 @intrinsic
+def zero_group(typingctx, like):
+    """A tile of one row of GROUP_BYTES, all zeros, with the dtype of the array `like`."""
+    tile = Tile(like.dtype, 1, 1, GROUP_BYTES)
+
+    def codegen(context, builder, signature, args):
+        return ir.Constant(context.get_value_type(tile), None)
+
+    return tile(like), codegen
+
+
+@intrinsic
+def zero_sums(typingctx, like):
+    """A tile of zeros of float64, one for each column of a cell of the array `like`."""
+    tile = Tile(types.float64, 1, 1, CELL_BYTES * 64 // like.dtype.bitwidth)
+
+    def codegen(context, builder, signature, args):
+        return ir.Constant(context.get_value_type(tile), None)
+
+    return tile(like), codegen
+
+
+@intrinsic
 def rank1(typingctx, tile, a, a_offset, a_step, b, b_offset):
     """Return tile[i, :] + a[a_offset + i * a_step] * b[b_offset : b_offset + columns]."""
 
@@ -146,12 +186,7 @@ def rank1(typingctx, tile, a, a_offset, a_step, b, b_offset):
         value, a_array, ao, a_step, b_array, bo = args
         left = _Memory(context, builder, tile, signature.args[1], a_array, ao)
         right = _Memory(context, builder, tile, signature.args[4], b_array, bo)
-        # fmuladd, not fma: where the CPU has no FMA, fma is a library call per element.
-        fma = cgutils.get_or_insert_function(
-            builder.module,
-            ir.FunctionType(tile.vector, [tile.vector] * 3),
-            f"llvm.fmuladd.v{tile.lanes}f{tile.dtype.bitwidth}",
-        )
+        fma = _fmuladd(builder, tile)
         columns = [right.load_vector(_ZERO, 0, j) for j in range(tile.vectors)]
         for i in range(tile.rows):
             scale = left.load_element_everywhere(a_step, i)
@@ -338,6 +373,81 @@ def keep_where_positive(typingctx, tile, c, offset, step):
 
 
 @intrinsic
+def load_halves(typingctx, tile, c, low, high):
+    """Return a tile of one vector: its halves are read from c, at two places."""
+
+    def codegen(context, builder, signature, args):
+        value, c_array, *places = args
+        half = Tile(tile.dtype, 1, 1, tile.lanes * tile.dtype.bitwidth // 16)
+        halves = [
+            _Memory(context, builder, half, signature.args[1], c_array, place).load_vector(
+                _ZERO, 0, 0
+            )
+            for place in places
+        ]
+        order = ir.Constant(ir.VectorType(ir.IntType(32), tile.lanes), list(range(tile.lanes)))
+        return builder.insert_value(value, builder.shuffle_vector(*halves, order), 0)
+
+    return tile(tile, c, low, high), codegen
+
+
+@intrinsic
+def store_halves(typingctx, tile, c, low, high):
+    """Overwrite c with the halves of a tile of one vector; where both places are one, the lower."""
+
+    def codegen(context, builder, signature, args):
+        value, c_array, low, high = args
+        vector, n = builder.extract_value(value, 0), tile.lanes // 2
+        for start, place in ((n, high), (0, low)):
+            mask = ir.Constant(ir.VectorType(ir.IntType(32), n), list(range(start, start + n)))
+            memory = _Memory(context, builder, tile, signature.args[1], c_array, place)
+            memory.store_vector(builder.shuffle_vector(vector, vector, mask), _ZERO, 0, 0)
+        return context.get_dummy_value()
+
+    return types.void(tile, c, low, high), codegen
+
+
+@intrinsic
+def add_squares(typingctx, tile, c, offset):
+    """Return the tile of float64 plus the squares of as many elements of c from `offset` on."""
+
+    def codegen(context, builder, signature, args):
+        value, c_array, offset = args
+        array = signature.args[1]
+        own = Tile(array.dtype, 1, 1, tile.lanes * array.dtype.bitwidth // 8)
+        memory = _Memory(context, builder, own, array, c_array, offset)
+        x = memory.load_vector(_ZERO, 0, 0)
+        x = x if x.type == tile.vector else builder.fpext(x, tile.vector)
+        return builder.insert_value(
+            value, builder.call(_fmuladd(builder, tile), [x, x, builder.extract_value(value, 0)]), 0
+        )
+
+    return tile(tile, c, offset), codegen
+
+
+@intrinsic
+def add_magnitudes(typingctx, tile, c, offset):
+    """Return the tile of float64 plus the absolute values of as many elements of c."""
+
+    def codegen(context, builder, signature, args):
+        value, c_array, offset = args
+        array = signature.args[1]
+        own = Tile(array.dtype, 1, 1, tile.lanes * array.dtype.bitwidth // 8)
+        memory = _Memory(context, builder, own, array, c_array, offset)
+        x = memory.load_vector(_ZERO, 0, 0)
+        x = x if x.type == tile.vector else builder.fpext(x, tile.vector)
+        magnitude = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(tile.vector, [tile.vector]),
+            f"llvm.fabs.v{tile.lanes}f{tile.dtype.bitwidth}",
+        )
+        total = builder.fadd(builder.extract_value(value, 0), builder.call(magnitude, [x]))
+        return builder.insert_value(value, total, 0)
+
+    return tile(tile, c, offset), codegen
+
+
+@intrinsic
 def fill_after(typingctx, tile, n, value):
     """Return the tile with `value` in all columns from n on."""
 
@@ -425,9 +535,10 @@ def scale_and_shift(typingctx, tile, factor, term):
     def codegen(context, builder, signature, args):
         result, factor, term = args
         factor, term = (_everywhere(builder, number, tile) for number in (factor, term))
+        fma = _fmuladd(builder, tile)
         for _, _, at in tile.cells():
-            product = builder.fmul(builder.extract_value(result, at), factor)
-            result = builder.insert_value(result, builder.fadd(product, term), at)
+            total = builder.call(fma, [builder.extract_value(result, at), factor, term])
+            result = builder.insert_value(result, total, at)
         return result
 
     return tile(tile, factor, term), codegen
@@ -472,6 +583,21 @@ def multiply(typingctx, tile, other):
         return _join(builder, *args, tile, builder.fmul)
 
     return tile(tile, tile), codegen
+
+
+@intrinsic
+def multiply_add(typingctx, tile, other, term):
+    """Return tile * other + term, for each element."""
+
+    def codegen(context, builder, signature, args):
+        one, other, term = args
+        fma = _fmuladd(builder, tile)
+        for _, _, at in tile.cells():
+            operands = [builder.extract_value(value, at) for value in (one, other, term)]
+            one = builder.insert_value(one, builder.call(fma, operands), at)
+        return one
+
+    return tile(tile, tile, tile), codegen
 
 
 @intrinsic

@@ -18,7 +18,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 
-from fastnn.runtime.jit import FASTMATH, inner
+from fastnn.kernels.fma import fma
+from fastnn.runtime.jit import inner
 
 
 @intrinsic
@@ -86,11 +87,10 @@ _CONSTANTS = {
 def _series_single(r):
     """exp(r) - 1 for |r| <= ln(2) / 2, to the precision of float32."""
     r2 = r * r
-    low = (np.float32(1 / 2) + np.float32(1 / 6) * r) + r2 * (
-        np.float32(1 / 24) + np.float32(1 / 120) * r
-    )
-    high = np.float32(1 / 720) + np.float32(1 / 5040) * r
-    return (low + r2 * r2 * high) * r2 + r
+    low = fma(np.float32(1 / 6), r, np.float32(1 / 2))
+    middle = fma(np.float32(1 / 120), r, np.float32(1 / 24))
+    high = fma(np.float32(1 / 5040), r, np.float32(1 / 720))
+    return fma(fma(r2 * r2, high, fma(r2, middle, low)), r2, r)
 
 
 @inner
@@ -98,14 +98,14 @@ def _series_double(r):
     """exp(r) - 1 for |r| <= ln(2) / 2, to the precision of float64."""
     r2 = r * r
     r4 = r2 * r2
-    low = (1 / 2 + 1 / 6 * r) + r2 * (1 / 24 + 1 / 120 * r)
-    middle = (1 / 720 + 1 / 5040 * r) + r2 * (1 / 40320 + 1 / 362880 * r)
-    high = (1 / 3628800 + 1 / 39916800 * r) + r2 * (1 / 479001600 + 1 / 6227020800 * r)
-    return (low + r4 * (middle + r4 * high)) * r2 + r
+    low = fma(r2, fma(1 / 120, r, 1 / 24), fma(1 / 6, r, 1 / 2))
+    middle = fma(r2, fma(1 / 362880, r, 1 / 40320), fma(1 / 5040, r, 1 / 720))
+    high = fma(r2, fma(1 / 6227020800, r, 1 / 479001600), fma(1 / 39916800, r, 1 / 3628800))
+    return fma(fma(r4, fma(r4, high, middle), low), r2, r)
 
 
 _SERIES = {types.float32: _series_single, types.float64: _series_double}
-_INLINED = {"forceinline": True, "fastmath": set(FASTMATH), "error_model": "numpy"}
+_INLINED = {"forceinline": True, "error_model": "numpy"}
 
 
 def exp(x):
@@ -124,12 +124,12 @@ def _exp(x):
     def implementation(x):
         x = largest if x > largest else x  # comparisons with NaN are false: it stays
         x = smallest if x < smallest else x
-        shifted = x * log2_e + magic
+        shifted = fma(x, log2_e, magic)
         n = shifted - magic
-        r = (x - n * ln2_high) - n * ln2_low
+        r = fma(-n, ln2_low, fma(-n, ln2_high, x))
         # 2^n in two factors: n itself may lie outside the exponents of normal numbers.
         n_bits = integer(_float_bits(shifted) - magic_bits)
-        first = integer(_float_bits(n * half + magic) - magic_bits)
+        first = integer(_float_bits(fma(n, half, magic)) - magic_bits)
         second = integer(n_bits - first)
         return (series(r) + one) * _power_of_two(first, x) * _power_of_two(second, x)
 
@@ -170,11 +170,11 @@ def _expm1(x):
         # No digits are lost near zero, because 2^n (e^r - 1) + (2^n - 1) is summed without
         # forming e^x first.
         x = lowest if x < lowest else x
-        shifted = x * log2_e + magic
+        shifted = fma(x, log2_e, magic)
         n = shifted - magic
-        r = (x - n * ln2_high) - n * ln2_low
+        r = fma(-n, ln2_low, fma(-n, ln2_high, x))
         scale = _power_of_two(_float_bits(shifted) - magic_bits, x)
-        return scale * series(r) + (scale - one)
+        return fma(scale, series(r), scale - one)
 
     return implementation
 
@@ -205,11 +205,11 @@ def _log1p_single(u):
     w = u / (np.float32(2) + u)
     s = w * w
     s2 = s * s
-    low = (np.float32(2 / 3) + np.float32(2 / 5) * s) + s2 * (
-        np.float32(2 / 7) + np.float32(2 / 9) * s
-    )
-    high = (np.float32(2 / 11) + np.float32(2 / 13) * s) + s2 * np.float32(2 / 15)
-    return (low + s2 * s2 * high) * s * w + np.float32(2) * w
+    low = fma(np.float32(2 / 5), s, np.float32(2 / 3))
+    middle = fma(np.float32(2 / 9), s, np.float32(2 / 7))
+    high = fma(s2, np.float32(2 / 15), fma(np.float32(2 / 13), s, np.float32(2 / 11)))
+    series = fma(s2 * s2, high, fma(s2, middle, low))
+    return fma(series * s, w, np.float32(2) * w)
 
 
 @inner
@@ -219,11 +219,11 @@ def _log1p_double(u):
     s = w * w
     s2 = s * s
     s4 = s2 * s2
-    a = (2 / 3 + 2 / 5 * s) + s2 * (2 / 7 + 2 / 9 * s)
-    b = (2 / 11 + 2 / 13 * s) + s2 * (2 / 15 + 2 / 17 * s)
-    c = (2 / 19 + 2 / 21 * s) + s2 * (2 / 23 + 2 / 25 * s)
-    d = (2 / 27 + 2 / 29 * s) + s2 * (2 / 31)
-    return (a + s4 * (b + s4 * (c + s4 * d))) * s * w + 2.0 * w
+    a = fma(s2, fma(2 / 9, s, 2 / 7), fma(2 / 5, s, 2 / 3))
+    b = fma(s2, fma(2 / 17, s, 2 / 15), fma(2 / 13, s, 2 / 11))
+    c = fma(s2, fma(2 / 25, s, 2 / 23), fma(2 / 21, s, 2 / 19))
+    d = fma(s2, 2 / 31, fma(2 / 29, s, 2 / 27))
+    return fma(fma(s4, fma(s4, fma(s4, d, c), b), a) * s, w, 2.0 * w)
 
 
 _LOG1P = {types.float32: _log1p_single, types.float64: _log1p_double}
@@ -263,7 +263,7 @@ def _tanh_softplus(x):
         # y^2 - 1. For positive x the fraction is divided by e^2x on both sides.
         p = exp(-abs(x))
         negative = x < zero
-        above = p * (p + two) if negative else two * p + one
+        above = p * (p + two) if negative else fma(two, p, one)
         return above / (above + (two if negative else two * p * p))
 
     return implementation
@@ -273,43 +273,43 @@ def _tanh_softplus(x):
 def _mills_single(q):
     """(y + 4) e^(y^2/2) normal_cdf(-y) for q = (y - 4) / (y + 4), to the precision of float32."""
     p = np.float32(-0.00012082212)
-    p = p * q + np.float32(0.00019919379)
-    p = p * q + np.float32(0.001570282)
-    p = p * q - np.float32(0.0035262525)
-    p = p * q - np.float32(0.0075283665)
-    p = p * q + np.float32(0.06040699)
-    p = p * q - np.float32(0.18652277)
-    p = p * q + np.float32(0.38713664)
-    p = p * q - np.float32(0.6078966)
-    return p * q + np.float32(0.75528514)
+    p = fma(p, q, np.float32(0.00019919379))
+    p = fma(p, q, np.float32(0.001570282))
+    p = fma(p, q, -np.float32(0.0035262525))
+    p = fma(p, q, -np.float32(0.0075283665))
+    p = fma(p, q, np.float32(0.06040699))
+    p = fma(p, q, -np.float32(0.18652277))
+    p = fma(p, q, np.float32(0.38713664))
+    p = fma(p, q, -np.float32(0.6078966))
+    return fma(p, q, np.float32(0.75528514))
 
 
 @inner
 def _mills_double(q):
     """(y + 4) e^(y^2/2) normal_cdf(-y) for q = (y - 4) / (y + 4), to the precision of float64."""
     p = -9.6615755481553e-10
-    p = p * q + 7.731895808625608e-11
-    p = p * q + 1.3938808852558355e-08
-    p = p * q + 1.4569488564608778e-08
-    p = p * q - 7.642482978378022e-08
-    p = p * q - 1.5426167593457165e-07
-    p = p * q + 2.63742514249532e-07
-    p = p * q + 1.0198152807723923e-06
-    p = p * q - 6.251785640512302e-07
-    p = p * q - 5.918905080396581e-06
-    p = p * q + 7.150276513545111e-07
-    p = p * q + 3.5144187813104215e-05
-    p = p * q - 1.907873095933309e-06
-    p = p * q - 0.0002310948203047214
-    p = p * q + 0.00013334425522449717
-    p = p * q + 0.0016308184422239424
-    p = p * q - 0.0034796923623715906
-    p = p * q - 0.0075401889656226675
-    p = p * q + 0.0603965748907066
-    p = p * q - 0.18652185795969298
-    p = p * q + 0.3871374007422187
-    p = p * q - 0.6078966419718917
-    return p * q + 0.7552851304157515
+    p = fma(p, q, 7.731895808625608e-11)
+    p = fma(p, q, 1.3938808852558355e-08)
+    p = fma(p, q, 1.4569488564608778e-08)
+    p = fma(p, q, -7.642482978378022e-08)
+    p = fma(p, q, -1.5426167593457165e-07)
+    p = fma(p, q, 2.63742514249532e-07)
+    p = fma(p, q, 1.0198152807723923e-06)
+    p = fma(p, q, -6.251785640512302e-07)
+    p = fma(p, q, -5.918905080396581e-06)
+    p = fma(p, q, 7.150276513545111e-07)
+    p = fma(p, q, 3.5144187813104215e-05)
+    p = fma(p, q, -1.907873095933309e-06)
+    p = fma(p, q, -0.0002310948203047214)
+    p = fma(p, q, 0.00013334425522449717)
+    p = fma(p, q, 0.0016308184422239424)
+    p = fma(p, q, -0.0034796923623715906)
+    p = fma(p, q, -0.0075401889656226675)
+    p = fma(p, q, 0.0603965748907066)
+    p = fma(p, q, -0.18652185795969298)
+    p = fma(p, q, 0.3871374007422187)
+    p = fma(p, q, -0.6078966419718917)
+    return fma(p, q, 0.7552851304157515)
 
 
 _MILLS = {types.float32: _mills_single, types.float64: _mills_double}
@@ -333,7 +333,7 @@ def _normal_cdf(x):
         # coefficients are of its Chebyshev series, as Shepherd and Laframboise (1981) do it.
         y = abs(x)
         inverse = one / (y + four)
-        tail = exp(-half * y * y) * (mills(one - eight * inverse) * inverse)
+        tail = exp(-half * y * y) * (mills(fma(-eight, inverse, one)) * inverse)
         return tail if x < zero else one - tail
 
     return implementation

@@ -1,4 +1,9 @@
-"""Numba decorators for every kernel: what may be relaxed, what is inlined, what is kept on disk."""
+"""Numba decorators for every kernel: what is inlined, what is kept on disk.
+
+Arithmetic is strict everywhere: no `fastmath`. LLVM may neither reorder a sum nor choose which
+product it fuses with which sum, so it cannot change a bit from one version, or one CPU, to another.
+`fastnn.kernels.fma` is the fused multiply-add where it is wanted.
+"""
 
 import numba
 from numba import types
@@ -6,9 +11,6 @@ from numba.core import sigutils
 from numba.core.ccallback import CFunc
 
 from fastnn.runtime.kernel_cache import enable_caching
-
-FASTMATH = frozenset({"contract"})
-"""The relaxations allowed in kernels: a*b + c may become one FMA. NaN and Inf stay visible."""
 
 _OPTIONS = {
     "error_model": "numpy",
@@ -37,7 +39,7 @@ def kernel(function):
     numba.core.dispatcher.Dispatcher
         Compiled on the first call for each combination of argument types.
     """
-    return _compiled(function, nogil=True, fastmath=set(FASTMATH))
+    return _compiled(function, nogil=True)
 
 
 def direct_call(compiled, signature):
@@ -56,7 +58,7 @@ def direct_call(compiled, signature):
 
 def parallel_kernel(function):
     """Compile a kernel with `numba.prange` loops: as `kernel`, on several threads."""
-    return _compiled(function, nogil=True, parallel=True, fastmath=set(FASTMATH))
+    return _compiled(function, nogil=True, parallel=True)
 
 
 def member(function):
@@ -99,7 +101,7 @@ def rule_kernel(function):
 def _address_of(function, n_arguments, cached=True):
     """Compile a function of int64 arguments that returns nothing; return its address."""
     signature = types.void(*[types.int64] * n_arguments)
-    options = {**_OPTIONS, "nogil": True, "fastmath": set(FASTMATH)}
+    options = {**_OPTIONS, "nogil": True}
     compiled = CFunc(function, sigutils.normalize_signature(signature), {}, options)
     if cached:
         enable_caching(compiled)
@@ -113,7 +115,7 @@ _members = []  # the code at an address lives as long as its CFunc
 
 def inner(function):
     """Compile a function that other kernels call: LLVM puts its code in the place of each call."""
-    return _linked(function, FASTMATH, forceinline=True)
+    return _linked(function, forceinline=True)
 
 
 def pasted(function):
@@ -121,7 +123,7 @@ def pasted(function):
 
     Cheaper to compile than `inner`, which pays for each function once, but not for two calls.
     """
-    return numba.njit(inline="always", fastmath=set(FASTMATH), **_OPTIONS)(function)
+    return numba.njit(inline="always", **_OPTIONS)(function)
 
 
 def routine(function):
@@ -130,33 +132,23 @@ def routine(function):
     Not cached by itself: it is linked into each kernel that calls it, and optimised again there,
     so routines that call routines cost compile time.
     """
-    return _linked(function, FASTMATH)
+    return _linked(function)
 
 
 def reduction(function):
-    """Compile a `routine` that sums in an order of the compiler's choice: in vectors.
+    """Compile a `routine` whose sums LLVM may reorder and fuse: to compare with, in the ladder.
 
-    The order depends on the length of the sum alone, not on the number of threads.
+    The order, and so the bits, depends on the CPU.
     """
-    return _linked(function, FASTMATH | {"reassoc"})
+    return _linked(function, fastmath={"contract", "reassoc"})
 
 
-def inner_reduction(function):
-    """Compile an `inner` function that sums as a `reduction` does."""
-    return _linked(function, FASTMATH | {"reassoc"}, forceinline=True)
-
-
-def _linked(function, fastmath, **options):
+def _linked(function, **options):
     return numba.njit(
-        nogil=True,
-        fastmath=set(fastmath),
-        no_cpython_wrapper=True,
-        no_cfunc_wrapper=True,
-        **_OPTIONS,
-        **options,
+        nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS, **options
     )(function)
 
 
 def reference(function):
-    """Compile a plain reference loop: strict arithmetic, nothing relaxed."""
+    """Compile a plain reference loop."""
     return _compiled(function)

@@ -19,6 +19,8 @@ import llvmlite
 import numba
 from numba.core.caching import IndexDataCacheFile
 
+from fastnn.runtime.cpu import VECTOR_BYTES
+
 _DIGEST_BYTES = 32
 _STAMP_DIGITS = 12  # of the name of a file; all of the stamp is in its content
 
@@ -71,12 +73,12 @@ class _ContentNamedFiles(IndexDataCacheFile):
         self._stamp = hashlib.sha256(repr(self._source_stamp).encode()).hexdigest()
 
     def _name_of(self, key):
-        digest = hashlib.sha256(f"{self._stamp} {key!r}".encode()).hexdigest()
+        digest = hashlib.sha256(f"{self._stamp} {VECTOR_BYTES} {key!r}".encode()).hexdigest()
         return f"{self._base}.{self._stamp[:_STAMP_DIGITS]}.{digest[:32]}.nbc"
 
     def save(self, key, data):
         """Write a file for this version of the function; remove those of older code."""
-        content = self._dump((self._stamp, key, data))
+        content = self._dump((self._stamp, VECTOR_BYTES, key, data))
         try:
             with self._open_for_write(self._data_path(self._name_of(key))) as file:
                 file.write(hashlib.sha256(content).digest())
@@ -96,8 +98,8 @@ class _ContentNamedFiles(IndexDataCacheFile):
         digest, content = file[:_DIGEST_BYTES], file[_DIGEST_BYTES:]
         if digest != hashlib.sha256(content).digest():
             return None
-        stamp, stored_key, data = pickle.loads(content)
-        return data if (stamp, stored_key) == (self._stamp, key) else None
+        *stored_for, data = pickle.loads(content)
+        return data if stored_for == [self._stamp, VECTOR_BYTES, key] else None
 
 
 def enable_caching(compiled):

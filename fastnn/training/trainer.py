@@ -300,8 +300,8 @@ class Trainer:
         self._deltas = aligned_zeros(self._plan.n_deltas, dtype)
         self._batch_loss = aligned_zeros(rows, np.float64)
         self._row_loss = aligned_zeros(rows, np.float64)
-        self._penalty = aligned_zeros(len(self._plan.tasks), np.float64)
-        self._squares = aligned_zeros(len(self._plan.tasks), np.float64)
+        self._penalty = aligned_zeros(self._plan.n_cells, np.float64)
+        self._squares = aligned_zeros(self._plan.n_cells, np.float64)
         self._pace = Pace(self._plan.flops * rows, self.n_threads, self.use_all_threads)
         self._sizes = aligned_zeros(self.n_threads * SIZES, np.float64)
         block = (BLOCK_ROWS + 1) * panel_columns(dtype)  # of weights, and of biases
@@ -482,6 +482,7 @@ class Trainer:
             loss_parameters=self._loss_parameters,
             n_operations=len(plan.operations),
             n_tasks=len(plan.tasks),
+            n_units=plan.n_cells,
             n_samples=len(self._x),
             n_inputs=self._net.n_inputs,
             n_outputs=self._net.n_outputs,
