@@ -1,4 +1,4 @@
-"""What this installation is, and its kernels compiled ahead of time."""
+"""Information on the installation, and ahead-of-time compilation of the kernels."""
 
 import platform
 import time
@@ -27,12 +27,13 @@ _OPTIONAL = ("scikit-learn", "pandas", "pyarrow", "matplotlib", "typer", "rich")
 
 
 def get_config() -> dict[str, str | int]:
-    """Return what decides the speed of this installation.
+    """Return the versions and settings that the speed of the kernels depends on.
 
     Returns
     -------
-    dict of str to str or int
-        Versions, CPU, vector width in bits, tile shape, threads and where kernels are cached.
+    dict of str to (str or int)
+        Versions of the packages, CPU, vector width in bits, tile shape, number of threads,
+        threading layer, and the folder of the compiled kernels.
 
     Examples
     --------
@@ -65,7 +66,7 @@ def get_config() -> dict[str, str | int]:
 
 
 def _threading_layer() -> str:
-    """Name of the layer in use, or the one that would be: asking Numba would start it."""
+    """Return the name of Numba's threading layer, without starting one if there is none yet."""
     try:
         return numba.threading_layer()
     except ValueError:
@@ -78,7 +79,7 @@ def _threading_layer() -> str:
 
 
 def show_config() -> None:
-    """Print `get_config`, one line for each entry.
+    """Print the entries of `get_config`, one line each.
 
     Examples
     --------
@@ -95,20 +96,26 @@ def show_config() -> None:
 def warmup(
     dtypes: str | Sequence[DTypeLike] = ("float32",), verbose: bool = False
 ) -> dict[str, float]:
-    """Compile the kernels that training and prediction need, so that the first fit is fast.
+    """Compile the kernels of training and prediction, so that the first `fit` is fast.
 
-    They are kept on disk: a later process only loads them.
+    Compiled kernels are cached on disk, from where later processes load them.
 
     Parameters
     ----------
-    dtypes : sequence of str, default ("float32",)
-    verbose : bool, default False
-        Whether to print the seconds of each.
+    dtypes : str or sequence of dtype-like, default=("float32",)
+        The dtypes, of "float32" and "float64".
+    verbose : bool, default=False
+        Whether to print the time for each dtype.
 
     Returns
     -------
     dict of str to float
         Seconds for each dtype.
+
+    Raises
+    ------
+    ValueError
+        If a dtype is neither of the two.
 
     Examples
     --------
@@ -134,6 +141,7 @@ def warmup(
 
 
 def _use_every_kernel(dtype: np.dtype) -> None:
+    """Train and evaluate a small net, on one thread and on two."""
     net = Sequential([Affine(2, 3), ReLU(), Affine(3, 2)], seed=0, dtype=dtype.name)
     X, y = np.eye(2, dtype=dtype), np.array([0, 1])
     for n_threads in {1, min(2, threads.get_num_threads())}:

@@ -1,17 +1,22 @@
 """Multilayer perceptrons with scikit-learn's interface.
 
-`MLPClassifier` and `MLPRegressor` take the parameters of the classes of the same names in
-:mod:`sklearn.neural_network`, set the same fitted attributes, and follow the same algorithm step
-by step: weights, shuffles and splits are drawn in the same order from the same
-`numpy.random.RandomState`, and the stopping rules compare the same losses. In float64 a fit
-agrees with scikit-learn's to rounding.
+`MLPClassifier` and `MLPRegressor` have the parameters and fitted attributes of the classes of the
+same names in :mod:`sklearn.neural_network`, and follow the same algorithm: weights, shuffles and
+splits are drawn in the same order from the same `numpy.random.RandomState`, and the stopping rules
+compare the same losses. In float64 a fit agrees with scikit-learn's to rounding.
 
-Needs the ``sklearn`` extra.
+They need the ``sklearn`` extra.
+
+Examples
+--------
+>>> from fastnn import MLPClassifier
+>>> MLPClassifier(max_iter=5, solver="sgd")
+MLPClassifier(max_iter=5, solver='sgd')
 """
 
 from fastnn.errors import require
 
-require("sklearn", "sklearn")  # one clear line instead of the ModuleNotFoundError below
+require("sklearn", "sklearn")  # its error names the command that installs the extra
 
 # ruff: noqa: E402
 from fastnn.estimators.classifier import MLPClassifier

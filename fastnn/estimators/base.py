@@ -1,4 +1,4 @@
-"""What `fastnn.MLPClassifier` and `fastnn.MLPRegressor` share: all but the meaning of ``y``."""
+"""The base class of `fastnn.MLPClassifier` and `fastnn.MLPRegressor`."""
 
 import copy
 import operator
@@ -44,9 +44,9 @@ _OWN_PARAMETERS = tuple(_OWN_CONSTRAINTS)
 class BaseMLP(StochasticSolver, LBFGSSolver, PrivateNames, CallbackSupportMixin, BaseEstimator):
     """A multilayer perceptron with scikit-learn's interface.
 
-    The subclasses say what ``y`` is: `_encode` turns what the user gave into a matrix with a
-    column per output, `_targets` turns that into what the loss takes, `_score` compares
-    predictions with it, `_predict` gives predictions as the user knows them.
+    The subclasses define the meaning of ``y``: `_encode` converts it to a matrix with a column per
+    output, `_targets` converts this matrix to the targets of the loss, `_score` compares
+    predictions with it, and `_predict` returns predictions in the terms of ``y``.
     """
 
     _original: ClassVar[Any]  # scikit-learn's class
@@ -112,12 +112,12 @@ class BaseMLP(StochasticSolver, LBFGSSolver, PrivateNames, CallbackSupportMixin,
     @runs_callbacks
     @checks_parameters
     def fit(self, X: Table, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Train on a table of samples.
+        """Train the net.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            The samples. A sparse matrix is never made dense.
+            The samples. A sparse matrix is never converted to a dense one.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Class labels or a 0/1 indicator matrix (classifier), numbers (regressor).
         sample_weight : array-like of shape (n_samples,), default=None
@@ -131,8 +131,15 @@ class BaseMLP(StochasticSolver, LBFGSSolver, PrivateNames, CallbackSupportMixin,
         Raises
         ------
         ValueError
-            If a parameter or the data is not usable, or if training diverged to weights that
-            are not finite.
+            If a parameter or the data is invalid, or if training diverged to weights that are not
+            finite.
+
+        Examples
+        --------
+        >>> from fastnn import MLPRegressor
+        >>> model = MLPRegressor(hidden_layer_sizes=(4,), solver="lbfgs", random_state=0)
+        >>> model.fit([[0.0], [1.0], [2.0]], [0.0, 1.0, 2.0]).n_layers_
+        3
         """
         return self._fit(X, y, sample_weight, incremental=False)
 
@@ -145,17 +152,32 @@ class BaseMLP(StochasticSolver, LBFGSSolver, PrivateNames, CallbackSupportMixin,
         return True
 
     def predict(self, X: Table) -> np.ndarray:
-        """Predict labels (classifier) or values (regressor).
+        """Predict class labels (classifier) or values (regressor).
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            The samples; converted to the dtype of the model.
+            The samples. They are converted to the dtype of the model.
 
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
             One prediction per sample.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the estimator has not been fitted.
+        ValueError
+            If `X` is invalid or has another number of columns than in `fit`.
+
+        Examples
+        --------
+        >>> from fastnn import MLPClassifier
+        >>> X, y = [[0.0], [1.0], [2.0], [3.0]], ["low", "low", "high", "high"]
+        >>> model = MLPClassifier((4,), solver="lbfgs", random_state=0).fit(X, y)
+        >>> model.predict([[-1.0], [5.0]]).tolist()
+        ['low', 'high']
         """
         check_is_fitted(self)
         return self._predict(self._validate(X))
@@ -165,8 +187,8 @@ class BaseMLP(StochasticSolver, LBFGSSolver, PrivateNames, CallbackSupportMixin,
         tags.input_tags.sparse = True
         return tags
 
-    # The net and its trainer hold addresses and compiled code: neither is pickled, both are made
-    # again from coefs_, intercepts_ and the optimizer's state when they are needed.
+    # The net and its trainer hold addresses and compiled code, so they are not pickled. They are
+    # rebuilt from coefs_, intercepts_ and the state of the optimizer when they are needed.
 
     def __getstate__(self) -> dict[str, Any]:
         saved: Any = super().__getstate__()
@@ -183,7 +205,7 @@ class BaseMLP(StochasticSolver, LBFGSSolver, PrivateNames, CallbackSupportMixin,
         coefs: list[np.ndarray] | None = None,
         intercepts: list[np.ndarray] | None = None,
     ) -> Sequential:
-        """Return a net with these weights, or those of the model."""
+        """Return a new net with the given weights, by default those of the model."""
         coefs = self.coefs_ if coefs is None else coefs
         intercepts = self.intercepts_ if intercepts is None else intercepts
         layers: list[Layer] = []
@@ -199,9 +221,9 @@ class BaseMLP(StochasticSolver, LBFGSSolver, PrivateNames, CallbackSupportMixin,
         return net
 
     def _build_net(self, coefs: list[np.ndarray], intercepts: list[np.ndarray]) -> Sequential:
-        """Make the net of these weights; coefs_ and intercepts_ become views of its parameters."""
+        """Build the net of the model; coefs_ and intercepts_ become views of its parameters."""
         net = self._new_net(coefs[0].dtype, coefs, intercepts)
-        # Only now, for threads that predict meanwhile: each of them needs a net with its weights.
+        # Last, for threads that predict at the same time: they see coefs_ and a net that match.
         weights: Any = net.weights()
         self.coefs_ = [w for w, _ in weights]
         self.intercepts_ = [b for _, b in weights]
@@ -209,7 +231,7 @@ class BaseMLP(StochasticSolver, LBFGSSolver, PrivateNames, CallbackSupportMixin,
         return net
 
     def _current_net(self) -> Sequential:
-        """Return the net of coefs_ and intercepts_, made anew if those arrays were replaced."""
+        """Return the net of coefs_ and intercepts_, rebuilt if these arrays have been replaced."""
         net = getattr(self, "_net", None)
         arrays = [*self.coefs_, *self.intercepts_]
         if net is not None and len(arrays) == 2 * len(net.weights()):
@@ -219,20 +241,23 @@ class BaseMLP(StochasticSolver, LBFGSSolver, PrivateNames, CallbackSupportMixin,
         return self._build_net(self.coefs_, self.intercepts_)
 
     def _most_threads(self) -> int | None:
-        # Not an error if there are fewer: the model may have come from a larger machine.
+        # More threads than there are is no error: the model may come from a larger machine.
         return None if self.n_threads is None else min(self.n_threads, get_num_threads())
 
     def _outputs(self, X: Table) -> np.ndarray:
-        """Return the net's output (N, O) for a validated X, before the output activation."""
+        """Return the outputs of the net for validated samples, before the output activation."""
         return self._current_net().predict(X, n_threads=self._most_threads())
 
     def _validate(self, X: Any, reset: bool = False, **options: Any) -> Any:
-        """Check X, and y if it is among the options; X becomes of the model's dtype."""
+        """Return X, and y if it is among the options, after scikit-learn's checks.
+
+        X is converted to the dtype of the model.
+        """
         dtype: Any
         if not reset:
             dtype = self.coefs_[0].dtype
         elif self.dtype == "auto":
-            dtype = (np.float64, np.float32)  # the first is for whatever is neither
+            dtype = (np.float64, np.float32)  # float32 stays, anything else becomes float64
         else:
             dtype = np.dtype(self.dtype)
         return validate_data(
@@ -258,7 +283,7 @@ class BaseMLP(StochasticSolver, LBFGSSolver, PrivateNames, CallbackSupportMixin,
         y = self._encode(y, incremental)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
-            check_weights(sample_weight, X.shape[0])  # now: nothing has been changed yet
+            check_weights(sample_weight, X.shape[0])  # before anything is changed
         if y.ndim == 1:
             y = y.reshape(-1, 1)
 
@@ -270,7 +295,7 @@ class BaseMLP(StochasticSolver, LBFGSSolver, PrivateNames, CallbackSupportMixin,
         elif incremental:
             self._current_net()
         else:
-            self._build_net(self.coefs_, self.intercepts_)  # the activation may have been changed
+            self._build_net(self.coefs_, self.intercepts_)  # the activation may be another one
         if not incremental:
             self.__dict__.pop("_optimizer_state", None)
         if self.solver == "lbfgs":
@@ -286,14 +311,14 @@ class BaseMLP(StochasticSolver, LBFGSSolver, PrivateNames, CallbackSupportMixin,
 
     @staticmethod
     def _refuse_weights(why: str) -> Never:
-        """Raise scikit-learn's error, with a word more on where it happened."""
+        """Raise scikit-learn's error for weights that are not finite, with the place if known."""
         raise ValueError(
             "Solver produced non-finite parameter weights. The input data may contain large "
             "values and need to be preprocessed." + (f" Here {why}." if why else "")
         )
 
     def _initialize(self, units: list[int], rng: np.random.RandomState, dtype: np.dtype) -> None:
-        """Draw the weights in scikit-learn's order, and reset what a warm start goes on with."""
+        """Draw the weights in scikit-learn's order, and reset the counts of earlier fits."""
         factor = 2.0 if self.activation == "logistic" else 6.0
         coefs, intercepts = [], []
         for fan_in, fan_out in pairwise(units):
@@ -307,13 +332,22 @@ class BaseMLP(StochasticSolver, LBFGSSolver, PrivateNames, CallbackSupportMixin,
         self.n_iter_ = self.t_ = 0
 
     def to_sklearn(self) -> Any:
-        """Return scikit-learn's estimator with these parameters and what has been learned.
+        """Return scikit-learn's estimator with the parameters and fitted attributes of this one.
+
+        The parameters `n_threads` and `dtype` are lost.
 
         Returns
         -------
         sklearn.neural_network.MLPClassifier or sklearn.neural_network.MLPRegressor
-            It shares no memory with this one. It predicts the same, to rounding; `partial_fit`
-            goes on from the weights, with a new optimizer.
+            It shares no memory with this estimator. Its predictions agree to rounding.
+            `partial_fit` continues from the weights, with a new optimizer.
+
+        Examples
+        --------
+        >>> from fastnn import MLPRegressor
+        >>> model = MLPRegressor(hidden_layer_sizes=(4,), solver="lbfgs", random_state=0)
+        >>> type(model.fit([[0.0], [1.0]], [0.0, 1.0]).to_sklearn()).__module__
+        'sklearn.neural_network._multilayer_perceptron'
         """
         parameters = self.get_params(deep=False)
         for name in _OWN_PARAMETERS:
@@ -328,19 +362,33 @@ class BaseMLP(StochasticSolver, LBFGSSolver, PrivateNames, CallbackSupportMixin,
         n_threads: int | None = None,
         dtype: DTypeName = "auto",
     ) -> Self:
-        """Return an estimator with the parameters of scikit-learn's and what it has learned.
+        """Return an estimator with the parameters and fitted attributes of scikit-learn's.
 
         Parameters
         ----------
         estimator : sklearn.neural_network.MLPClassifier or sklearn.neural_network.MLPRegressor
             Fitted or not.
-        n_threads, dtype
-            As for the constructor. The weights keep the dtype that they have.
+        n_threads : int, default=None
+            As for the constructor.
+        dtype : {"auto", "float32", "float64"}, default="auto"
+            As for the constructor. Fitted weights keep their dtype.
+
+        Returns
+        -------
+        MLPClassifier or MLPRegressor
+            It shares no memory with `estimator`.
 
         Raises
         ------
         TypeError
-            If the estimator is of another class.
+            If `estimator` is of another class.
+
+        Examples
+        --------
+        >>> from fastnn import MLPClassifier
+        >>> from sklearn import neural_network
+        >>> MLPClassifier.from_sklearn(neural_network.MLPClassifier(alpha=0.01), n_threads=2)
+        MLPClassifier(alpha=0.01, n_threads=2)
         """
         if not isinstance(estimator, cls._original):
             raise TypeError(
@@ -353,7 +401,7 @@ class BaseMLP(StochasticSolver, LBFGSSolver, PrivateNames, CallbackSupportMixin,
 
 
 def _hand_over(source: Any, target: Any) -> Any:
-    """Copy what one estimator has learned to another one; return that."""
+    """Return `target` after copying the fitted attributes of `source` to it."""
     learned = fitted_attributes(source)
     if hasattr(source, "_no_improvement_count"):
         learned["_no_improvement_count"] = source._no_improvement_count

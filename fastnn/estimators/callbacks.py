@@ -1,10 +1,10 @@
-"""scikit-learn's callbacks (`sklearn.callback`) around the iterations of a fit."""
+"""Calls of scikit-learn's callbacks (`sklearn.callback`) around the iterations of a fit."""
 
 from typing import Any
 
 
 def fitted_attributes(estimator: object) -> dict[str, Any]:
-    """Return what an estimator has learned, by name: as it is, without copies."""
+    """Return the fitted attributes of an estimator by name, without copies."""
     return {
         name: value
         for name, value in vars(estimator).items()
@@ -13,7 +13,7 @@ def fitted_attributes(estimator: object) -> dict[str, Any]:
 
 
 class FitCallbacks:
-    """Tells an estimator's callbacks where its fit is; does nothing where there are none.
+    """The calls of an estimator's callbacks during a fit; does nothing if it has none.
 
     Parameters
     ----------
@@ -21,7 +21,7 @@ class FitCallbacks:
     X, y, sample_weight
         As given to `fit`.
     incremental : bool
-        Whether this is a `partial_fit`, which has no callbacks.
+        Whether this is a `partial_fit`, which calls no callbacks.
 
     Attributes
     ----------
@@ -40,13 +40,13 @@ class FitCallbacks:
             self._data: dict[str, Any] = {"X": X, "y": y}
             if sample_weight is not None:
                 self._data["metadata"] = {"sample_weight": sample_weight}
-            # SciPy's L-BFGS says when an iteration ends, so the last that begins is not run.
+            # SciPy's L-BFGS reports the end of an iteration, so one more begins than is run.
             most = estimator.max_iter + (estimator.solver == "lbfgs")
             self._fit = estimator._init_callback_context(max_subtasks=most)
             self._fit.call_on_fit_task_begin(estimator=estimator, **self._data)
 
     def begin(self, name: str) -> Any:
-        """Begin an iteration; return what `end` takes."""
+        """Begin an iteration; return its task, the argument of `end`."""
         if not self.any:
             return None
         task = self._fit.subcontext(task_name=name)
@@ -56,7 +56,7 @@ class FitCallbacks:
         return task
 
     def end(self, task: Any) -> bool:
-        """End an iteration; return whether a callback wants the fit to stop."""
+        """End an iteration; return whether a callback stops the fit."""
         if not self.any:
             return False
         stop = task.call_on_fit_task_end(
@@ -70,7 +70,7 @@ class FitCallbacks:
             self._fit.call_on_fit_task_end(estimator=self._estimator, **self._data)
 
     def _learned(self) -> dict[str, Any]:
-        """What a copy of the estimator needs to predict as it would now."""
+        """Return the attributes with which a copy of the estimator predicts as this one would."""
         learned = fitted_attributes(self._estimator)
         learned["coefs_"] = [w.copy() for w in self._estimator.coefs_]
         learned["intercepts_"] = [b.copy() for b in self._estimator.intercepts_]

@@ -1,4 +1,4 @@
-"""`MLPClassifier`: labels, probabilities, and indicator matrices for several labels a row."""
+"""`MLPClassifier`: classes, their probabilities, and several labels per row."""
 
 from typing import Any, ClassVar, Self
 
@@ -17,113 +17,116 @@ from fastnn.validation import Table
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):
-    """Multilayer perceptron classifier, a drop-in for scikit-learn's.
+    """Multilayer perceptron classifier, a drop-in replacement for scikit-learn's.
 
-    Minimises the cross-entropy with stochastic gradient descent, Adam or L-BFGS. In float64 it
-    follows :class:`sklearn.neural_network.MLPClassifier` step by step and agrees with it to
+    Minimises the cross-entropy with stochastic gradient descent, Adam or L-BFGS. It follows the
+    algorithm of :class:`sklearn.neural_network.MLPClassifier`; in float64 the two agree to
     rounding.
 
     Parameters
     ----------
     hidden_layer_sizes : int or array-like of int, default=(100,)
         Units of each hidden layer; ``()`` is a linear model.
-    activation : {'identity', 'logistic', 'tanh', 'relu'}, default='relu'
+    activation : {"identity", "logistic", "tanh", "relu"}, default="relu"
         Activation of the hidden layers.
-    solver : {'lbfgs', 'sgd', 'adam'}, default='adam'
-        The optimizer. ``'lbfgs'`` takes all samples at once; it is SciPy's, on our gradient.
+    solver : {"lbfgs", "sgd", "adam"}, default="adam"
+        The optimizer. ``"lbfgs"`` uses all samples in each iteration; it is SciPy's L-BFGS.
     alpha : float, default=0.0001
-        Strength of the L2 penalty on the weights; divided by the rows of the batch.
-    batch_size : int or 'auto', default='auto'
-        Rows per update; ``'auto'`` is ``min(200, n_samples)``.
-    learning_rate : {'constant', 'invscaling', 'adaptive'}, default='constant'
-        Schedule of ``'sgd'``: constant; ``learning_rate_init / (t_ + 1) ** power_t`` after each
-        epoch; or divided by 5 whenever training would otherwise stop, down to 1e-6.
+        Strength of the L2 penalty on the weights. It is divided by the rows of the batch.
+    batch_size : int or "auto", default="auto"
+        Rows per update; ``"auto"`` is ``min(200, n_samples)``.
+    learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
+        Schedule of ``"sgd"``. ``"constant"``: no change. ``"invscaling"``:
+        ``learning_rate_init / (t_ + 1) ** power_t`` after each epoch. ``"adaptive"``: divided by 5
+        whenever the training would stop otherwise, down to 1e-6.
     learning_rate_init : float, default=0.001
-        The (first) learning rate.
+        The initial learning rate.
     power_t : float, default=0.5
-        Exponent of ``'invscaling'``.
+        Exponent of ``"invscaling"``.
     max_iter : int, default=200
-        Most epochs, or iterations of ``'lbfgs'``, to run.
+        The most epochs, or iterations of ``"lbfgs"``, to run.
     shuffle : bool, default=True
-        Whether to visit the rows in a new order each epoch.
+        Whether to visit the rows in a new random order in each epoch.
     random_state : int, RandomState instance or None, default=None
-        Source of the weights, the validation split and the shuffles.
+        Source of the initial weights, the validation split and the order of the rows.
     tol : float, default=1e-4
-        The least improvement that counts as one.
+        The smallest change of the loss or score that counts as an improvement.
     verbose : bool, default=False
         Whether to print the loss of each epoch.
     warm_start : bool, default=False
-        Whether `fit` starts from the weights of the fit before.
+        Whether `fit` starts from the weights of the previous fit.
     momentum : float, default=0.9
-        Momentum of ``'sgd'``, in [0, 1].
+        Momentum of ``"sgd"``, in [0, 1].
     nesterovs_momentum : bool, default=True
-        Whether the momentum of ``'sgd'`` is Nesterov's.
+        Whether the momentum of ``"sgd"`` is Nesterov's.
     early_stopping : bool, default=False
-        Whether to hold out a validation set, stop on its score instead of the training loss, and
-        keep the weights of the best epoch.
+        Whether to hold out a validation set, to stop on its score instead of the training loss,
+        and to keep the weights of the best epoch.
     validation_fraction : float, default=0.1
-        The part of the rows held out; stratified for binary classification.
-    beta_1, beta_2 : float, default=0.9, 0.999
-        Decay rates of Adam's moments, in [0, 1).
+        The share of the rows that is held out; stratified for binary classification.
+    beta_1 : float, default=0.9
+        Decay rate of Adam's mean of the gradients, in [0, 1).
+    beta_2 : float, default=0.999
+        Decay rate of Adam's mean of the squared gradients, in [0, 1).
     epsilon : float, default=1e-8
         Adam's term against division by zero.
     n_iter_no_change : int, default=10
-        Training stops after more than this many epochs in a row without improvement.
+        Training stops after more than this number of consecutive epochs without improvement.
     max_fun : int, default=15000
-        Most evaluations of the loss by ``'lbfgs'``.
-    n_threads : int or None, default=None
-        The most threads to use; None leaves it to :func:`fastnn.set_num_threads`. The result
-        does not depend on it.
-    dtype : {'auto', 'float32', 'float64'}, default='auto'
-        Precision of the model. ``'auto'`` is float32 for float32 `X` and float64 for all else, as
-        in scikit-learn; ``'float32'`` is the faster choice.
+        The most evaluations of the loss by ``"lbfgs"``.
+    n_threads : int, default=None
+        The most threads to use. None is :func:`fastnn.get_num_threads`. The result does not depend
+        on it.
+    dtype : {"auto", "float32", "float64"}, default="auto"
+        Precision of the model. ``"auto"`` is float32 for float32 `X` and float64 for any other, as
+        in scikit-learn. ``"float32"`` is faster.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        The labels.
+        The class labels.
     loss_ : float
-        Loss of the last epoch, penalty included.
+        Loss of the last epoch, with the penalty.
     best_loss_ : float or None
         The smallest loss so far; None with early stopping.
     loss_curve_ : list of float
-        Loss of every epoch.
+        Loss of each epoch.
     validation_scores_ : list of float or None
-        Accuracy on the held-out rows after every epoch, with early stopping.
+        Accuracy on the held-out rows after each epoch; None without early stopping.
     best_validation_score_ : float or None
         The best of them.
     t_ : int
-        Rows seen, counted once per visit.
+        Number of rows trained on, counted in each epoch again.
     coefs_ : list of ndarray of shape (fan_in, fan_out)
-        Weights per layer. Writing into an array, or replacing it, changes the predictions.
+        The weights of each layer. Writing to an array, or replacing it, changes the predictions.
     intercepts_ : list of ndarray of shape (fan_out,)
-        Biases per layer.
+        The biases of each layer.
     n_features_in_ : int
-        Columns of `X`.
+        Number of columns of `X`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Their names, where `X` had any.
+        Names of the columns, if `X` had names.
     n_iter_ : int
-        Epochs run by the last call.
+        Number of epochs that the last call has run.
     n_layers_ : int
-        Layers, the input included.
+        Number of layers, with the input.
     n_outputs_ : int
-        Output units: 1 for two classes.
+        Number of outputs of the net: 1 for two classes.
     out_activation_ : str
-        ``'softmax'`` for more than two classes, else ``'logistic'``.
+        ``"softmax"`` for more than two classes, else ``"logistic"``.
 
     Notes
     -----
     Differences from scikit-learn's class:
 
-    - Predictions are computed in the precision of the model, whatever that of `X`.
+    - Predictions are computed in the precision of the model, not of `X`.
     - scikit-learn clips probabilities at the machine epsilon before it takes their logarithm, so
-      a row's loss never exceeds 36 (float64) or 16 (float32); here it is the true one. Only
-      `loss_curve_` and what is derived from it can differ, and only where a net is that
-      wrong, as in the first epochs on data that is not scaled. With ``'lbfgs'`` it also makes the
-      gradient that of the loss.
-    - A batch whose weights sum to zero changes nothing; in scikit-learn it makes all weights NaN.
-    - ``'lbfgs'`` works in float64 also for a float32 model, whose weights stay float32.
-    - A warm start with early stopping never ends with weights worse than the best ones before.
+      the loss of a row never exceeds 36 (float64) or 16 (float32). Here the loss is not clipped.
+      This changes `loss_curve_` and the decisions based on it, for nets with such losses, as in the
+      first epochs on data that is not scaled. With ``"lbfgs"``, the gradient is that of the loss.
+    - A batch whose sample weights sum to zero changes nothing; in scikit-learn all weights of the
+      net become NaN.
+    - ``"lbfgs"`` computes in float64, also for a float32 model, whose weights stay float32.
+    - A warm start with early stopping never ends with worse weights than the best ones before it.
 
     Examples
     --------
@@ -139,7 +142,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     _original = original.MLPClassifier
 
-    loss: ClassVar[str] = "log_loss"  # as in scikit-learn an attribute, but no parameter
+    classes_: np.ndarray
+    loss: ClassVar[str] = "log_loss"  # an attribute but no parameter, as in scikit-learn
 
     @needs_epochs
     @checks_parameters
@@ -150,18 +154,18 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         sample_weight: ArrayLike | None = None,
         classes: ArrayLike | None = None,
     ) -> Self:
-        """Train for one epoch, going on from the weights and the optimizer of the last call.
+        """Train for one epoch, from the weights and the optimizer state of the previous call.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             The samples.
         y : array-like of shape (n_samples,) or (n_samples, n_classes)
-            Their labels, or a 0/1 indicator matrix.
+            Class labels, or a 0/1 indicator matrix.
         sample_weight : array-like of shape (n_samples,), default=None
-            Their weights.
+            Weights of the samples.
         classes : array-like of shape (n_classes,), default=None
-            All the labels there will ever be; needed in the first call only.
+            The labels of all calls. Required in the first call.
 
         Returns
         -------
@@ -175,6 +179,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         ValueError
             If `classes` is missing in the first call, if `y` has other labels, or with
             ``early_stopping=True``.
+
+        Examples
+        --------
+        >>> from fastnn import MLPClassifier
+        >>> model = MLPClassifier((4,), random_state=0)
+        >>> model.partial_fit([[0.0], [1.0]], [0, 1], classes=[0, 1]).n_iter_
+        1
         """
         if _check_partial_fit_first_call(self, classes):
             multilabel = type_of_target(y).startswith("multilabel")
@@ -192,8 +203,22 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Returns
         -------
         ndarray of shape (n_samples, n_classes)
-            Probabilities, columns in the order of `classes_`, in the dtype of the model. A row
-            sums to 1, except for indicator-matrix targets, whose columns are independent.
+            Probabilities in the dtype of the model, with the columns in the order of `classes_`.
+            A row sums to 1, except for indicator-matrix targets, whose columns are independent.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the estimator has not been fitted.
+        ValueError
+            If `X` is invalid or has another number of columns than in `fit`.
+
+        Examples
+        --------
+        >>> from fastnn import MLPClassifier
+        >>> model = MLPClassifier((4,), solver="lbfgs", random_state=0)
+        >>> model.fit([[0.0], [1.0], [2.0]], [0, 1, 2]).predict_proba([[1.0]]).shape
+        (1, 3)
         """
         check_is_fitted(self)
         p = self._probabilities(self._validate(X))
@@ -211,9 +236,23 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         ndarray of shape (n_samples, n_classes)
             ``log(predict_proba(X))``; -inf where a probability is 0.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the estimator has not been fitted.
+        ValueError
+            If `X` is invalid or has another number of columns than in `fit`.
+
+        Examples
+        --------
+        >>> from fastnn import MLPClassifier
+        >>> model = MLPClassifier((4,), solver="lbfgs", random_state=0)
+        >>> model.fit([[0.0], [1.0], [2.0]], [0, 1, 2]).predict_log_proba([[1.0]]).shape
+        (1, 3)
         """
         p = self.predict_proba(X)
-        with np.errstate(divide="ignore"):  # the logarithm of 0 is not a surprise here
+        with np.errstate(divide="ignore"):  # the logarithm of 0 is -inf
             return np.log(p, out=p)
 
     def __sklearn_tags__(self) -> Any:
@@ -222,7 +261,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return tags
 
     def _encode(self, y: np.ndarray, incremental: bool) -> np.ndarray:
-        """Turn labels into a boolean indicator matrix, and check them against earlier fits."""
+        """Return labels as a boolean indicator matrix, after a comparison with those of before."""
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
             self._label_binarizer = LabelBinarizer().fit(y)
             self.classes_ = self._label_binarizer.classes_
@@ -243,7 +282,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return self._label_binarizer.transform(y).astype(bool)
 
     def _targets(self, y: np.ndarray) -> np.ndarray:
-        """Turn the indicator matrix into what the trainer's loss takes."""
+        """Return classes for a softmax, else the indicator matrix in the dtype of the net."""
         if self.out_activation_ == "softmax":
             return y.argmax(axis=1)
         return y.astype(self._net.dtype)
@@ -252,6 +291,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return "softmax" if self._label_binarizer.y_type_ == "multiclass" else "logistic"
 
     def _probabilities(self, X: Any) -> np.ndarray:
+        """Return the outputs of the net after the output activation."""
         out = self._outputs(X)
         if self.out_activation_ == "logistic":
             return expit(out, out=out)
@@ -267,7 +307,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return labels
 
     def _score(self, X: Any, y: np.ndarray, sample_weight: np.ndarray | None) -> float:
-        """Accuracy with respect to an indicator matrix; without labels, and so without delay."""
+        """Return the accuracy on an indicator matrix, without a conversion to labels."""
         p = self._probabilities(X)
         if self.out_activation_ == "softmax":
             right = p.argmax(axis=1) == y.argmax(axis=1)

@@ -1,4 +1,4 @@
-"""The estimators' ``solver="lbfgs"``: SciPy's L-BFGS on the gradient of all samples."""
+"""The ``solver="lbfgs"`` of the estimators: SciPy's L-BFGS with the gradient of all samples."""
 
 from typing import Any
 
@@ -16,12 +16,12 @@ from fastnn.training import Objective
 
 
 class LBFGSSolver(Attributes):
-    """What `fastnn.estimators.base.BaseMLP` does for ``solver="lbfgs"``.
+    """The part of `fastnn.estimators.base.BaseMLP` for ``solver="lbfgs"``.
 
-    The objective is the loss that `loss_` reports, with its true gradient: scikit-learn does not
-    divide the gradient of a squared error by the number of outputs, as it does with the loss
-    (https://github.com/scikit-learn/scikit-learn/issues/8349). It works in float64, whatever the
-    dtype of the model: the line search compares losses that differ little.
+    The objective is the loss that `loss_` reports, with its exact gradient. scikit-learn divides a
+    squared error by the number of outputs, but not its gradient
+    (https://github.com/scikit-learn/scikit-learn/issues/8349). The solver computes in float64 for
+    every dtype of the model, because the line search compares losses that differ little.
     """
 
     def _objective(
@@ -64,7 +64,7 @@ class LBFGSSolver(Attributes):
                 **_get_additional_lbfgs_options_dict("iprint", 1 if verbose else -1),
             },
         )
-        callbacks.end(iteration)  # one that was not run
+        callbacks.end(iteration)  # the last one has begun but not run
         objective.set_parameters(result.x)
         self._net.params[:] = net.params
         self._trainer = None

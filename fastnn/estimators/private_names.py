@@ -1,6 +1,6 @@
-"""Private names of scikit-learn's classes that its own tests, and so perhaps others, touch.
+"""Private attributes of scikit-learn's classes that its tests use, and so perhaps other programs.
 
-Thin shims, all in this place; nothing in this package uses them.
+Nothing in this package uses them.
 """
 
 import math
@@ -13,11 +13,11 @@ from fastnn.estimators.attributes import Attributes
 
 
 class PrivateNames(Attributes):
-    """A part of `fastnn.estimators.base.BaseMLP`."""
+    """The part of `fastnn.estimators.base.BaseMLP` with scikit-learn's private attributes."""
 
     @property
     def _optimizer(self) -> SimpleNamespace:
-        """What scikit-learn keeps of its optimizer: here the learning rate alone, to be read."""
+        """An object with the learning rate of the optimizer, which cannot be set here."""
         trainer = getattr(self, "_trainer", None)
         if trainer is None:
             raise AttributeError("there is no optimizer before a fit with solver 'sgd' or 'adam'")
@@ -38,5 +38,5 @@ class PrivateNames(Attributes):
         coef_grads: object = None,
         intercept_grads: object = None,
     ) -> tuple[float, np.ndarray]:
-        """Return the loss and its gradient at a vector of parameters, and take these over."""
+        """Set the parameters of the net; return the loss and its gradient there."""
         return self._objective(self._current_net(), X, y, sample_weight)(packed_coef_inter)

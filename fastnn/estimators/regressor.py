@@ -1,4 +1,4 @@
-"""`MLPRegressor`: numbers, one or several a row."""
+"""`MLPRegressor`: one or several numbers per row."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, Self
@@ -16,18 +16,17 @@ from fastnn.validation import Table
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
-    """Multilayer perceptron regressor, a drop-in for scikit-learn's.
+    """Multilayer perceptron regressor, a drop-in replacement for scikit-learn's.
 
-    Minimises a loss with stochastic gradient descent, Adam or L-BFGS. In float64 it
-    follows :class:`sklearn.neural_network.MLPRegressor` step by step and agrees with it to
-    rounding.
+    Minimises a loss with stochastic gradient descent, Adam or L-BFGS. It follows the algorithm of
+    :class:`sklearn.neural_network.MLPRegressor`; in float64 the two agree to rounding.
 
     Parameters
     ----------
-    loss : {'squared_error', 'poisson'}, default='squared_error'
-        Half the squared error, or half the deviance of a Poisson distribution: for counts, and
-        other targets >= 0 whose variance grows with their mean. The net learns the logarithm of
-        the mean then, and `predict` gives the mean.
+    loss : {"squared_error", "poisson"}, default="squared_error"
+        Half the squared error, or half the Poisson deviance. The second is for counts, and for
+        other targets >= 0 whose variance grows with their mean: the output of the net is the
+        logarithm of the mean, and `predict` returns the mean.
     hidden_layer_sizes, activation, solver, alpha, batch_size, learning_rate, \
 learning_rate_init, power_t, max_iter, shuffle, random_state, tol, verbose, warm_start, momentum, \
 nesterovs_momentum, early_stopping, validation_fraction, beta_1, beta_2, epsilon, \
@@ -38,19 +37,19 @@ n_iter_no_change, max_fun, n_threads, dtype
     -----
     The differences from scikit-learn's class are those of `MLPClassifier`, and three more:
 
-    - With several outputs ``'lbfgs'`` follows the gradient of the loss that `loss_` reports, the
-      mean over the outputs; scikit-learn's gradient is that of the sum
+    - With several outputs, ``"lbfgs"`` uses the gradient of the loss that `loss_` reports, which
+      is the mean over the outputs. scikit-learn's gradient is that of the sum
       (`#8349 <https://github.com/scikit-learn/scikit-learn/issues/8349>`_).
-    - There is no `partial_fit` with ``'lbfgs'``, just as for the classifier; scikit-learn's
-      regressor has one that trains with L-BFGS.
-    - The Poisson loss refuses targets below zero.
+    - `partial_fit` does not exist with ``"lbfgs"``, as in the classifier. scikit-learn's regressor
+      trains with L-BFGS there.
+    - The Poisson loss refuses negative targets.
 
     Attributes
     ----------
     validation_scores_ : list of float or None
-        R2 on the held-out rows after every epoch, with early stopping.
+        R2 on the held-out rows after each epoch; None without early stopping.
     out_activation_ : str
-        ``'identity'``, or ``'exp'`` for the Poisson loss.
+        ``"identity"``, or ``"exp"`` for the Poisson loss.
     loss_, best_loss_, loss_curve_, best_validation_score_, t_, coefs_, intercepts_, \
 n_features_in_, feature_names_in_, n_iter_, n_layers_, n_outputs_
         As for `MLPClassifier`.
@@ -134,16 +133,16 @@ n_features_in_, feature_names_in_, n_iter_, n_layers_, n_outputs_
     @needs_epochs
     @checks_parameters
     def partial_fit(self, X: Table, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Train for one epoch, going on from the weights and the optimizer of the last call.
+        """Train for one epoch, from the weights and the optimizer state of the previous call.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             The samples.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Their values.
+            Targets of the samples.
         sample_weight : array-like of shape (n_samples,), default=None
-            Their weights.
+            Weights of the samples.
 
         Returns
         -------
@@ -155,7 +154,14 @@ n_features_in_, feature_names_in_, n_iter_, n_layers_, n_outputs_
         AttributeError
             With ``solver="lbfgs"``, which has no epochs.
         ValueError
-            If `y` has another number of outputs, or with ``early_stopping=True``.
+            If `y` has another number of outputs than before, or with ``early_stopping=True``.
+
+        Examples
+        --------
+        >>> from fastnn import MLPRegressor
+        >>> model = MLPRegressor(hidden_layer_sizes=(4,), random_state=0)
+        >>> model.partial_fit([[0.0], [1.0]], [0.0, 1.0]).partial_fit([[2.0]], [2.0]).t_
+        3
         """
         return self._fit(X, y, sample_weight, incremental=True)
 

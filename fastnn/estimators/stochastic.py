@@ -1,6 +1,6 @@
-"""The stochastic solvers of the estimators: scikit-learn's ``_fit_stochastic``.
+"""The stochastic solvers of the estimators, after scikit-learn's ``_fit_stochastic``.
 
-The same decisions in the same order; only the epoch itself is run by `fastnn.training.Trainer`.
+The decisions and their order are scikit-learn's. The epochs are run by `fastnn.training.Trainer`.
 
 References
 ----------
@@ -22,10 +22,10 @@ from fastnn.losses import BinaryCrossEntropy, Loss, Poisson, SoftmaxCrossEntropy
 from fastnn.optimizers import SGD, Adam, Optimizer
 from fastnn.training import Trainer
 
-# The stack level of warnings raised in _fit_stochastic, for the caller of fit: _fit, fit, its two
-# wrappers, and then the caller. partial_fit has one wrapper.
+# The stack level that makes warnings of _fit_stochastic point to the caller of fit: above it are
+# _fit, fit and its two wrappers. partial_fit has one wrapper.
 _CALLER = 6
-# The batch size that "auto" stands for; data with fewer rows is one batch.
+# The batch size of "auto". Data with fewer rows is a single batch.
 _AUTO_BATCH_SIZE = 200
 
 LOSSES: dict[str, Loss] = {
@@ -34,14 +34,14 @@ LOSSES: dict[str, Loss] = {
     "identity": SquaredError(),
     "exp": Poisson(),
 }
-"""The loss that belongs to each output activation."""
+"""The loss for each output activation."""
 
 
 class StochasticSolver(Attributes):
-    """What `fastnn.estimators.base.BaseMLP` does for ``solver="sgd"`` and ``solver="adam"``."""
+    """The part of `fastnn.estimators.base.BaseMLP` for ``solver="sgd"`` and ``solver="adam"``."""
 
     def _prepare_stopping(self, first_pass: bool) -> None:
-        """Reset what the stopping rules compare with, where it cannot be gone on with."""
+        """Reset the state of the stopping rules, unless this call continues the previous one."""
         if first_pass or not hasattr(self, "loss_curve_"):
             self.loss_curve_ = []
             self._no_improvement_count = 0
@@ -53,7 +53,7 @@ class StochasticSolver(Attributes):
         self._best_params = self._net.params.copy() if self.early_stopping else None
 
     def _make_trainer(self) -> Trainer:
-        """Return a fresh optimizer around the net."""
+        """Return a new trainer of the net, with a new optimizer."""
         optimizer: Optimizer
         if self.solver == "adam":
             optimizer = Adam(self.learning_rate_init, self.beta_1, self.beta_2, self.epsilon)
@@ -69,22 +69,22 @@ class StochasticSolver(Attributes):
         )
 
     def _continued_trainer(self) -> Trainer:
-        """Return the trainer of the last call, or of the model that this one is a copy of."""
+        """Return the trainer of the previous call, or one with the optimizer state of a pickle."""
         trainer = self._trainer
         if trainer is not None:
-            trainer.pull()  # the weights may have been edited since
+            trainer.pull()  # the weights may have been changed since then
             return trainer
         trainer = self._make_trainer()
         state = self.__dict__.pop("_optimizer_state", None)
         if state is not None:
-            with contextlib.suppress(ValueError):  # the solver or the layers have been changed
+            with contextlib.suppress(ValueError):  # of another solver or of other layers
                 trainer.restore(state)
         return trainer
 
     def _hold_out(
         self, y: np.ndarray, rows: np.ndarray, rng: np.random.RandomState
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Split off the rows for validation, as scikit-learn does."""
+        """Return the rows for training and for validation, split as in scikit-learn."""
         stratify = y if is_classifier(self) and self.n_outputs_ == 1 else None
         parts: Any = train_test_split(
             rows, random_state=rng, test_size=self.validation_fraction, stratify=stratify
@@ -106,7 +106,7 @@ class StochasticSolver(Attributes):
         callbacks: FitCallbacks,
         incremental: bool,
     ) -> None:
-        """Run epochs until a stopping rule holds."""
+        """Train until a stopping rule applies, or for one epoch if `incremental` is true."""
         caller = _CALLER - incremental
         rows = np.arange(X.shape[0])
         validation = None
@@ -119,12 +119,12 @@ class StochasticSolver(Attributes):
             warnings.warn(message, stacklevel=caller)
 
         trainer = self._continued_trainer() if incremental else self._make_trainer()
-        # A batch never has more rows than the data, so there is no need to clip this.
+        # A batch has no more rows than the data, so this size needs no clipping.
         given = self.batch_size
         trainer.batch_size = _AUTO_BATCH_SIZE if isinstance(given, str) else given
         trainer.alpha = self.alpha
         trainer.set_data(X, self._targets(y), sample_weight)
-        # scikit-learn's squared error is a mean over the outputs too (its gradient is not).
+        # scikit-learn's squared error is also a mean over the outputs (but its gradient a sum).
         scale = 1 / self.n_outputs_ if self.out_activation_ == "identity" else 1.0
 
         self.n_iter_ = 0
@@ -153,7 +153,7 @@ class StochasticSolver(Attributes):
                 if self.solver == "sgd" and self.learning_rate == "invscaling":
                     trainer.learning_rate = self.learning_rate_init / (self.t_ + 1) ** self.power_t
                 if callbacks.any and validation is None:
-                    trainer.sync()  # a callback may predict
+                    trainer.sync()  # a callback may call predict
                 if callbacks.end(epoch):
                     break
                 if self._no_improvement_count > self.n_iter_no_change:
@@ -171,20 +171,20 @@ class StochasticSolver(Attributes):
         trainer.sync()
         if validation is not None:
             self._net.params[:] = self._best_params
-            if diverged is not None:  # the best weights are there all the same
+            if diverged is not None:  # the best weights are finite nevertheless
                 assert self.validation_scores_ is not None
                 self.validation_scores_.append(np.nan)
                 warning = ConvergenceWarning(f"Stochastic Optimizer: {diverged}")
-        # partial_fit goes on with this optimizer; the data should not live as long as the model.
+        # partial_fit continues with this trainer, which must not keep the data in memory.
         trainer.release_data()
         self._trainer = trainer
         if diverged is not None and validation is None:
             self._refuse_weights(diverged)
-        if warning is not None:  # last, for a caller who turns warnings into errors
+        if warning is not None:  # last: warnings may be errors, and the fit is complete then
             warnings.warn(warning, stacklevel=caller)
 
     def _count_loss(self, loss: float) -> None:
-        """Count the epochs in a row whose training loss was no better than the best by tol."""
+        """Count consecutive epochs whose training loss is not below the best one by `tol`."""
         assert self.best_loss_ is not None
         worse = loss > self.best_loss_ - self.tol
         self._no_improvement_count = self._no_improvement_count + 1 if worse else 0
@@ -192,7 +192,7 @@ class StochasticSolver(Attributes):
             self.best_loss_ = loss
 
     def _count_score(self, score: float) -> None:
-        """Count the epochs in a row without a better validation score; keep the best weights."""
+        """Count consecutive epochs without a better validation score; keep the best weights."""
         assert self.validation_scores_ is not None and self.best_validation_score_ is not None
         self.validation_scores_.append(score)
         if self.verbose:
@@ -204,7 +204,7 @@ class StochasticSolver(Attributes):
             self._best_params = self._net.params.copy()
 
     def _stops(self, trainer: Trainer) -> bool:
-        """Decide what to do after too many epochs without progress: stop, or slow down."""
+        """Return whether to stop after too many epochs without progress, or lower the rate."""
         adaptive = self.solver == "sgd" and self.learning_rate == "adaptive"
         too_small = adaptive and trainer.learning_rate <= 1e-6
         stops = too_small or not adaptive
