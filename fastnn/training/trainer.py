@@ -401,7 +401,7 @@ class Trainer:
             if on_progress is not None:
                 done = min(step * self._capacity, n)
                 on_progress(done, float(self._row_loss.sum()) / done)
-        data_loss, penalty = float(self._row_loss.sum()) / n, float(self._penalty.sum()) / n
+        data_loss, penalty = float(self._row_loss.sum()) / n, math.fsum(self._penalty) / n
         if self._moves and not (math.isfinite(data_loss) and _is_finite(self._params)):
             data_loss = data_loss if not math.isfinite(data_loss) else math.nan
             self._turn_back(data_loss, n_steps, rates)
