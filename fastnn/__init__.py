@@ -1,8 +1,15 @@
 """Train multilayer perceptrons on CPUs with hand-written loops.
 
-Importing this package imports none of its parts: each public name is loaded when it is first
-used, so ``import fastnn`` costs milliseconds and needs neither Numba nor scikit-learn to be
-loaded.
+``import fastnn`` loads none of the modules of the package: each public name is loaded when it is
+first used. So the import takes milliseconds and loads neither Numba nor scikit-learn.
+
+Examples
+--------
+>>> import fastnn
+>>> net = fastnn.Sequential([fastnn.Affine(2, 3), fastnn.ReLU(), fastnn.Affine(3, 1)], seed=0)
+>>> history = net.fit([[0, 1], [1, 0]], [1.0, 2.0], loss=fastnn.losses.Huber(), epochs=2)
+>>> net.predict([[0, 1]]).shape
+(1, 1)
 """
 
 import importlib
@@ -11,7 +18,7 @@ from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-# Public name -> the module that holds it.
+# Public name -> the module that defines it.
 _HOMES = {
     "MLPClassifier": "estimators",
     "MLPRegressor": "estimators",
@@ -59,7 +66,7 @@ _HOMES = {
     "get_num_threads": "runtime.threads",
 }
 
-# Modules that are attributes of the package without an import of their own.
+# Modules that `import fastnn` makes available as attributes.
 _MODULES = (
     "callbacks",
     "datasets",
@@ -72,15 +79,16 @@ _MODULES = (
 
 
 def _has_sklearn() -> bool:
+    """Return whether scikit-learn is installed, without loading it."""
     try:
         return importlib.util.find_spec("sklearn") is not None
-    except ModuleNotFoundError:  # how some import hooks say no
+    except ModuleNotFoundError:  # from import hooks that block a package
         return False
 
 
 if TYPE_CHECKING:
-    # What `__getattr__` loads, for type checkers and editors: they do not run it, and would take
-    # every name for `Any` if they saw it. tests/test_floors.py compares this with `_HOMES`.
+    # For type checkers and editors, which cannot follow `__getattr__` and would give every name
+    # the type `Any`. tests/test_floors.py compares these imports with `_HOMES` and `_MODULES`.
     from fastnn import callbacks as callbacks
     from fastnn import datasets as datasets
     from fastnn import initializers as initializers
@@ -133,7 +141,7 @@ if TYPE_CHECKING:
     from fastnn.runtime.threads import get_num_threads as get_num_threads
     from fastnn.runtime.threads import set_num_threads as set_num_threads
 else:
-    # `from fastnn import *` must not fail where the extra `sklearn` is not installed.
+    # Without the estimators where scikit-learn is missing: `from fastnn import *` must not fail.
     __all__ = [name for name, home in _HOMES.items() if home != "estimators" or _has_sklearn()]
 
     def __getattr__(name: str) -> object:
@@ -144,7 +152,7 @@ else:
             value = importlib.import_module(f"fastnn.{name}")
         else:
             raise AttributeError(f"module 'fastnn' has no attribute {name!r}")
-        globals()[name] = value  # found there from now on
+        globals()[name] = value  # later uses do not call this function
         return value
 
     def __dir__() -> list[str]:

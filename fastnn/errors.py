@@ -1,4 +1,4 @@
-"""The package's own exceptions, what they show, and how to import an optional dependency."""
+"""The exceptions of the package, the texts of errors, and the import of optional dependencies."""
 
 import importlib
 from types import ModuleType
@@ -21,11 +21,17 @@ _DISTRIBUTIONS = {"sklearn": "scikit-learn"}
 
 
 class MissingExtraError(ImportError):
-    """An optional dependency is not installed; the message names the command that installs it."""
+    """An optional dependency is not installed; the message names the command that installs it.
+
+    Attributes
+    ----------
+    name : str
+        The package that could not be imported.
+    """
 
 
 class ModelFileError(ValueError):
-    """A model file is damaged, or is not one of ours."""
+    """A file is damaged, or is not a model file of this package."""
 
 
 class DataError(ValueError):
@@ -72,7 +78,7 @@ def require(module: str, extra: str) -> ModuleType:
 
 
 def shown(value: object) -> str:
-    """Return a value as an error shows it: its `repr` on one line, and not all of a long one.
+    """Return the `repr` of a value for an error message: on one line, cut to 200 characters.
 
     Examples
     --------
@@ -82,13 +88,13 @@ def shown(value: object) -> str:
     """
     try:
         text = repr(value)
-    except Exception:  # anybody's; and Python refuses to print an integer of 4300 digits
+    except Exception:  # of a class of the user, or of an integer with more than 4300 digits
         return f"a value of type {type(value).__name__}"
     return _in_one_line(text, _LONGEST_SHOWN)
 
 
 def reason(error: Exception) -> str:
-    r"""Return what an error says, on one line, for another error to quote.
+    r"""Return the message of an error on one line, to be quoted in another error.
 
     Examples
     --------
@@ -101,6 +107,6 @@ def reason(error: Exception) -> str:
 
 
 def _in_one_line(text: str, longest: int) -> str:
-    # Cut first: a damaged file may ask for a text of any length.
+    # Cut first: the text may come from a damaged file and be of any length.
     text = text if len(text) <= longest else f"{text[: longest - 3]}..."
     return " ".join(text.split())
