@@ -1,19 +1,19 @@
-"""See what a net does.
+"""Inspect a net: its neurons, its inputs, its decisions, and its training.
 
-=============================  =====================================================================
-question                       function
-=============================  =====================================================================
-What does one neuron look for? `alignment`, `weights_as_images`
-Which neurons light up?        `activations`
-Which inputs matter here?      `saliency`, `integrated_gradients`
-Which inputs matter at all?    `permutation_importance`
-Where does the answer change?  `decision_grid`
-How did training go?           `plot_history`, `Histograms`
-=============================  =====================================================================
+=======================================================  ===========================================
+question                                                 function
+=======================================================  ===========================================
+Which inputs does a neuron respond to?                   `alignment`, `weights_as_images`
+Which neurons are active for an input?                   `activations`
+Which inputs affect an output, for one sample?           `saliency`, `integrated_gradients`
+Which inputs does a net depend on, over a data set?      `permutation_importance`
+Where in the plane of two inputs does the class change?  `decision_grid`
+How did loss, weights and gradients develop in training? `plot_history`, `Histograms`
+=======================================================  ===========================================
 
-One convention holds for all: a function without ``plot_`` in its name returns arrays and draws
-nothing. One with it draws on the matplotlib axes ``ax`` that it is given, which have to be there,
-and returns the arrays that it drew. None opens a window or makes a figure::
+A function without ``plot_`` in its name returns arrays and draws nothing. A function with it draws
+on the matplotlib axes ``ax`` that the caller passes, and returns the arrays that it drew. No
+function opens a window or creates a figure::
 
     from matplotlib.figure import Figure
 
@@ -21,7 +21,7 @@ and returns the arrays that it drew. None opens a window or makes a figure::
     plot_history(history, figure.subplots())
     figure.savefig("history.png")
 
-Everything goes through a layer's `forward`, `backward` and `params`, so it works for any layers.
+Only `forward`, `backward` and `params` of the layers are used, so all of it works with any layers.
 Drawing needs the extra `plot`.
 """
 

@@ -1,9 +1,13 @@
-"""Which neurons light up for an input, and through which connections."""
+"""Activations: the outputs of all layers for an input, and a drawing of the net with them."""
+
+from __future__ import annotations
 
 import itertools
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from fastnn.errors import require
 from fastnn.inspection.checks import (
@@ -16,27 +20,35 @@ from fastnn.inspection.checks import (
 )
 from fastnn.validation import check_integer
 
-_RADIUS = 0.4  # of a neuron, where the neurons of a column are 1 apart
-_POSITIVE, _NEGATIVE = (0.40, 0.70, 1.0), (1.0, 0.45, 0.40)  # blue and red that show on black
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from fastnn.layers import Layer
+    from fastnn.network import Sequential
+
+_RADIUS = 0.4  # of a neuron; neurons of a column are 1 apart
+_POSITIVE, _NEGATIVE = (0.40, 0.70, 1.0), (1.0, 0.45, 0.40)  # blue and red, visible on black
 
 
-def activations(net, X):
+def activations(net: Sequential, X: ArrayLike) -> list[tuple[str, NDArray[np.floating]]]:
     """Return the output of every layer.
 
     Parameters
     ----------
     net : Sequential
-    X : array_like (N, I)
+        Any net.
+    X : array_like of shape (N, I)
+        Samples.
 
     Returns
     -------
-    list of (str, ndarray)
-        For each of `net.layers` its name, such as "0 Affine", and its output (N, O).
+    list of (str, ndarray of shape (N, O))
+        For each of `net.layers` its name, such as "0 Affine", and its output.
 
     Raises
     ------
     ValueError
-        If X does not suit the net.
+        If X is not numeric and finite, or has another number of columns than the net has inputs.
 
     Examples
     --------
@@ -55,67 +67,81 @@ def activations(net, X):
     return found
 
 
-def named_layers(net):
-    """Return the pairs (name, layer) of a net: "0 Affine", "1 ReLU", ..."""
+def named_layers(net: Sequential) -> list[tuple[str, Layer]]:
+    """Return the pairs (name, layer) of a net; names are "0 Affine", "1 ReLU", ..."""
     return [(f"{k} {type(layer).__name__}", layer) for k, layer in enumerate(net.layers)]
 
 
 class _Column(NamedTuple):
-    """Neurons that are drawn above each other.
+    """A column of neurons in the drawing.
 
     Attributes
     ----------
     caption : str
-    values : ndarray (n,)
-        Outputs of all neurons.
-    w : ndarray (n before, n) or None
-        Weights of the connections from the column before, where they are that simple.
-    shown : ndarray of int
-        The neurons that are drawn.
-    places : ndarray (len(shown), 2)
-        Where.
+        Text below the column.
+    values : ndarray of shape (n,)
+        Outputs of all its neurons.
+    w : ndarray of shape (m, n) or None
+        Weights from the m neurons of the previous column; None if there is more than one affine
+        layer between.
+    shown : ndarray of int of shape (s,)
+        Indices of the neurons that are drawn.
+    places : ndarray of shape (s, 2)
+        Their coordinates.
     """
 
     caption: str
-    values: np.ndarray
-    w: np.ndarray | None
-    shown: np.ndarray
-    places: np.ndarray
+    values: NDArray[np.float64]
+    w: NDArray[Any] | None
+    shown: NDArray[np.intp]
+    places: NDArray[np.float64]
 
 
 def plot_activations(
-    net, x, ax, *, image_shape=None, labels=None, n_connections=60, max_neurons=16
-):
-    """Draw a net at work on one input: columns of neurons, each as bright as it lights up.
+    net: Sequential,
+    x: ArrayLike,
+    ax: Axes,
+    *,
+    image_shape: tuple[int, int] | None = None,
+    labels: Iterable[object] | None = None,
+    n_connections: int = 60,
+    max_neurons: int = 16,
+) -> list[tuple[str, NDArray[np.floating]]]:
+    """Draw the activations of a net for one input: columns of neurons and their connections.
 
     There is one column for the inputs and one for each affine layer, which shows the neurons
-    after their activation. White is the largest output of a column; zero and below are black.
-    Lines are the strongest contributions of one neuron to the next, ``x_i * w_ij``, the terms of
-    its dot product: blue adds, red takes away.
+    after their activation. Brightness is the output: white is the largest of the column, zero and
+    below are black. Lines are the largest terms ``x_i * w_ij`` of the dot products between two
+    columns: blue for positive, red for negative terms.
 
     Parameters
     ----------
     net : Sequential
-    x : array_like (I,) or (1, I)
+        Any net.
+    x : array_like of shape (I,) or (1, I)
+        One sample.
     ax : matplotlib.axes.Axes
-    image_shape : (int, int), optional
-        Draw the input as an image of this height and width, I = H * W.
-    labels : sequence, optional
-        What to write at the output neurons; by default their numbers.
-    n_connections : int, default 60
-        Lines at most between two columns.
-    max_neurons : int, default 16
-        Neurons of a column that are drawn: where there are more, the first and the last.
+        Axes to draw on.
+    image_shape : tuple of (int, int) or None, default=None
+        Height and width, with I = H * W, if the input is to be drawn as an image.
+    labels : sequence or None, default=None
+        Labels of the output neurons; None takes their indices.
+    n_connections : int, default=60
+        Most lines between two columns.
+    max_neurons : int, default=16
+        Most neurons that are drawn of a column: the first and the last.
 
     Returns
     -------
     list of (str, ndarray)
-        What `activations` gives for x.
+        The result of `activations` for x.
 
     Raises
     ------
     ValueError
-        If an argument does not suit the net.
+        If an argument is out of range, or does not fit the net.
+    MissingExtraError
+        If matplotlib is not installed.
 
     Examples
     --------
@@ -132,7 +158,7 @@ def plot_activations(
     row = check_row(net, x)
     if image_shape is not None:
         image_shape = check_image_shape(image_shape, net.n_inputs)
-    labels = check_labels("labels", labels, net.n_outputs) or list(map(str, range(net.n_outputs)))
+    names = check_labels("labels", labels, net.n_outputs) or list(map(str, range(net.n_outputs)))
     n_connections = check_integer("n_connections", n_connections, 0)
     max_neurons = check_integer("max_neurons", max_neurons, 2)
     found = activations(net, row)
@@ -140,28 +166,34 @@ def plot_activations(
     columns = _columns(net, row, found, image_shape, max_neurons)
     for before, column in itertools.pairwise(columns):
         if column.w is not None:
-            _draw_connections(ax, before, column, n_connections)
+            _draw_connections(ax, before, column, column.w, n_connections)
     for k, column in enumerate(columns):
         if k == 0 and image_shape is not None:
             _draw_image(ax, column, image_shape)
         else:
             _draw_neurons(ax, column)
-    _draw_labels(ax, columns[-1], labels)
+    _draw_labels(ax, columns[-1], names)
 
     places = np.concatenate([column.places for column in columns])
     left, bottom = places.min(axis=0)
     right, top = places.max(axis=0)
-    style = {"color": "0.7", "ha": "center", "va": "top", "fontsize": "small"}
+    style: dict[str, Any] = {"color": "0.7", "ha": "center", "va": "top", "fontsize": "small"}
     for column in columns:
         ax.text(column.places[:, 0].mean(), bottom - 1, column.caption, **style)
-    room = 1.8 + 0.6 * max(map(len, labels))
+    room = 1.8 + 0.6 * max(map(len, names))
     ax.set(xlim=(left - 2.5, right + room), ylim=(bottom - 3.8, top + 1.2), aspect="equal")
     ax.set(xticks=[], yticks=[], facecolor="black")
     return found
 
 
-def _columns(net, row, found, image_shape, max_neurons):
-    """Return the columns of a picture, the inputs first."""
+def _columns(
+    net: Sequential,
+    row: NDArray[np.floating],
+    found: list[tuple[str, NDArray[np.floating]]],
+    image_shape: tuple[int, int] | None,
+    max_neurons: int,
+) -> list[_Column]:
+    """Return the columns of the drawing, the inputs first."""
     outs = [out for _, out in found]
     tallest = min(max(out.shape[1] for out in outs), max_neurons)
     values = row[0].astype(np.float64)
@@ -174,7 +206,7 @@ def _columns(net, row, found, image_shape, max_neurons):
     for k, (layer, out) in enumerate(zip(net.layers, outs, strict=True)):
         w = _matrix(layer) if w is None else w
         is_last = k == len(outs) - 1
-        # A neuron is drawn as the next weights see it: after its activation.
+        # The next affine layer gets the outputs after the activation, so these are drawn.
         if not is_last and _matrix(net.layers[k + 1]) is None:
             continue
         before, values = columns[-1], out[0].astype(np.float64)
@@ -182,40 +214,40 @@ def _columns(net, row, found, image_shape, max_neurons):
         shown, places = _stack(len(values), max_neurons)
         places[:, 0] += before.places[:, 0].max() + 0.45 * tallest + 1.5
         if w is not None and w.shape != (len(before.values), len(values)):
-            w = None  # there is more between than one affine layer
+            w = None  # there is more than one affine layer between
         columns.append(_Column(f"{len(values)}\n{kind}", values, w, shown, places))
         w = None
     return columns
 
 
-def _matrix(layer):
-    """Return the matrix of weights of a layer, or None."""
+def _matrix(layer: Layer) -> NDArray[Any] | None:
+    """Return the weight matrix of a layer, or None if it has none."""
     w = layer.params.get("w")
     return w if w is not None and w.ndim == 2 else None
 
 
-def _stack(n, most):
-    """Return which of n neurons to draw, and their places (shown, 2): the first on top.
+def _stack(n: int, most: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Return the indices (s,) and coordinates (s, 2) of the neurons of a column that are drawn.
 
-    Where there are more than `most`, the first and the last.
+    If there are more than `most`, these are the first, on top, and the last.
     """
     n_last = most // 2 if n > most else 0
     n_first = min(n, most) - n_last
     shown = np.concatenate([np.arange(n_first), np.arange(n - n_last, n)])
     y = -np.arange(len(shown), dtype=np.float64)
-    y[n_first:] -= 1.5  # room for the dots
+    y[n_first:] -= 1.5  # space for three dots
     return shown, np.stack([np.zeros(len(shown)), y - y.mean()], axis=1)
 
 
-def _pixel_places(image_shape, size):
-    """Return the places (H * W, 2) of an image's pixels, row by row, the first on top."""
+def _pixel_places(image_shape: tuple[int, int], size: float) -> NDArray[np.float64]:
+    """Return the coordinates (H * W, 2) of the pixels of an image, row by row from the top."""
     height, width = image_shape
     pixel = size / max(height, width)
     y, x = np.mgrid[:height, :width].reshape(2, -1)
     return np.stack([x * pixel, ((height - 1) / 2 - y) * pixel], axis=1)
 
 
-def _draw_image(ax, column, image_shape):
+def _draw_image(ax: Axes, column: _Column, image_shape: tuple[int, int]) -> None:
     height, width = image_shape
     places = column.places
     pixel = np.ptp(places[:, 0]) / max(width - 1, 1) or np.ptp(places[:, 1]) / max(height - 1, 1)
@@ -236,7 +268,7 @@ def _draw_image(ax, column, image_shape):
     )
 
 
-def _draw_neurons(ax, column):
+def _draw_neurons(ax: Axes, column: _Column) -> None:
     collections = require("matplotlib.collections", "plot")
     brightness = np.maximum(column.values, 0) / (np.maximum(column.values, 0).max() or 1.0)
     size = np.full(len(column.shown), 2 * _RADIUS)
@@ -259,11 +291,13 @@ def _draw_neurons(ax, column):
         ax.plot([middle[0]] * 3, [y - 0.35, y, y + 0.35], ".", color="0.75", markersize=3)
 
 
-def _draw_connections(ax, before, column, n_connections):
-    """Draw the strongest terms of the dot products between two columns."""
-    terms = before.values[before.shown, None] * column.w[np.ix_(before.shown, column.shown)]
+def _draw_connections(
+    ax: Axes, before: _Column, column: _Column, w: NDArray[Any], n_connections: int
+) -> None:
+    """Draw the largest terms of the dot products between two columns."""
+    terms = before.values[before.shown, None] * w[np.ix_(before.shown, column.shown)]
     strongest = np.argsort(-np.abs(terms), axis=None)[:n_connections]
-    i, j = np.unravel_index(strongest[::-1], terms.shape)  # the strongest last, on top
+    i, j = np.unravel_index(strongest[::-1], terms.shape)  # the largest last, on top
     i, j = i[terms[i, j] != 0], j[terms[i, j] != 0]
     strength = np.abs(terms[i, j]) / largest(terms)
     lines = require("matplotlib.collections", "plot").LineCollection(
@@ -278,7 +312,8 @@ def _draw_connections(ax, before, column, n_connections):
     ax.add_collection(lines, autolim=False)
 
 
-def _draw_labels(ax, column, labels):
+def _draw_labels(ax: Axes, column: _Column, labels: list[str]) -> None:
+    """Write labels beside neurons; the one with the largest output is highlighted."""
     winner = column.values.argmax()
     for k, (x, y) in zip(column.shown, column.places, strict=True):
         won = k == winner and len(column.values) > 1

@@ -1,9 +1,12 @@
-"""Which inputs an output depends on, sample by sample: by gradients with respect to inputs."""
+"""Attribution: how much each input contributes to an output of one sample, by gradients."""
+
+from __future__ import annotations
 
 import warnings
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from fastnn.errors import shown
 from fastnn.inspection.checks import check_rows
@@ -16,36 +19,41 @@ from fastnn.validation import (
     kernel_array,
 )
 
+if TYPE_CHECKING:
+    from fastnn.network import Sequential
+
 _ROWS_AT_ONCE = 4096
 _MOST_STEPS = 1_000_000
 _MOST_DOUBLINGS = 8
 
 
-def saliency(net, X, output=None, *, signed=False):
-    """Return how much each input would change an output, if it changed a little.
+def saliency(
+    net: Sequential, X: ArrayLike, output: ArrayLike | None = None, *, signed: bool = False
+) -> NDArray[np.floating]:
+    """Return the gradient of an output with respect to each input, or its absolute value.
 
-    The gradient of the output with respect to the input, or its absolute value (Simonyan,
-    Vedaldi and Zisserman, "Deep inside convolutional networks", 2013).
+    Source: Simonyan, Vedaldi and Zisserman, "Deep inside convolutional networks", 2013.
 
     Parameters
     ----------
     net : Sequential
-        Its layers' `grads` are overwritten.
-    X : array_like (N, I)
-    output : int or array_like (N,) of int, optional
-        Which output, for all samples or for each; by default the largest of each sample.
-    signed : bool, default False
+        Any net. The `grads` of its layers are overwritten.
+    X : array_like of shape (N, I)
+        Samples.
+    output : int, array_like of int of shape (N,) or None, default=None
+        Index of the output, for all samples or for each; None takes the largest of each sample.
+    signed : bool, default=False
         Whether to keep the sign.
 
     Returns
     -------
-    ndarray (N, I)
-        In the net's dtype.
+    ndarray of shape (N, I)
+        In the dtype of the net.
 
     Raises
     ------
     ValueError
-        If X does not suit the net, or there is no such output.
+        If X is not numeric and finite or does not fit the net, or there is no such output.
 
     Examples
     --------
@@ -54,7 +62,7 @@ def saliency(net, X, output=None, *, signed=False):
     >>> from fastnn.inspection import saliency
     >>> net = Sequential([Affine(2, 1)], dtype="float64")
     >>> net.layers[0].params["w"][...] = [[3.0], [-4.0]]
-    >>> saliency(net, np.ones((1, 2)))  # of a linear net: its weights
+    >>> saliency(net, np.ones((1, 2)))  # for a linear net: the absolute weights
     array([[3., 4.]])
     """
     x = check_rows(net, X)
@@ -68,64 +76,74 @@ def saliency(net, X, output=None, *, signed=False):
 
 
 class IntegratedGradients(NamedTuple):
-    """What each input adds to an output, and how exact that is.
+    """The contribution of each input to an output, and the error of the numerical integration.
 
     Attributes
     ----------
-    attributions : ndarray (N, I) of float64
-        The sum of a row is f(x) - f(baseline), but for its gap.
-    gap : ndarray (N,) of float64
-        The sum of the attributions minus (f(x) - f(baseline)): the error of the numerical
-        integral. Zero if it were exact.
+    attributions : ndarray of float64 of shape (N, I)
+        Contributions. Each row sums to f(x) - f(baseline) + gap.
+    gap : ndarray of float64 of shape (N,)
+        Sum of the attributions minus (f(x) - f(baseline)): the error of the numerical integral,
+        zero for an exact one.
     steps : int
-        The most points of the path that were used for a sample.
+        Number of points of the path, the largest over all samples.
     """
 
-    attributions: np.ndarray
-    gap: np.ndarray
+    attributions: NDArray[np.float64]
+    gap: NDArray[np.float64]
     steps: int
 
 
-def integrated_gradients(net, X, baseline=0.0, output=None, *, steps=64, tolerance=1e-3):
-    """Share out an output among the inputs, so that the shares sum to the output.
+def integrated_gradients(
+    net: Sequential,
+    X: ArrayLike,
+    baseline: ArrayLike = 0.0,
+    output: ArrayLike | None = None,
+    *,
+    steps: int = 64,
+    tolerance: float = 1e-3,
+) -> IntegratedGradients:
+    """Return contributions of the inputs to an output that sum to its change from a baseline.
 
-    Walk in a straight line from a baseline b, which stands for "nothing", to the sample x, and
-    add up what each input contributes to the change of the output f on the way (Sundararajan,
-    Taly and Yan, "Axiomatic attribution for deep networks", 2017):
+    The gradient of the output f is integrated along the straight line from the baseline b to the
+    sample x (Sundararajan, Taly and Yan, "Axiomatic attribution for deep networks", 2017):
 
     ``(x_i - b_i) * integral over a from 0 to 1 of df/dx_i (b + a (x - b))``
 
-    The integral is a sum over the middles of equal steps. The shares of a sample must sum to
-    f(x) - f(b), so the error is known, and the steps of samples that miss it are doubled.
+    The integral is computed by the midpoint rule with equal steps. As the contributions of a
+    sample must sum to f(x) - f(b), the error is known: the number of steps is doubled for samples
+    whose error is above the tolerance.
 
     Parameters
     ----------
     net : Sequential
-        Its layers' `grads` are overwritten.
-    X : array_like (N, I)
-    baseline : float, or array_like (I,) or (N, I), default 0
-        An input that says nothing, such as a black image or the mean of the data.
-    output : int or array_like (N,) of int, optional
-        Which output, for all samples or for each; by default the largest of each sample.
-    steps : int, default 64
-        Points of the path to begin with; up to 256 times as many are used.
-    tolerance : float, default 1e-3
-        The gap that is good enough, relative to the larger of |f(x)| and |f(b)|.
+        Any net. The `grads` of its layers are overwritten.
+    X : array_like of shape (N, I)
+        Samples.
+    baseline : float, array_like of shape (I,) or (N, I), default=0.0
+        A neutral input, such as a black image or the mean of the data.
+    output : int, array_like of int of shape (N,) or None, default=None
+        Index of the output, for all samples or for each; None takes the largest of each sample.
+    steps : int, default=64
+        Initial number of points of the path; it is increased up to 256 times.
+    tolerance : float, default=1e-3
+        Largest accepted gap, relative to the larger of abs(f(x)) and abs(f(b)).
 
     Returns
     -------
     IntegratedGradients
+        Contributions and errors.
 
     Raises
     ------
     ValueError
-        If an argument does not suit the net.
+        If an argument is out of range, or does not fit the net.
 
     Warns
     -----
     RuntimeWarning
-        If the gap of a sample stays above the tolerance: for a net with jumps, such as a `Step`,
-        whose gradients do not tell about them.
+        If the gap of a sample stays above the tolerance. This happens for nets with jumps, such as
+        those of a `Step`, which the gradient does not include.
 
     Examples
     --------
@@ -135,7 +153,7 @@ def integrated_gradients(net, X, baseline=0.0, output=None, *, steps=64, toleran
     >>> net = Sequential([Affine(2, 1)], dtype="float64")
     >>> net.layers[0].params["w"][...] = [[3.0], [-4.0]]
     >>> result = integrated_gradients(net, [[2.0, 1.0]])
-    >>> result.attributions  # of a linear net: weights times inputs
+    >>> result.attributions  # for a linear net: weights times inputs
     array([[ 6., -4.]])
     """
     x = check_rows(net, X)
@@ -168,8 +186,14 @@ def integrated_gradients(net, X, baseline=0.0, output=None, *, steps=64, toleran
     return IntegratedGradients(attributions, gap, steps << doubling)
 
 
-def _mean_gradient(net, start, end, output, steps):
-    """Return the mean gradient (I,) at the middles of equal steps from start (I,) to end (I,)."""
+def _mean_gradient(
+    net: Sequential,
+    start: NDArray[np.floating],
+    end: NDArray[np.floating],
+    output: int,
+    steps: int,
+) -> NDArray[np.float64]:
+    """Return the mean gradient (I,) at the midpoints of equal steps from start to end (I,)."""
     total = np.zeros(len(start))
     for first in range(0, steps, _ROWS_AT_ONCE):
         places = (np.arange(first, min(first + _ROWS_AT_ONCE, steps)) + 0.5) / steps
@@ -179,16 +203,20 @@ def _mean_gradient(net, start, end, output, steps):
     return total / steps
 
 
-def _input_gradient(net, x, outputs):
-    """Return the gradient (N, I) of output `outputs[n]` of each row of x (N, I)."""
+def _input_gradient(
+    net: Sequential, x: NDArray[np.floating], outputs: NDArray[np.integer]
+) -> NDArray[np.floating]:
+    """Return the gradient (N, I) of the output `outputs[n]` for each row n of x (N, I)."""
     out = net.forward(x)
     one = np.zeros_like(out)
     one[np.arange(len(x)), outputs] = 1
     return net.backward(one)
 
 
-def _choose_outputs(net, x, output):
-    """Return an index of an output for each row of x (N, I), or raise ValueError."""
+def _choose_outputs(
+    net: Sequential, x: NDArray[np.floating], output: ArrayLike | None
+) -> NDArray[np.integer]:
+    """Return the index of an output for each row of x (N, I), or raise ValueError."""
     if output is None:
         return net.predict(x).argmax(axis=1)
     chosen = as_array("output", output)
@@ -202,8 +230,8 @@ def _choose_outputs(net, x, output):
     return np.broadcast_to(chosen, len(x))
 
 
-def _check_baseline(net, baseline, shape):
-    """Return the baseline of each sample, or raise ValueError."""
+def _check_baseline(net: Sequential, baseline: ArrayLike, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return the baseline of each sample as an array of a shape, or raise ValueError."""
     array = as_array("baseline", baseline)
     if array.dtype.kind not in "biuf" or array.shape not in ((), shape[1:], shape):
         raise ValueError(

@@ -1,8 +1,11 @@
-"""Where a net with two inputs changes its answer."""
+"""Decision boundaries: the predictions of a net with two inputs over a grid."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from fastnn import losses
 from fastnn.errors import require
@@ -10,49 +13,55 @@ from fastnn.inspection.checks import check_axes, check_net, check_rows
 from fastnn.layers import Sigmoid, Softmax
 from fastnn.validation import check_integer, check_targets
 
-_MOST_POINTS = 5000  # along one side
-_MARGIN = 0.15  # around the data, as a part of their width
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from fastnn.network import Sequential
+
+_MOST_POINTS = 5000  # in each direction
+_MARGIN = 0.15  # around the data, as a fraction of their range
 
 
 class DecisionGrid(NamedTuple):
-    """A net's answers all over the plane of its two inputs.
+    """The predictions of a net on a grid over its two inputs.
 
     Attributes
     ----------
-    points : ndarray (G, G, 2)
+    points : ndarray of shape (G, G, 2)
         The inputs: ``points[i, j]`` has the i-th value of the second and the j-th of the first.
-    predictions : ndarray (G, G) of int
-        The class of each.
-    probabilities : ndarray (G, G, C)
-        Of the classes: the softmax of the outputs, or the logistic function of a single one,
-        unless the net ends in these itself.
+    predictions : ndarray of int of shape (G, G)
+        The predicted class of each point.
+    probabilities : ndarray of float64 of shape (G, G, C)
+        The probability of each class: the softmax of the outputs, or the logistic function of a
+        single output, unless these are the last layer of the net.
     """
 
-    points: np.ndarray
-    predictions: np.ndarray
-    probabilities: np.ndarray
+    points: NDArray[np.floating]
+    predictions: NDArray[np.intp]
+    probabilities: NDArray[np.float64]
 
 
-def decision_grid(net, X, *, n_points=200):
-    """Return a net's answers on a grid around some data.
+def decision_grid(net: Sequential, X: ArrayLike, *, n_points: int = 200) -> DecisionGrid:
+    """Return the predictions of a net on a grid that covers some data.
 
     Parameters
     ----------
     net : Sequential
-        With two inputs. One output stands for two classes, otherwise there is a class for each.
-    X : array_like (N, 2)
-        The grid covers these, and some room around them.
-    n_points : int, default 200
+        A net with two inputs. It has one output for two classes, or an output for each class.
+    X : array_like of shape (N, 2)
+        Samples; the grid covers them with a margin.
+    n_points : int, default=200
         Points of the grid in each direction, G.
 
     Returns
     -------
     DecisionGrid
+        Points, predicted classes and probabilities.
 
     Raises
     ------
     ValueError
-        If the net does not have two inputs, or X does not suit it.
+        If the net does not have two inputs, X does not fit it, or `n_points` is out of range.
 
     Examples
     --------
@@ -76,45 +85,52 @@ def decision_grid(net, X, *, n_points=200):
     return DecisionGrid(points, probabilities.argmax(axis=-1), probabilities)
 
 
-def _probabilities(net, out):
+def _probabilities(net: Sequential, out: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the probabilities (N, C) of the classes for outputs (N, O)."""
     last = net.layers[-1]
-    out = out.astype(np.float64)
+    values: NDArray[np.float64] = out.astype(np.float64)
     if isinstance(last, Softmax):
-        return out
+        return values
     if isinstance(last, Sigmoid):
-        return np.hstack([1 - out, out]) if out.shape[1] == 1 else out
+        return np.hstack([1 - values, values]) if values.shape[1] == 1 else values
     # The logistic function is the softmax of (0, z).
-    logits = np.hstack([np.zeros_like(out), out]) if out.shape[1] == 1 else out
+    logits = np.hstack([np.zeros_like(values), values]) if values.shape[1] == 1 else values
     weights = np.exp(logits - logits.max(axis=1, keepdims=True))
     return weights / weights.sum(axis=1, keepdims=True)
 
 
-def plot_decision_boundary(net, X, y, ax, *, n_points=200):
-    """Draw where a net with two inputs decides for which class, with the data on top.
+def plot_decision_boundary(
+    net: Sequential, X: ArrayLike, y: ArrayLike, ax: Axes, *, n_points: int = 200
+) -> DecisionGrid:
+    """Draw the predicted class over the two inputs of a net, and the data on top.
 
-    Each class has a colour, which fades to white where the net is in doubt. Lines separate the
-    classes.
+    Each class has a colour, the paler the less probable the class is. Lines are the boundaries
+    between classes.
 
     Parameters
     ----------
     net : Sequential
-        With two inputs.
-    X : array_like (N, 2)
-    y : array_like (N,) of int
-        The true classes, from 0.
+        A net with two inputs.
+    X : array_like of shape (N, 2)
+        Samples.
+    y : array_like of int of shape (N,)
+        Their true classes, from 0.
     ax : matplotlib.axes.Axes
-    n_points : int, default 200
+        Axes to draw on.
+    n_points : int, default=200
         Points of the grid in each direction, G.
 
     Returns
     -------
     DecisionGrid
+        The result of `decision_grid`.
 
     Raises
     ------
     ValueError
-        If the net does not have two inputs, or the data do not suit it.
+        If the net does not have two inputs, the data do not fit it, or `n_points` is out of range.
+    MissingExtraError
+        If matplotlib is not installed.
 
     Examples
     --------
@@ -136,7 +152,7 @@ def plot_decision_boundary(net, X, y, ax, *, n_points=200):
         raise ValueError(f"y must have the shape ({len(x)},), got {np.shape(y)}")
     colors = require("matplotlib", "plot").colormaps["tab10"](np.arange(n_classes) % 10)[:, :3]
 
-    # From white, where all classes are equally probable, to the colour of the class.
+    # From white, if all classes are equally probable, to the colour of the class.
     sure = (grid.probabilities.max(axis=-1) - 1 / n_classes) / (1 - 1 / n_classes)
     shade = (0.15 + 0.45 * np.clip(sure, 0, 1))[..., None]
     first, second = grid.points[0, :, 0], grid.points[:, 0, 1]

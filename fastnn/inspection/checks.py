@@ -1,46 +1,56 @@
-"""Checks of what users give to this package, and colours that its pictures share."""
+"""Checks of arguments that the functions of this package share, and the colours of its drawings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from fastnn.errors import require, shown
 from fastnn.layers import Layer
 from fastnn.network import Sequential
 from fastnn.validation import as_array, check_finite, check_inputs, check_integer
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 POSITIVE, NEGATIVE = "#2166ac", "#b2182b"
-"""Blue and red, told apart by the colour-blind, too: the ends of `DIVERGING`."""
+"""Blue and red, the ends of `DIVERGING`; colour-blind people can distinguish them."""
 
 DIVERGING = "RdBu"
-"""Colours of signed numbers: red below zero, white at zero, blue above."""
+"""Colour map of signed numbers: red below zero, white at zero, blue above."""
 
 TRAIN, VALIDATION = "#1f77b4", "#d95f02"
+"""Colours of training and validation data."""
 
 
-def check_net(net):
-    """Return a net, or raise ValueError if it is none."""
+def check_net(net: object) -> Sequential:
+    """Return a net, or raise ValueError if the argument is something else."""
     if not isinstance(net, Sequential):
         raise ValueError(f"net must be a Sequential, got {shown(net)}")
     return net
 
 
-def check_rows(net, X, name="X"):
-    """Return finite samples X (N, I) of the net's dtype, N at least 1, or raise ValueError."""
+def check_rows(net: Sequential, X: ArrayLike, name: str = "X") -> NDArray[np.floating]:
+    """Return finite samples X (N, I) in the dtype of a net, N at least 1, or raise ValueError."""
     x = check_inputs(X, check_net(net).dtype, net.n_inputs, name)
     if len(x) == 0:
         raise ValueError(f"{name} must have at least 1 row, got 0")
     return x
 
 
-def check_row(net, x):
+def check_row(net: Sequential, x: ArrayLike) -> NDArray[np.floating]:
     """Return one finite sample x (I,) or (1, I) as (1, I), or raise ValueError."""
-    x = as_array("x", x)
-    row = check_rows(net, x[None] if x.ndim == 1 else x, "x")
+    array = as_array("x", x)
+    row = check_rows(net, array[None] if array.ndim == 1 else array, "x")
     if len(row) != 1:
         raise ValueError(f"x must be one input, got {len(row)} rows")
     return row
 
 
-def check_table(name, values):
+def check_table(name: str, values: ArrayLike) -> NDArray[Any]:
     """Return a table of finite numbers (N, I), N and I at least 1, or raise ValueError."""
     array = as_array(name, values)
     if array.dtype.kind not in "biuf":
@@ -51,8 +61,8 @@ def check_table(name, values):
     return array
 
 
-def check_weight_matrix(name, layer_or_w):
-    """Return the weights (I, O) of a layer that has some, or those given, or raise ValueError."""
+def check_weight_matrix(name: str, layer_or_w: Layer | ArrayLike) -> NDArray[Any]:
+    """Return weights (I, O), those of a layer if it is one, or raise ValueError."""
     if isinstance(layer_or_w, Layer):
         w = layer_or_w.params.get("w")
         if w is None or w.ndim != 2:
@@ -63,10 +73,11 @@ def check_weight_matrix(name, layer_or_w):
     return check_table(name, layer_or_w)
 
 
-def check_image_shape(image_shape, n_pixels):
-    """Return (height, width) of images with so many pixels, or raise ValueError."""
+def check_image_shape(image_shape: object, n_pixels: int) -> tuple[int, int]:
+    """Return (height, width) of an image, or raise ValueError unless it has `n_pixels` pixels."""
     try:
-        height, width = image_shape
+        pair: Any = image_shape
+        height, width = pair
     except (TypeError, ValueError):
         raise ValueError(f"image_shape must be (height, width), got {shown(image_shape)}") from None
     height = check_integer("image_shape[0]", height, 1)
@@ -78,24 +89,26 @@ def check_image_shape(image_shape, n_pixels):
     return height, width
 
 
-def check_labels(name, labels, n):
+def check_labels(name: str, labels: Iterable[object] | None, n: int) -> list[str] | None:
     """Return n labels as a list of str, or None for None, or raise ValueError."""
     if labels is None:
         return None
     try:
-        labels = [str(label) for label in labels]
+        texts = [str(label) for label in labels]
     except TypeError:
         raise ValueError(f"{name} must be a sequence, got {shown(labels)}") from None
-    if len(labels) != n:
-        raise ValueError(f"{name} must have {n} entries, got {len(labels)}")
-    return labels
+    if len(texts) != n:
+        raise ValueError(f"{name} must have {n} entries, got {len(texts)}")
+    return texts
 
 
-def check_axes(ax):
-    """Return matplotlib axes, or raise ValueError.
+def check_axes(ax: object) -> Axes:
+    """Return an argument that must be matplotlib axes.
 
     Raises
     ------
+    ValueError
+        If it is something else.
     MissingExtraError
         If matplotlib is not installed.
     """
@@ -104,6 +117,6 @@ def check_axes(ax):
     return ax
 
 
-def largest(values):
-    """Return the largest absolute value, as a scale for colours: 1 where all are zero."""
+def largest(values: NDArray[Any]) -> float:
+    """Return the largest absolute value, to scale colours by; 1 if all values are zero."""
     return float(np.nanmax(np.abs(values))) or 1.0

@@ -1,41 +1,58 @@
-"""How training went: figures against the epoch."""
+"""Training curves: losses and scores over the epochs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastnn.errors import require, shown
 from fastnn.inspection.checks import TRAIN, VALIDATION, check_axes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from matplotlib.axes import Axes
+
+    from fastnn.training.run import History
 
 _NAMES = {
     "loss": "loss",
     "val_accuracy": "validation accuracy",
     "val_r2": "validation R²",
 }
-_FEW = 40  # epochs that are shown one by one
+_FEW = 40  # up to so many epochs, each has a marker
 
 
-def plot_history(history, ax, *, figure="loss"):
-    """Draw a figure of a fit against the epoch, beside it on the validation data.
+def plot_history(
+    history: History | Mapping[str, Sequence[float]], ax: Axes, *, figure: str = "loss"
+) -> dict[str, NDArray[np.float64]]:
+    """Draw a loss or score over the epochs, together with the one on the validation data.
 
     The best epoch of a score, whose name ends in "accuracy" or "r2", is marked.
 
     Parameters
     ----------
-    history : History, or mapping of str to sequence of float
-        What `Sequential.fit` returned, or figures by name: one number for each epoch.
+    history : History or mapping of str to sequence of float
+        Result of `Sequential.fit`, or losses and scores by name: one number for each epoch.
     ax : matplotlib.axes.Axes
-    figure : str, default "loss"
-        Which figure: "loss" (and "val_loss" with it, where there is one), "val_accuracy", "val_r2"
-        or another key of the history.
+        Axes to draw on.
+    figure : str, default="loss"
+        Which one: "loss" (together with "val_loss" if there is one), "val_accuracy", "val_r2" or
+        another key of the history.
 
     Returns
     -------
-    dict of str to ndarray (E,)
-        The figures that were drawn.
+    dict of str to ndarray of shape (E,)
+        What was drawn, by its name in the history.
 
     Raises
     ------
     ValueError
-        If the history has no such figure.
+        If the history has no such key.
+    MissingExtraError
+        If matplotlib is not installed.
 
     Examples
     --------
@@ -52,8 +69,8 @@ def plot_history(history, ax, *, figure="loss"):
     names = [name for name in (figure, f"val_{figure}") if name in history]
     drawn = {name: np.asarray(history[name], np.float64) for name in names}
     epochs = np.arange(1, len(drawn[figure]) + 1)
-    # Markers show single epochs while there are few.
-    style = {"marker": "o", "markersize": 3.5} if len(epochs) <= _FEW else {}
+    # Few epochs have a marker each.
+    style: dict[str, Any] = {"marker": "o", "markersize": 3.5} if len(epochs) <= _FEW else {}
     for name, values in drawn.items():
         is_validation = name.startswith("val_")
         color = VALIDATION if is_validation else TRAIN
@@ -73,7 +90,8 @@ def plot_history(history, ax, *, figure="loss"):
     return drawn
 
 
-def _mark_best(ax, values):
+def _mark_best(ax: Axes, values: NDArray[np.float64]) -> None:
+    """Draw a line at the best score, with its epoch."""
     if np.isnan(values).all():
         return
     best = int(np.nanargmax(values))

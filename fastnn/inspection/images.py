@@ -1,6 +1,12 @@
-"""Weights, samples and attributions as images: what a neuron looks for, and where."""
+"""Weights, samples and attributions as images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from fastnn.inspection.checks import (
     DIVERGING,
@@ -12,24 +18,29 @@ from fastnn.inspection.checks import (
 )
 from fastnn.validation import as_array, check_finite, check_flag, check_integer
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
-def weights_as_images(layer_or_w, image_shape):
-    """Return what each neuron of a layer looks for, as an image.
+    from fastnn.layers import Layer
 
-    The weights of a neuron have the shape of its input. Where that is an image, a large positive
-    weight says "bright here speaks for me", a negative one "bright here speaks against me".
+
+def weights_as_images(layer_or_w: Layer | ArrayLike, image_shape: tuple[int, int]) -> NDArray[Any]:
+    """Return the weights of each neuron of a layer as an image.
+
+    A neuron has one weight for each pixel of its input. A bright pixel raises its output if the
+    weight is positive, and lowers it if the weight is negative.
 
     Parameters
     ----------
-    layer_or_w : Layer or array_like (I, O)
-        A layer with weights, or its weights: each column is one neuron.
-    image_shape : (int, int)
-        Height and width of the input, I = H * W.
+    layer_or_w : Layer or array_like of shape (I, O)
+        A layer with weights, or the weights: each column is one neuron.
+    image_shape : tuple of (int, int)
+        Height and width of the input, with I = H * W.
 
     Returns
     -------
-    ndarray (O, H, W)
-        In the dtype of the weights, in native byte order: a copy.
+    ndarray of shape (O, H, W)
+        A copy, in the dtype of the weights and native byte order.
 
     Raises
     ------
@@ -48,28 +59,45 @@ def weights_as_images(layer_or_w, image_shape):
     return images.astype(w.dtype.newbyteorder("="))
 
 
-def plot_images(images, ax, *, titles=None, n_columns=None, signed=True, shared_scale=True):
+def plot_images(
+    images: ArrayLike,
+    ax: Axes,
+    *,
+    titles: Iterable[object] | None = None,
+    n_columns: int | None = None,
+    signed: bool = True,
+    shared_scale: bool = True,
+) -> NDArray[np.float64]:
     """Draw images in a grid.
 
     Parameters
     ----------
-    images : array_like (N, H, W)
+    images : array_like of shape (N, H, W)
+        Finite numbers.
     ax : matplotlib.axes.Axes
-    titles : sequence, optional
+        Axes to draw on.
+    titles : sequence or None, default=None
         N texts, one above each image.
-    n_columns : int, optional
-        Images in a row; by default about as many as there are rows.
-    signed : bool, default True
-        Whether zero is white, negative numbers are red and positive ones blue, on a scale that is
-        symmetric around zero; else the least number is white and the greatest black.
-    shared_scale : bool, default True
-        Whether all images have one scale of colours; else each has its own.
+    n_columns : int or None, default=None
+        Images in a row; None makes the grid about square.
+    signed : bool, default=True
+        If True, zero is white, negative numbers are red and positive ones blue, on a scale that is
+        symmetric around zero. If False, the smallest number is white and the largest black.
+    shared_scale : bool, default=True
+        Whether all images share one colour scale; if False, each has its own.
 
     Returns
     -------
-    ndarray (rows, columns)
-        The one large image that was drawn, with numbers from -1 (or 0, if not `signed`) to 1, NaN
-        between the images.
+    ndarray of shape (H', W')
+        The whole grid as one image: numbers from -1 (0 if not `signed`) to 1, NaN between the
+        images.
+
+    Raises
+    ------
+    ValueError
+        If the images are not finite numbers of that shape, or another argument is out of range.
+    MissingExtraError
+        If matplotlib is not installed.
 
     Examples
     --------
@@ -80,44 +108,44 @@ def plot_images(images, ax, *, titles=None, n_columns=None, signed=True, shared_
     (17, 26)
     """
     check_axes(ax)
-    images = as_array("images", images)
-    if images.dtype.kind not in "biuf" or images.ndim != 3 or images.size == 0:
+    array = as_array("images", images)
+    if array.dtype.kind not in "biuf" or array.ndim != 3 or array.size == 0:
         raise ValueError(
-            f"images must be numbers of the shape (N, H, W), got shape {images.shape} and dtype "
-            f"{images.dtype}"
+            f"images must be numbers of the shape (N, H, W), got shape {array.shape} and dtype "
+            f"{array.dtype}"
         )
-    check_finite("images", images)
+    check_finite("images", array)
     signed = check_flag("signed", signed)
     shared_scale = check_flag("shared_scale", shared_scale)
-    n, height, width = images.shape
-    titles = check_labels("titles", titles, n)
+    n, height, width = array.shape
+    texts = check_labels("titles", titles, n)
     if n_columns is None:
         n_columns = int(np.ceil(np.sqrt(n)))
     n_columns = min(check_integer("n_columns", n_columns, 1), n)
 
-    # One pixel apart, and room for a line of text where there are titles.
-    gap = 1 if titles is None else max(1, round(0.4 * height))
+    # The images are one pixel apart; there is space for a line of text above them with titles.
+    gap = 1 if texts is None else max(1, round(0.4 * height))
     n_rows = -(-n // n_columns)
     mosaic = np.full((n_rows * (height + gap) - gap, n_columns * (width + 1) - 1), np.nan)
-    scaled = _to_unit(images.astype(np.float64), signed, shared_scale)
+    scaled = _to_unit(array.astype(np.float64), signed, shared_scale)
     for k, image in enumerate(scaled):
         top, left = k // n_columns * (height + gap), k % n_columns * (width + 1)
         mosaic[top : top + height, left : left + width] = image
-        if titles is not None:
+        if texts is not None:
             middle = left + (width - 1) / 2
-            ax.text(middle, top - 0.8, titles[k], ha="center", va="bottom", fontsize="small")
+            ax.text(middle, top - 0.8, texts[k], ha="center", va="bottom", fontsize="small")
     cmap, least = (DIVERGING, -1) if signed else ("gray_r", 0)
     ax.imshow(mosaic, cmap=cmap, vmin=least, vmax=1, interpolation="nearest")
-    ax.set(xticks=[], yticks=[])  # not axis("off"), which would hide a label as well
+    ax.set(xticks=[], yticks=[])  # axis("off") would also hide the axis labels
     ax.spines[:].set_visible(False)
-    if titles is not None:
+    if texts is not None:
         ax.set_ylim(top=-0.5 - gap)
     return mosaic
 
 
-def _to_unit(images, signed, shared):
-    """Scale images (N, H, W), together or each by itself, to -1..1 or to 0..1."""
-    groups = [images] if shared else images
+def _to_unit(images: NDArray[np.float64], signed: bool, shared: bool) -> NDArray[np.float64]:
+    """Scale images (N, H, W) in place, together or one by one, to -1..1 or to 0..1."""
+    groups = images[None] if shared else images
     for group in groups:
         if signed:
             group /= largest(group)

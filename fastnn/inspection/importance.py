@@ -1,8 +1,12 @@
-"""Which inputs a net depends on as a whole: what it loses without one of them."""
+"""Permutation importance: how much a model depends on each input, over a data set."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from fastnn import losses
 from fastnn.errors import shown
@@ -10,55 +14,73 @@ from fastnn.inspection.checks import VALIDATION, check_axes, check_labels, check
 from fastnn.network import Sequential
 from fastnn.validation import as_array, check_integer, check_seed, check_targets
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 _MOST_REPEATS = 1_000_000
+
+# A function of (y, predictions): a loss or a score.
+_Metric: TypeAlias = Callable[[Any, Any], float]
 
 
 class Importance(NamedTuple):
-    """What was lost by shuffling each column.
+    """The increase of the loss, or decrease of the score, when each column is shuffled.
 
     Attributes
     ----------
-    mean, std : ndarray (I,) of float64
-        Over the repeats.
-    repeats : ndarray (I, R) of float64
-        By how much each shuffle raised the loss, or lowered the score.
+    mean, std : ndarray of float64 of shape (I,)
+        Mean and standard deviation over the repeats.
+    repeats : ndarray of float64 of shape (I, R)
+        Increase of the loss, or decrease of the score, for each shuffle.
     base : float
-        The loss or score on the data as they are.
+        Loss or score on the unchanged data.
     """
 
-    mean: np.ndarray
-    std: np.ndarray
-    repeats: np.ndarray
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+    repeats: NDArray[np.float64]
     base: float
 
 
-def permutation_importance(model, X, y, *, loss=None, score=None, repeats=5, seed=None):
+def permutation_importance(
+    model: Sequential | Callable[[NDArray[Any]], ArrayLike],
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    loss: str | losses.Loss | _Metric | None = None,
+    score: _Metric | None = None,
+    repeats: int = 5,
+    seed: int | np.random.Generator | None = None,
+) -> Importance:
     """Return how much worse the predictions become when one column is shuffled.
 
-    A shuffled column says nothing about the target any more, but keeps its values; so what is
-    lost is what the model took from it (Breiman, "Random forests", 2001). Two columns that say
-    the same stand in for each other, and both seem unimportant.
+    A shuffled column keeps its values but is independent of the target, so the predictions lose
+    the information that the model takes from it (Breiman, "Random forests", 2001). If two columns
+    have the same information, the model can use either of them, and both seem unimportant.
 
     Parameters
     ----------
     model : Sequential or callable
         A net, or a function from X (N, I) to predictions with N rows.
-    X : array_like (N, I)
-        Finite numbers. Best a sample that was not trained on.
-    y : array_like
-        N targets, as the loss or the score takes them.
-    loss : str, Loss or callable, optional
-        What to make small: a name such as "mse", for predictions (N, O), or a function
-        ``loss(y, predictions)``. By default "softmax_cross_entropy", unless there is a `score`.
-    score : callable, optional
-        What to make large instead: ``score(y, predictions)``.
-    repeats : int, default 5
-        Shuffles of each column.
-    seed : int or numpy.random.Generator, optional
+    X : array_like of shape (N, I)
+        Finite numbers, preferably samples that were not used in training.
+    y : array_like of shape (N,) or (N, O)
+        Targets, as the loss or the score takes them.
+    loss : str, Loss, callable or None, default=None
+        The loss, the smaller the better: a name such as "mse", for predictions (N, O), or a
+        function ``loss(y, predictions)``. None takes "softmax_cross_entropy" unless there is a
+        `score`.
+    score : callable or None, default=None
+        A score instead, the larger the better: a function ``score(y, predictions)``.
+    repeats : int, default=5
+        Number of shuffles of each column, R.
+    seed : int, numpy.random.Generator or None, default=None
+        Seed of the shuffles; None makes them differ from call to call.
 
     Returns
     -------
     Importance
+        Mean, standard deviation and single results for each column.
 
     Raises
     ------
@@ -74,65 +96,76 @@ def permutation_importance(model, X, y, *, loss=None, score=None, repeats=5, see
     >>> bool(result.mean[0] > 1), float(result.mean[1])
     (True, 0.0)
     """
-    X = check_table("X", X).copy()
-    y = as_array("y", y)
-    if y.ndim == 0 or len(y) != len(X):
-        raise ValueError(f"y must have {len(X)} rows as X has, got shape {y.shape}")
+    x = check_table("X", X).copy()
+    targets = as_array("y", y)
+    if targets.ndim == 0 or len(targets) != len(x):
+        raise ValueError(f"y must have {len(x)} rows as X has, got shape {targets.shape}")
     predict = model.predict if isinstance(model, Sequential) else model
     if not callable(predict):
         raise ValueError(f"model must be a Sequential or a function of X, got {shown(model)}")
-    figure = _check_figure(loss, score)
+    metric = _check_metric(loss, score)
     repeats = check_integer("repeats", repeats, 1, _MOST_REPEATS)
     rng = check_seed(seed)
 
-    base = figure(y, predict(X))
-    worse = np.empty((X.shape[1], repeats))
-    for j in range(X.shape[1]):
-        column = X[:, j].copy()
+    base = metric(targets, predict(x))
+    worse = np.empty((x.shape[1], repeats))
+    for j in range(x.shape[1]):
+        column = x[:, j].copy()
         for k in range(repeats):
-            X[:, j] = rng.permutation(column)
-            worse[j, k] = figure(y, predict(X)) - base
-        X[:, j] = column
+            x[:, j] = rng.permutation(column)
+            worse[j, k] = metric(targets, predict(x)) - base
+        x[:, j] = column
     if score is not None:
         worse = -worse
     return Importance(worse.mean(axis=1), worse.std(axis=1), worse, base)
 
 
-def _check_figure(loss, score):
-    """Return a function of (y, predictions) that gives a float, or raise ValueError."""
+def _check_metric(loss: str | losses.Loss | _Metric | None, score: _Metric | None) -> _Metric:
+    """Return the loss or score as a function of (y, predictions), or raise ValueError."""
     if score is not None:
         if loss is not None or not callable(score):
             raise ValueError(f"score must be a function, without a loss, got {shown(score)}")
         return lambda y, out: float(score(y, out))
     if callable(loss):
         return lambda y, out: float(loss(y, out))
-    loss = losses.get("softmax_cross_entropy" if loss is None else loss)
+    known = losses.get("softmax_cross_entropy" if loss is None else loss)
 
-    def mean_loss(y, out):
+    def mean_loss(y: Any, out: Any) -> float:
         out = np.asarray(out)
         out = out[:, None] if out.ndim == 1 else out
-        target = check_targets(y, loss, len(out), out.shape[1], np.dtype(np.float64))
-        return float(loss.of_rows(out, *target).mean())
+        target = check_targets(y, known, len(out), out.shape[1], np.dtype(np.float64))
+        return float(known.of_rows(out, *target).mean())
 
     return mean_loss
 
 
-def plot_importance(importance, ax, *, names=None, most=20):
-    """Draw what `permutation_importance` found as bars, the most important input on top.
+def plot_importance(
+    importance: Importance, ax: Axes, *, names: Iterable[object] | None = None, most: int = 20
+) -> NDArray[np.intp]:
+    """Draw the result of `permutation_importance` as bars, the most important input on top.
 
     Parameters
     ----------
     importance : Importance
+        Result of `permutation_importance`.
     ax : matplotlib.axes.Axes
-    names : sequence, optional
-        Of all I inputs.
-    most : int, default 20
-        Bars at most.
+        Axes to draw on.
+    names : sequence or None, default=None
+        Names of all I inputs; None takes "input 0", "input 1", ...
+    most : int, default=20
+        Most bars to draw.
 
     Returns
     -------
-    ndarray of int
-        The inputs that were drawn, the most important first.
+    ndarray of int of shape (min(I, most),)
+        Indices of the inputs that were drawn, the most important first.
+
+    Raises
+    ------
+    ValueError
+        If an argument has another type or length.
+    MissingExtraError
+        If matplotlib is not installed.
 
     Examples
     --------
@@ -147,7 +180,7 @@ def plot_importance(importance, ax, *, names=None, most=20):
     if not isinstance(importance, Importance):
         raise ValueError(f"importance must be an Importance, got {shown(importance)}")
     n = len(importance.mean)
-    names = check_labels("names", names, n) or [f"input {j}" for j in range(n)]
+    labels = check_labels("names", names, n) or [f"input {j}" for j in range(n)]
     order = np.argsort(-importance.mean, kind="stable")[: check_integer("most", most, 1)]
     ax.barh(
         range(len(order)),
@@ -156,9 +189,9 @@ def plot_importance(importance, ax, *, names=None, most=20):
         color=VALIDATION,
         error_kw={"ecolor": "0.3", "capsize": 2},
     )
-    ax.set_yticks(range(len(order)), [names[j] for j in order])
+    ax.set_yticks(range(len(order)), [labels[j] for j in order])
     ax.invert_yaxis()
     ax.axvline(0, color="0.3", linewidth=0.8)
-    ax.set_xlabel("worse by, when shuffled")
+    ax.set_xlabel("loss of quality when shuffled")
     ax.spines[["top", "right"]].set_visible(False)
     return order

@@ -1,4 +1,4 @@
-"""Figures: how training went."""
+"""Image files of training curves."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from fastnn.errors import require
 __all__ = ["SUFFIXES", "training_curve"]
 
 SUFFIXES = (".png", ".svg", ".pdf")
-"""The kinds of file that a figure is written to."""
+"""Suffixes of the image files that can be written."""
 
 _SCORES = ("val_accuracy", "val_r2")
 
@@ -16,22 +16,22 @@ _SCORES = ("val_accuracy", "val_r2")
 def training_curve(
     history: Mapping[str, Sequence[float]], *, title: str = "", kind: str = "png"
 ) -> bytes:
-    """Draw the loss, and the validation score if there is one, against the epoch.
+    """Return an image of the loss and, if there is one, the validation score over the epochs.
 
     Parameters
     ----------
     history : mapping of str to sequence of float
-        What `Sequential.fit` returned, or the same figures as lists: "loss", and where they were
-        recorded "val_loss" and "val_accuracy" or "val_r2". One number for each epoch.
-    title : str
-        Put above the figure.
-    kind : {"png", "svg", "pdf"}
-        Format of the result.
+        Result of `Sequential.fit`, or a mapping with one number per epoch for "loss" and, if they
+        were recorded, "val_loss" and "val_accuracy" or "val_r2".
+    title : str, default=""
+        Text above the plot.
+    kind : {"png", "svg", "pdf"}, default="png"
+        Format of the image.
 
     Returns
     -------
     bytes
-        The content of an image file.
+        Content of an image file.
 
     Raises
     ------
@@ -45,10 +45,10 @@ def training_curve(
     >>> image[1:4]
     b'PNG'
     """
-    # The command line knows this module before it loads Numba, which a net needs.
+    # Imported here because it loads Numba, and the command line imports this module for its help.
     from fastnn.inspection import plot_history
 
-    # Without pyplot there is no state shared with the user's own figures, and no screen.
+    # pyplot would share state with the user's figures, and may need a screen.
     figure_module = require("matplotlib.figure", "plot")
     score = next((name for name in _SCORES if name in history), None)
     figure = figure_module.Figure(figsize=(9 if score else 5, 3.6), layout="constrained")

@@ -1,50 +1,60 @@
-"""The dot product as similarity: how well an input lines up with what each neuron looks for."""
+"""Similarity of an input and the weights of each neuron: dot product, cosine and angle."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from fastnn.errors import require
 from fastnn.inspection.checks import DIVERGING, check_axes, check_weight_matrix
 from fastnn.linalg import matmul
 from fastnn.validation import as_array, check_inputs
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from fastnn.layers import Layer
+
 
 class Alignment(NamedTuple):
-    """How inputs lie to neurons: each array is (O,) for one input, (B, O) for a batch.
+    """The similarity of inputs and neurons.
 
     Attributes
     ----------
-    dot : ndarray of float64
-        ``x . w``, what the neuron computes before its bias and activation.
-    cosine : ndarray of float64
-        ``x . w / (|x| |w|)``: 1 in the same direction, 0 orthogonal, -1 opposite.
-    angle : ndarray of float64
-        Between them, in degrees: 0, 90 and 180 in these three cases.
+    dot : ndarray of float64 of shape (O,) or (B, O)
+        ``x . w``, the output of the neuron before bias and activation. All three arrays have the
+        shape (O,) for one input, (B, O) for a batch.
+    cosine : ndarray of float64 of shape (O,) or (B, O)
+        ``x . w / (|x| |w|)``: 1 for the same direction, 0 for orthogonal, -1 for opposite vectors.
+    angle : ndarray of float64 of shape (O,) or (B, O)
+        Angle between the two in degrees: 0, 90 and 180 in these three cases.
     """
 
-    dot: np.ndarray
-    cosine: np.ndarray
-    angle: np.ndarray
+    dot: NDArray[np.float64]
+    cosine: NDArray[np.float64]
+    angle: NDArray[np.float64]
 
 
-def alignment(x, W):
-    """Compare inputs with the weights of each neuron.
+def alignment(x: ArrayLike, W: ArrayLike | Layer) -> Alignment:
+    """Return the dot product, cosine and angle of inputs and the weights of each neuron.
 
-    A dot product is large where two vectors are long and point the same way:
-    ``x . w = |x| |w| cos(angle)``. The cosine is that without the lengths.
+    A dot product is large if two vectors are long and have similar directions:
+    ``x . w = |x| |w| cos(angle)``. The cosine does not depend on the lengths.
 
     Parameters
     ----------
-    x : array_like (I,) or (B, I)
+    x : array_like of shape (I,) or (B, I)
         One input or a batch. Computed in float64.
-    W : array_like (I, O) or Layer
-        Each column is one neuron, as in `Affine`; or a layer with such weights.
+    W : array_like of shape (I, O) or Layer
+        Weights, each column those of one neuron as in `Affine`, or a layer with such weights.
 
     Returns
     -------
     Alignment
-        A zero vector has no direction: its dot product is 0, its cosine and angle are NaN.
+        Dot products, cosines and angles. For a zero vector, the dot product is 0, and cosine and
+        angle are NaN.
 
     Raises
     ------
@@ -66,36 +76,46 @@ def alignment(x, W):
     array = as_array("x", x)
     rows = check_inputs(array[None] if array.ndim == 1 else array, np.float64, len(w), "x")
     dot = matmul(rows, w)
-    # Directions first: the product of two lengths could overflow where neither does.
+    # Normalised before the product, because the product of the two lengths could overflow.
     cosine = np.clip(matmul(_directions(rows, 1), _directions(w, 0)), -1, 1)
     result = Alignment(dot, cosine, np.degrees(np.arccos(cosine)))
     return Alignment(*(part[0] for part in result)) if array.ndim == 1 else result
 
 
-def _directions(vectors, axis):
-    """Divide vectors by their lengths; a zero vector becomes NaN."""
+def _directions(vectors: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """Return vectors divided by their lengths; a zero vector becomes NaN."""
     largest = np.abs(vectors).max(axis=axis, keepdims=True)
     with np.errstate(invalid="ignore"):
-        vectors = vectors / largest  # their squares neither overflow nor vanish
+        vectors = vectors / largest  # so that squares neither overflow nor underflow
         return vectors / np.linalg.norm(vectors, axis=axis, keepdims=True)
 
 
-def plot_alignment(x, W, ax):
-    """Draw an input with two numbers, and what each neuron looks for, as arrows.
+def plot_alignment(x: ArrayLike, W: ArrayLike | Layer, ax: Axes) -> Alignment:
+    """Draw a two-dimensional input and the weights of each neuron as arrows.
 
-    The input is black. A neuron is the bluer the better it lines up, the redder the more it
-    points away, and grey where it is orthogonal.
+    The input is black. The weights are blue if their cosine with the input is positive, red if it
+    is negative, the darker the larger its absolute value, and grey if they are orthogonal.
 
     Parameters
     ----------
-    x : array_like (2,)
-    W : array_like (2, O) or Layer
+    x : array_like of shape (2,)
+        One input.
+    W : array_like of shape (2, O) or Layer
+        Weights, each column those of one neuron, or a layer with such weights.
     ax : matplotlib.axes.Axes
+        Axes to draw on.
 
     Returns
     -------
     Alignment
-        What `alignment` gives.
+        The result of `alignment`.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not numeric and finite, or has another shape.
+    MissingExtraError
+        If matplotlib is not installed.
 
     Examples
     --------
@@ -107,35 +127,36 @@ def plot_alignment(x, W, ax):
     """
     check_axes(ax)
     w = np.asarray(check_weight_matrix("W", W), np.float64)
-    x = as_array("x", x)
-    if x.shape != (2,) or len(w) != 2:
+    array = as_array("x", x)
+    if array.shape != (2,) or len(w) != 2:
         raise ValueError(
-            f"x and W must have two inputs to be drawn, got shapes {x.shape} and {w.shape}"
+            f"x and W must have two inputs to be drawn, got shapes {array.shape} and {w.shape}"
         )
-    result = alignment(x, w)
+    result = alignment(array, w)
     colors = require("matplotlib", "plot").colormaps[DIVERGING]
     ax.axhline(0, color="0.85", linewidth=0.8, zorder=0)
     ax.axvline(0, color="0.85", linewidth=0.8, zorder=0)
     for k, neuron in enumerate(w.T):
         cosine = np.nan_to_num(result.cosine[k])
-        # The middle of the colours is white, which would not show on white.
+        # The middle of the colour map is white, which would be invisible.
         color = "0.55" if abs(cosine) < 0.05 else colors(0.5 + np.sign(cosine) * 0.2 + cosine / 4)
         angle = "no direction" if np.isnan(result.angle[k]) else f"{result.angle[k]:.0f}°"
         _arrow(ax, neuron, color, 5)
         outward = neuron / (np.linalg.norm(neuron) or 1.0)
         _write(ax, neuron, f"{angle}\ndot {result.dot[k]:.2g}", color, outward)
-    x = np.asarray(x, np.float64)
-    _arrow(ax, x, "black", 2)
-    aside = np.array([x[1], -x[0]]) / (np.linalg.norm(x) or 1.0)  # clear of a neuron like it
-    _write(ax, x / 2, "input", "black", aside)
-    reach = 1.8 * max(np.abs(w).max(), np.abs(x).max()) or 1.0
+    arrow = array.astype(np.float64)
+    _arrow(ax, arrow, "black", 2)
+    # Beside the arrow, where the label of a neuron with the same direction is not.
+    aside = np.array([arrow[1], -arrow[0]]) / (np.linalg.norm(arrow) or 1.0)
+    _write(ax, arrow / 2, "input", "black", aside)
+    reach = 1.8 * max(np.abs(w).max(), np.abs(arrow).max()) or 1.0
     ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
     ax.set(xlabel="first input", ylabel="second input")
     return result
 
 
-def _arrow(ax, tip, color, width):
-    style = {
+def _arrow(ax: Axes, tip: NDArray[np.float64], color: Any, width: float) -> None:
+    style: dict[str, Any] = {
         "arrowstyle": f"-|>,head_width={0.2 + 0.06 * width},head_length={0.4 + 0.12 * width}",
         "color": color,
         "linewidth": width,
@@ -143,15 +164,17 @@ def _arrow(ax, tip, color, width):
         "shrinkB": 0,
         "joinstyle": "miter",
     }
-    ax.annotate("", tip, (0, 0), arrowprops=style)
+    ax.annotate("", (tip[0], tip[1]), (0, 0), arrowprops=style)
 
 
-def _write(ax, place, text, color, side):
-    """Write some points away from a place, on the side to which the vector `side` points."""
+def _write(
+    ax: Axes, place: NDArray[np.float64], text: str, color: Any, side: NDArray[np.float64]
+) -> None:
+    """Write text ten points away from a place, in the direction of the unit vector `side`."""
     ax.annotate(
         text,
-        place,
-        10 * side,
+        (place[0], place[1]),
+        (10 * side[0], 10 * side[1]),
         textcoords="offset points",
         color=color,
         ha=_side(side[0], "left", "right"),
@@ -159,7 +182,8 @@ def _write(ax, place, text, color, side):
     )
 
 
-def _side(component, positive, negative):
+def _side(component: float, positive: str, negative: str) -> str:
+    """Return the alignment of a text for a component of its direction."""
     if abs(component) < 0.3:
         return "center"
     return positive if component > 0 else negative

@@ -5,7 +5,7 @@ import pytest
 
 from fastnn import Affine, Identity, ReLU, Sequential, Sigmoid, Tanh
 from fastnn.inspection import Histograms
-from fastnn.inspection.histograms import _histogram, _LossSlopes
+from fastnn.inspection.histograms import _histogram, _LossGradient
 from fastnn.training import Objective
 
 
@@ -67,7 +67,7 @@ def test_the_gradients_are_those_of_the_mean_loss(loss, n):
     X, y = make_data(n)
     y = y if loss == "softmax_cross_entropy" else np.eye(3)[y]
     net = make_net()
-    net.backward(_LossSlopes(loss, y, n, net)(net.forward(X)))
+    net.backward(_LossGradient(loss, y, n, net)(net.forward(X)))
     ours = [layer.grads[name] for name in "wb" for layer in (net.layers[0], net.layers[2])]
     objective = Objective(net, loss, X, y)
     _, theirs = objective(objective.parameters())
@@ -78,7 +78,7 @@ def test_the_gradients_of_a_net_that_ends_in_an_activation_are_known():
     net = Sequential([Affine(4, 2), Sigmoid()], seed=0, dtype="float64")
     X, y = make_data(10)
     targets = np.eye(3)[y][:, :2]
-    slopes = _LossSlopes("mse", targets, 10, net)(net.forward(X))
+    slopes = _LossGradient("mse", targets, 10, net)(net.forward(X))
     np.testing.assert_allclose(slopes, (net.predict(X) - targets) / 10, rtol=1e-10)
 
 
