@@ -19,7 +19,15 @@ from typer.testing import CliRunner  # noqa: E402
 
 from fastnn.cli import app, bench  # noqa: E402
 from fastnn.kernels.tile import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES  # noqa: E402
-from fastnn.ladder import WrongRungError, fitting, measure, reading, report, roofline  # noqa: E402
+from fastnn.ladder import (  # noqa: E402
+    WrongRungError,
+    contestants,
+    fitting,
+    measure,
+    reading,
+    report,
+    roofline,
+)
 from fastnn.ladder.rungs import BLAS, BLAS_FUSED, LADDER, Product, Ready, Rung, serial  # noqa: E402
 from fastnn.runtime import threads  # noqa: E402
 
@@ -421,7 +429,7 @@ def test_threads_are_doubled_up_to_all():
 # Training
 
 NET = ((12, 9, 4), 8)
-QUICK_KINDS = (fitting.Fastnn, fitting.Numpy, fitting.ScikitLearn)
+QUICK_KINDS = (contestants.Fastnn, contestants.Numpy, contestants.ScikitLearn)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -438,16 +446,18 @@ def test_all_contestants_train_the_same_net(dtype):
 
 
 @pytest.mark.peers
-@pytest.mark.parametrize("kind", [fitting.PyTorch, fitting.Jax])
+@pytest.mark.parametrize("kind", [contestants.PyTorch, contestants.Jax])
 def test_a_peer_that_is_installed_trains_the_same_net(kind):
     if not kind.version():
         pytest.skip("not installed")
-    results = fitting.compete("float32", (1,), True, contestants=(fitting.Fastnn, kind), nets=[NET])
+    results = fitting.compete(
+        "float32", (1,), True, contestants=(contestants.Fastnn, kind), nets=[NET]
+    )
     assert kind.name in results["cells"][0]["loss"]
 
 
 def test_who_trains_something_else_is_an_error():
-    class Lazy(fitting.Numpy):
+    class Lazy(contestants.Numpy):
         """Trains for half as long."""
 
         name = "lazy"
@@ -458,17 +468,17 @@ def test_who_trains_something_else_is_an_error():
             self.X = whole
 
     with pytest.raises(WrongRungError, match="lazy ends at the loss"):
-        fitting.compete("float64", (1,), True, contestants=(fitting.Fastnn, Lazy), nets=[NET])
+        fitting.compete("float64", (1,), True, contestants=(contestants.Fastnn, Lazy), nets=[NET])
 
 
 def test_who_is_not_installed_is_left_out():
-    class Missing(fitting.Numpy):
+    class Missing(contestants.Numpy):
         """There is no such package."""
 
         name, package = "missing", "fastnn-has-no-such-peer"
 
     results = fitting.compete(
-        "float64", (1,), True, contestants=(fitting.Fastnn, Missing), nets=[NET]
+        "float64", (1,), True, contestants=(contestants.Fastnn, Missing), nets=[NET]
     )
     assert results["missing"] == ["missing"]
     assert "missing" in results["reading"][-1]
@@ -477,7 +487,7 @@ def test_who_is_not_installed_is_left_out():
 def test_the_command_measures_training(monkeypatch):
     monkeypatch.setattr(fitting, "NETS", (NET,))
     monkeypatch.setattr(fitting.compete, "__defaults__", (
-        *fitting.compete.__defaults__[:-2], (fitting.Fastnn, fitting.Numpy), None
+        *fitting.compete.__defaults__[:-2], (contestants.Fastnn, contestants.Numpy), None
     ))  # fmt: skip
     result = run("bench", "--fit", "--quick", "--threads", 1, "--json", "f.json")
     assert result.exit_code == 0, result.output

@@ -1,12 +1,12 @@
-"""The ladder from the naive dot product to BLAS: ``fastnn bench``.
+"""``fastnn bench``: matrix products from the naive loop to BLAS, a ladder of optimisations.
 
-`rungs` has the loops, each a step up from the one before; `measure` checks and times them beside
-NumPy's BLAS; `roofline` measures what the machine could do at most; `reading` says what the figures
-mean, and `report` shows them. `fitting` does the same for training.
+`loops` has the loops, `rungs` describes each of them, `measure` checks and times them together with
+NumPy's BLAS, `roofline` measures the limits of the machine, `reading` summarises the results and
+`report` shows them. `fitting` compares training with other libraries.
 """
 
 __all__ = ["WrongRungError"]
 
 
 class WrongRungError(Exception):
-    """A loop does not compute the product; the message names it. It gets no number."""
+    """A loop computes a wrong product, so it is not timed; the message names it."""

@@ -1,38 +1,50 @@
-"""Check each rung, then time all of them in turns, beside NumPy's BLAS and below the roofline.
+"""Check each rung, then time all of them and NumPy's BLAS, and relate them to the roofline.
 
-A *cell* is a shape, a dtype and a number of threads. In each round every rung of a cell has its
-turn, so that whatever else the machine does meets all alike; the median of the rounds counts.
+A *cell* is a shape, a dtype and a number of threads. In each round, every rung of a cell is timed
+once, so that other load on the machine affects all alike. The result is the median over the rounds.
 """
 
 import contextlib
 import dataclasses
 import statistics
 import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeAlias
 
 import numba
 import numpy as np
+from numpy.typing import NDArray
 
 from fastnn.errors import require
 from fastnn.ladder import WrongRungError, roofline
-from fastnn.ladder.rungs import BLAS, BLAS_FUSED, LADDER, Product, numba_threads
+from fastnn.ladder.rungs import BLAS, BLAS_FUSED, LADDER, Product, Ready, Rung, numba_threads
 from fastnn.runtime import threads
+
+Shape: TypeAlias = tuple[int, int, int]
+Cell: TypeAlias = dict[str, Any]
+"""The results of a cell, in the form in which the JSON file stores them."""
+Results: TypeAlias = dict[str, Any]
+"""The results of all cells and the description of the machine, as the JSON file stores them."""
+ReportProgress: TypeAlias = Callable[[int, int, str], None]
+"""Function that is called with the steps done, all steps, and the current step."""
 
 SIZES = (32, 64, 128, 256, 512, 1024)
 QUICK_SIZES = (32, 128, 512)
-SHAPES = ((128, 784, 128), (1, 784, 128), (512, 512, 10))
-"""Layers of a net: a batch of MNIST through 128 units, one sample, and an output layer."""
+SHAPES: tuple[Shape, ...] = ((128, 784, 128), (1, 784, 128), (512, 512, 10))
+"""Layers of a net: a batch of MNIST through 128 units, the same for one sample, an output layer."""
 
 _MOST_SECONDS = 0.3
-"""A rung is left out where one product is expected to take longer."""
+"""A rung is skipped if one product is expected to take longer than these seconds."""
 _LEAST_ROUNDS = 3
 PAUSE, _SHORT_PAUSE = 0.04, 0.005
-"""Seconds of rest before others have a turn: threads of OpenBLAS spin for 34 ms after work."""
+"""Seconds to sleep between rungs on different threads: those of OpenBLAS spin for 34 ms after a
+call."""
 _WAKE = 0.01
-"""Seconds of work before the first turn of a round on other threads."""
+"""Seconds of warm-up before the first measurement on different threads."""
 _PARTS = 3
-"""Of a turn, of which the median counts."""
+"""Parts of a turn; its result is the median over them."""
 _LARGEST = 4
-"""Of the elements of x, w and bias: whole numbers, so that each sum of them is exact."""
+"""Largest element of x, w and bias: whole numbers, so that every sum of products is exact."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,14 +53,14 @@ class Effort:
 
     Attributes
     ----------
-    seconds : float
-        For all cells together, without checks and compilation.
-    rounds : int
+    seconds : float, default=28.0
+        Time for all cells together, without checks and compilation.
+    rounds : int, default=9
         Most rounds of a cell.
-    turn : float
-        Least seconds of a rung's turn.
-    tries : int
-        For peak and bandwidth.
+    turn : float, default=0.008
+        Least seconds for which a rung runs in a round.
+    tries : int, default=3
+        Measurements of peak and bandwidth.
     """
 
     seconds: float = 28.0
@@ -66,23 +78,32 @@ class Plan:
 
     Attributes
     ----------
-    shapes : sequence of (int, int, int)
-        (B, I, O) each.
-    dtypes : sequence of str
-    threads : sequence of int
-    effort : Effort
-    rungs : sequence of Rung
-        By default the ladder, with BLAS above it.
+    shapes : tuple of (int, int, int)
+        Shapes (B, I, O).
+    dtypes : tuple of str
+        Names of dtypes.
+    threads : tuple of int
+        Numbers of threads.
+    effort : Effort, default=Effort()
+        How long to measure.
+    rungs : tuple of Rung, default=(*LADDER, BLAS, BLAS_FUSED)
+        What to measure.
+
+    Examples
+    --------
+    >>> from fastnn.ladder.measure import Plan
+    >>> Plan(((2, 3, 4),), ("float32",), (1, 2)).cells()
+    [((2, 3, 4), 'float32', 1), ((2, 3, 4), 'float32', 2)]
     """
 
-    shapes: tuple
-    dtypes: tuple
-    threads: tuple
+    shapes: tuple[Shape, ...]
+    dtypes: tuple[str, ...]
+    threads: tuple[int, ...]
     effort: Effort = Effort()
-    rungs: tuple = (*LADDER, BLAS, BLAS_FUSED)
+    rungs: tuple[Rung, ...] = (*LADDER, BLAS, BLAS_FUSED)
 
-    def cells(self):
-        """Return (shape, dtype, n_threads) of all cells; shapes change fastest."""
+    def cells(self) -> list[tuple[Shape, str, int]]:
+        """Return (shape, dtype, n_threads) of all cells, shapes varying fastest."""
         return [
             (shape, dtype, n)
             for n in self.threads
@@ -91,30 +112,43 @@ class Plan:
         ]
 
 
-def square(n):
-    """Return the shape of a product of square matrices."""
+def square(n: int) -> Shape:
+    """Return the shape (n, n, n) of a product of square matrices."""
     return (n, n, n)
 
 
-def thread_counts(most=None):
-    """Return the numbers of threads to measure: 1, 2, 4, and so on, and all."""
+def thread_counts(most: int | None = None) -> tuple[int, ...]:
+    """Return the numbers of threads to measure: the powers of 2 below the most, and the most.
+
+    Parameters
+    ----------
+    most : int or None, default=None
+        None takes the number of threads that fastnn uses.
+
+    Examples
+    --------
+    >>> from fastnn.ladder.measure import thread_counts
+    >>> thread_counts(6)
+    (1, 2, 4, 6)
+    """
     most = threads.get_num_threads() if most is None else most
-    counts, n = [], 1
+    counts: list[int] = []
+    n = 1
     while n < most:
         counts.append(n)
         n *= 2
     return (*counts, most)
 
 
-def blas_facts():
-    """Return what NumPy's BLAS says of itself: its name, version, threads and kernels.
+def blas_facts() -> dict[str, Any]:
+    """Return name, version, number of threads and kernels of NumPy's BLAS.
 
-    Where `threadpoolctl` does not know it, the threads are None: they cannot be limited.
+    "threads" is None if `threadpoolctl` does not know the library: they cannot be limited then.
     """
-    np.matmul(np.ones((2, 2)), np.ones((2, 2)))  # loads it
+    np.matmul(np.ones((2, 2)), np.ones((2, 2)))  # loads the library
     found = require("threadpoolctl", "cli").threadpool_info()
     ours = [entry for entry in found if entry["user_api"] == "blas"]
-    # SciPy brings one of its own, which lies in its own folder.
+    # SciPy has a BLAS of its own, in another folder.
     ours.sort(key=lambda entry: "numpy" not in str(entry.get("filepath")))
     if not ours:
         built = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
@@ -128,28 +162,53 @@ def blas_facts():
     }
 
 
-def make_product(shape, dtype, n_threads=1, seed=0):
-    """Return a product of random whole numbers, which is exact in both dtypes."""
+def make_product(shape: Shape, dtype: str, n_threads: int = 1, seed: int = 0) -> Product:
+    """Return a product of random whole numbers, which is exact in both dtypes.
+
+    Parameters
+    ----------
+    shape : tuple of (int, int, int)
+        Shape (B, I, O).
+    dtype : {"float32", "float64"}
+        Type of the operands.
+    n_threads : int, default=1
+        Number of threads.
+    seed : int, default=0
+        Seed of the numbers.
+
+    Examples
+    --------
+    >>> from fastnn.ladder.measure import make_product
+    >>> make_product((2, 3, 4), "float32").exact().shape
+    (2, 4)
+    """
     rows, inputs, outputs = shape
     rng = np.random.default_rng(seed)
 
-    def numbers(*size):
+    def numbers(*size: int) -> NDArray[Any]:
         return rng.integers(-_LARGEST, _LARGEST, size, endpoint=True).astype(dtype)
 
     return Product(numbers(rows, inputs), numbers(inputs, outputs), numbers(outputs), n_threads)
 
 
-def check(rung, product, ready, exact):
-    """Compute once; raise `WrongRungError` unless the result is the exact one.
+def check(rung: Rung, product: Product, ready: Ready, exact: NDArray[np.float64]) -> None:
+    """Compute a product once and compare the result with the exact one.
 
     Parameters
     ----------
     rung : Rung
+        The rung that is checked, for the error message.
     product : Product
-        Of whole numbers, so that no order of the sums changes a bit.
+        Of whole numbers, so that the order of a sum does not change its result.
     ready : Ready
-    exact : ndarray (B, O)
-        The same in float64.
+        The rung bound to the product.
+    exact : ndarray of shape (B, O)
+        The exact result in float64.
+
+    Raises
+    ------
+    WrongRungError
+        If the result has another shape or an element differs.
     """
     ready.call()
     out = ready.result()
@@ -168,13 +227,23 @@ def check(rung, product, ready, exact):
         )
 
 
-def compile_rungs(plan):
+def compile_rungs(plan: Plan) -> float:
     """Compute a small product with each rung, so that nothing is compiled later.
+
+    Parameters
+    ----------
+    plan : Plan
+        Its rungs and dtypes are compiled.
 
     Returns
     -------
     float
-        Seconds that it took: compilation, or loading what is kept on disk.
+        Seconds of compiling, or of loading compiled loops from disk.
+
+    Raises
+    ------
+    WrongRungError
+        If a rung computes a wrong product.
     """
     began = time.perf_counter()
     with limits(1):
@@ -190,39 +259,42 @@ def compile_rungs(plan):
 
 
 @contextlib.contextmanager
-def limits(n_threads):
-    """Have BLAS and Numba's parallel loops use so many threads."""
+def limits(n_threads: int) -> Iterator[None]:
+    """Run BLAS and Numba's parallel loops on `n_threads` threads within the context."""
     blas = require("threadpoolctl", "cli").threadpool_limits(limits=n_threads, user_api="blas")
     with blas, numba_threads(n_threads):
         yield
 
 
-def _turn(call, count):
-    """Return the seconds of a call, the mean of some."""
+def _mean_seconds(call: Callable[[], object], n_calls: int) -> float:
+    """Return the mean duration of some calls."""
     began = time.perf_counter()
-    for _ in range(count):
+    for _ in range(n_calls):
         call()
-    return (time.perf_counter() - began) / count
+    return (time.perf_counter() - began) / n_calls
 
 
 class _Clock:
-    """Times a few functions in turns.
+    """Timer of a few functions, which are called in turns.
 
     Parameters
     ----------
     effort : Effort
+        Number of rounds, and how long each function runs in a round.
     seconds : float
-        To be spent, about.
+        Time for all rounds, approximately.
     pools : dict of str to bool
-        Whether each function runs on threads of BLAS, where there are several.
+        Name of a function -> whether it runs on the threads of BLAS. Empty for a single thread.
     """
 
-    def __init__(self, effort, seconds, pools):
+    def __init__(self, effort: Effort, seconds: float, pools: Mapping[str, bool]) -> None:
         self.effort, self.seconds, self.pools = effort, seconds, pools
-        self._last = True if pools else None  # BLAS was the last to be checked
+        self._last = True if pools else None  # the last rung that was checked is BLAS
 
-    def _in_turns(self, calls):
-        """Yield names and functions; before the threads are others than the last time, rest."""
+    def _in_turns(
+        self, calls: Mapping[str, Callable[[], object]]
+    ) -> Iterator[tuple[str, Callable[[], object]]]:
+        """Yield names and functions; pause when the next one runs on different threads."""
         for name, call in calls.items():
             pool = self.pools.get(name)
             if pool != self._last:
@@ -231,83 +303,100 @@ class _Clock:
             self._last = pool
             yield name, call
 
-    def _wake(self, call):
-        """Call for a while: threads that slept may begin on one core, and need time to part."""
+    def _wake(self, call: Callable[[], object]) -> None:
+        """Call a function for a while: threads that wake up may share a core at first."""
         began = time.perf_counter()
         while time.perf_counter() - began < min(_WAKE, 10 * self.effort.turn):
             call()
 
-    def measure(self, calls):
-        """Return lists of seconds by the functions' names, one for each round.
+    def measure(self, calls: Mapping[str, Callable[[], object]]) -> dict[str, list[float]]:
+        """Return the seconds that each function takes in each round.
 
         Parameters
         ----------
         calls : dict of str to callable
-            Each has been called once.
+            Functions by name; each has been called before.
         """
         counts = {}
         for name, call in self._in_turns(calls):
-            once = _turn(call, 1)
-            if once < self.effort.turn:  # the second time of a short one is more honest
-                once = _turn(call, 1 + int(self.effort.turn / 4 / max(once, 1e-7)))
+            once = _mean_seconds(call, 1)
+            if once < self.effort.turn:  # for a short one, the mean of several calls
+                once = _mean_seconds(call, 1 + int(self.effort.turn / 4 / max(once, 1e-7)))
             counts[name] = max(1, round(self.effort.turn / _PARTS / once))
-        times = {name: [] for name in calls}
+        times: dict[str, list[float]] = {name: [] for name in calls}
         began = time.perf_counter()
         for r in range(self.effort.rounds):
             if r >= _LEAST_ROUNDS and time.perf_counter() - began > self.seconds:
                 break
             for name, call in self._in_turns(calls):
                 if counts[name] > 1:
-                    call()  # its operands come back to the cache, its threads awake
-                parts = [_turn(call, counts[name])]
+                    call()  # brings its operands into the cache and wakes its threads
+                parts = [_mean_seconds(call, counts[name])]
                 while len(parts) < _PARTS and sum(parts) < self.effort.turn:
-                    parts.append(_turn(call, counts[name]))
-                # A turn is cut up, so that an interruption spoils a part of it only.
+                    parts.append(_mean_seconds(call, counts[name]))
+                # A turn has several parts, so that an interruption affects only one of them.
                 times[name].append(statistics.median(parts))
         return times
 
 
-def _expected_seconds(rung, work, known):
-    """Guess the time of a product from those of the same rung that were measured before it.
+def _expected_seconds(work: float, known: list[tuple[float, float]]) -> float:
+    """Estimate the time of a product from the (work, seconds) that the rung took for others.
 
-    A larger product than any before may lose the caches, hence the factor.
+    The factor of 2 is for larger products, which may not fit into the cache any more.
     """
     seconds = [spent / before * work * (1 if work <= before else 2) for before, spent in known]
     return min(seconds, default=0.0)
 
 
-def measure_cell(plan, shape, dtype, n_threads, roof, known, seconds):
+def measure_cell(
+    plan: Plan,
+    shape: Shape,
+    dtype: str,
+    n_threads: int,
+    roof: roofline.Roofline,
+    known: dict[tuple[str, str, int], list[tuple[float, float]]],
+    seconds: float,
+) -> Cell:
     """Check and time all rungs of a cell.
 
     Parameters
     ----------
     plan : Plan
-    shape : tuple of int
-        (B, I, O).
-    dtype : str
+        Its rungs are measured, with its effort.
+    shape : tuple of (int, int, int)
+        Shape (B, I, O).
+    dtype : {"float32", "float64"}
+        Type of the operands.
     n_threads : int
+        Number of threads.
     roof : fastnn.ladder.roofline.Roofline
-        For so many threads.
+        Limits of the machine for this number of threads.
     known : dict
-        (rung, dtype, threads) -> (multiply-adds, seconds) measured so far. Appended to.
+        (rung, dtype, threads) -> list of (multiply-adds, seconds) measured so far. Extended.
     seconds : float
-        To be spent, about.
+        Time for the measurements, approximately.
 
     Returns
     -------
     dict
-        The figures of the cell, as the JSON file has them.
+        The results of the cell, in the form in which the JSON file stores them.
+
+    Raises
+    ------
+    WrongRungError
+        If a rung computes a wrong product.
     """
     product = make_product(shape, dtype, n_threads)
     work = float(np.prod(shape))
     exact = {fused: product.exact(fused) for fused in (False, True)}
-    rungs, calls = {}, {}
+    rungs: dict[str, Any] = {}
+    calls: dict[str, Callable[[], object]] = {}
     with limits(n_threads):
         for rung in plan.rungs:
             if n_threads > 1 and not rung.threaded:
                 continue
             past = known.setdefault((rung.name, dtype, n_threads), [])
-            if work > rung.most_work or _expected_seconds(rung, work, past) > _MOST_SECONDS:
+            if work > rung.most_work or _expected_seconds(work, past) > _MOST_SECONDS:
                 rungs[rung.name] = {"skipped": "takes too long"}
                 continue
             ready = rung.prepare(product)
@@ -338,31 +427,34 @@ def measure_cell(plan, shape, dtype, n_threads, roof, known, seconds):
     }
 
 
-def _roof_figures(roof):
+def _roof_figures(roof: roofline.Roofline) -> dict[str, Any]:
+    """Return a roofline in the form in which the JSON file stores it."""
     return {
         "peak_gflops": {dtype: value / 1e9 for dtype, value in roof.peak.items()},
         "read_gb_per_second": {level.name: level.bytes_per_second / 1e9 for level in roof.levels},
     }
 
 
-def climb(plan, progress=lambda done, total, doing: None):
+def climb(plan: Plan, progress: ReportProgress = lambda done, total, doing: None) -> Results:
     """Measure all cells of a plan.
 
     Parameters
     ----------
     plan : Plan
-    progress : callable
-        Called with the steps done, the steps there are, and what is done now.
+        What to measure.
+    progress : callable, default=a function that does nothing
+        Called with the steps done, all steps, and the current step.
 
     Returns
     -------
     dict
-        All figures, as the JSON file has them: "machine", "compile_seconds", "seconds", "cells".
+        All results, in the form in which the JSON file stores them: "machine", "compile_seconds",
+        "seconds", "titles", "cells".
 
     Raises
     ------
     WrongRungError
-        If a rung is wrong: there are no figures then.
+        If a rung computes a wrong product.
     """
     cells = plan.cells()
     total = 1 + len(plan.threads) + len(cells)
@@ -371,12 +463,14 @@ def climb(plan, progress=lambda done, total, doing: None):
     began = time.perf_counter()
     machine = roofline.describe()
     machine |= {"numpy": np.__version__, "numba": numba.__version__, "blas": blas_facts()}
-    roofs, machine["roofline"] = {}, {}
+    roofs: dict[int, roofline.Roofline] = {}
+    machine["roofline"] = {}
     for done, n in enumerate(plan.threads, 1):
         progress(done, total, f"peak and bandwidth, {count(n)}")
         roofs[n] = roofline.measure(n, plan.dtypes, tries=plan.effort.tries)
         machine["roofline"][str(n)] = _roof_figures(roofs[n])
-    figures, known = [], {}
+    figures: list[Cell] = []
+    known: dict[tuple[str, str, int], list[tuple[float, float]]] = {}
     for done, (shape, dtype, n) in enumerate(cells, 1 + len(plan.threads)):
         progress(done, total, f"{name_of(shape)}, {dtype}, {count(n)}")
         seconds = plan.effort.seconds / len(cells)
@@ -391,22 +485,24 @@ def climb(plan, progress=lambda done, total, doing: None):
     }
 
 
-def name_of(shape):
-    """Return the name of a shape (B, I, O): 128 x 784 x 128.
+def name_of(shape: Iterable[int]) -> str:
+    """Return a shape (B, I, O) as text.
 
     Examples
     --------
+    >>> from fastnn.ladder.measure import name_of
     >>> name_of((128, 784, 128))
     '128x784x128'
     """
     return "x".join(map(str, shape))
 
 
-def count(n, noun="thread"):
-    """Return a number with its noun.
+def count(n: int, noun: str = "thread") -> str:
+    """Return a number with its noun in singular or plural.
 
     Examples
     --------
+    >>> from fastnn.ladder.measure import count
     >>> count(1), count(2)
     ('1 thread', '2 threads')
     """

@@ -1,35 +1,39 @@
-"""What the figures mean, in a few sentences: what each rung gained, and what bounds each shape."""
+"""A summary of the results in sentences: what each rung gains, and what limits each shape."""
+
+from collections.abc import Mapping
+from typing import Any
 
 from fastnn.kernels.tile import TILE_ROWS
-from fastnn.ladder.measure import count, name_of
+from fastnn.ladder.measure import Cell, Results, count, name_of
 from fastnn.ladder.rungs import LADDER
 
 _NEAR = 0.05
-"""Rungs are told apart from here on: a twentieth is noise."""
+"""Relative differences of speed below this one are noise."""
 _USUAL_SHARE = 0.8
-"""Of the peak of one core, what each of several reaches at least if nothing else runs."""
+"""Share of the single-core peak that each of several cores reaches if nothing else runs."""
 
 
-def _speeds(cell):
-    """Return the GFLOP/s of what was measured in a cell, by the rungs' names."""
+def _speeds(cell: Cell) -> dict[str, float]:
+    """Return the GFLOP/s of the rungs that were measured in a cell, by their names."""
     return {name: found["gflops"] for name, found in cell["rungs"].items() if "gflops" in found}
 
 
-def _is_square(cell):
+def _is_square(cell: Cell) -> bool:
     return len(set(cell["shape"])) == 1
 
 
-def _best_loop(speeds):
-    """Name of the fastest loop that computes the product alone; None if there is none."""
+def _best_loop(speeds: Mapping[str, float]) -> str | None:
+    """Return the name of the fastest loop that computes only the product; None if there is none."""
     loops = [rung.name for rung in LADDER if rung.name in speeds and not rung.fused]
-    return max(loops, key=speeds.get, default=None)
+    return max(loops, key=speeds.__getitem__, default=None)
 
 
-def times(ratio):
-    """Return how many times as fast something is.
+def times(ratio: float) -> str:
+    """Return a ratio of speeds as text.
 
     Examples
     --------
+    >>> from fastnn.ladder.reading import times
     >>> times(0.523), times(3.14159), times(1234.5)
     ('0.52 times', '3.1 times', '1,200 times')
     """
@@ -39,49 +43,56 @@ def times(ratio):
     return f"{ratio:.2f} times" if ratio < 2 else f"{ratio:.2g} times"
 
 
-def percent(part):
-    """Return a part as percent; one digit more below ten.
+def percent(part: float) -> str:
+    """Return a fraction in percent, with one digit more below 10 %.
 
     Examples
     --------
+    >>> from fastnn.ladder.reading import percent
     >>> percent(0.876), percent(0.0123)
     ('88 %', '1.2 %')
     """
     return f"{100 * part:.0f} %" if part >= 0.1 else f"{100 * part:.2g} %"
 
 
-def main_cell(cells):
-    """Return the cell that the steps are told of, or None where nothing was measured.
+def main_cell(cells: list[Cell]) -> Cell | None:
+    """Return the cell for which each step of the ladder is reported; None if there is none.
 
-    That of the first dtype on one thread with the most rungs: of those the largest product,
-    square if there is one.
+    Of the first dtype and number of threads, it is the cell with the most rungs; among these,
+    square ones take precedence, then larger ones.
     """
     first = [c for c in cells if (c["dtype"], c["threads"]) == _first_kind(cells) and _speeds(c)]
 
-    def rank(cell):
+    def rank(cell: Cell) -> tuple[int, bool, int]:
         n_compiled = len(_speeds(cell).keys() - {"python"})
         return n_compiled, _is_square(cell), cell["shape"][0] * cell["shape"][1] * cell["shape"][2]
 
     return max(first, key=rank, default=None)
 
 
-def _first_kind(cells):
+def _first_kind(cells: list[Cell]) -> tuple[str, int]:
+    """Return dtype and number of threads of the first cell."""
     return cells[0]["dtype"], cells[0]["threads"]
 
 
-def steps(cell):
-    """Return lines about a cell: what each rung gained over the best before it.
+def steps(cell: Cell) -> list[str]:
+    """Return a line for each rung of a cell: its speed, relative to the best rung before it.
 
-    Parallel loops have one thread there, if the cell has one.
+    Parameters
+    ----------
+    cell : dict
+        Results of a cell, an entry of "cells" of `fastnn.ladder.measure.climb`.
     """
     speeds = _speeds(cell)
-    lines, best, best_title = [], None, ""
+    lines: list[str] = []
+    best: float | None = None
+    best_title = ""
     for rung in LADDER:
         speed = speeds.get(rung.name)
         if speed is None or rung.fused:
             continue
         if rung.name == "parallel" and cell["threads"] == 1:
-            continue  # the loop ikj again
+            continue  # on one thread it is the loop ikj
         if best is None:
             lines.append(f"{rung.title}: {speed:.3g} GFLOP/s")
         elif speed > best * (1 + _NEAR):
@@ -101,8 +112,8 @@ def steps(cell):
     return lines
 
 
-def _distance(cell):
-    """Say how far the loops of a cell are from BLAS and from the bound."""
+def _distance(cell: Cell) -> list[str]:
+    """Return lines that compare the best loop of a cell with BLAS and with the bound."""
     speeds = _speeds(cell)
     best = _best_loop(speeds)
     if best is None or "blas" not in speeds:
@@ -122,8 +133,8 @@ def _distance(cell):
     return lines
 
 
-def _shape_line(cell):
-    """Say what bounds a shape, and how near the loops and BLAS come to it."""
+def _shape_line(cell: Cell) -> str | None:
+    """Return a line about what limits a shape, and the shares that loops and BLAS reach."""
     speeds, bound = _speeds(cell), cell["bound"]
     best = _best_loop(speeds)
     if best is None:
@@ -135,23 +146,23 @@ def _shape_line(cell):
             "memory" if bound["limit"] == "memory" else f"memory (here the {bound['limit']} cache)"
         )
         why = (
-            f"bound by {level}: {bound['flops_per_byte']:.2g} FLOPs for each byte it must read, "
+            f"bound by {level}: {bound['flops_per_byte']:.2g} FLOPs per byte, "
             f"so at most {bound['gflops']:.3g} GFLOP/s"
         )
     part = percent(speeds[best] / bound["gflops"])
-    line = f"{name_of(cell['shape'])}: {why}; the best loop has {part}"
+    line = f"{name_of(cell['shape'])}: {why}; the best loop reaches {part}"
     if "blas" in speeds:
         line += f" of it, BLAS {percent(speeds['blas'] / bound['gflops'])}"
     if "fused" in speeds and "blas_fused" in speeds:
         ratio = speeds["fused"] / speeds["blas_fused"]
         line += f"; with bias and ReLU the fused loop is {times(ratio)} as fast as NumPy"
         if cell["shape"][0] < TILE_ROWS and ratio < 1:
-            line += ", because it packs w for so few rows"
+            line += ", because packing w takes long for so few rows"
     return f"{line}."
 
 
-def _scaling(cells, cell):
-    """Say what more threads gain for the shape and dtype of a cell."""
+def _scaling(cells: list[Cell], cell: Cell) -> list[str]:
+    """Return lines about the gain by more threads for the shape and dtype of a cell."""
     same = [c for c in cells if (c["shape"], c["dtype"]) == (cell["shape"], cell["dtype"])]
     most = max(same, key=lambda c: c["threads"])
     if most["threads"] == cell["threads"]:
@@ -168,17 +179,17 @@ def _scaling(cells, cell):
     ]
     if not parts:
         return []
-    lines = [f"{count(most['threads'])} are so much faster than one: {', '.join(parts)}."]
+    lines = [f"Speed of {count(most['threads'])} relative to one: {', '.join(parts)}."]
     if any(many[name] < one[name] for name in one.keys() & many.keys()):
         lines.append(
-            "Less than one means that threads waited for a core that something else was using, or "
-            "that the product is too small to be shared out."
+            "A value below one means that threads waited for a core that was in use, or that the "
+            "product is too small for several threads."
         )
     return lines
 
 
-def _cautions(roofline):
-    """Say so if something else seems to use the cores."""
+def _cautions(roofline: Mapping[str, Any]) -> list[str]:
+    """Return a warning if something else seems to use the cores."""
     if "1" not in roofline:
         return []
     one = roofline["1"]["peak_gflops"]
@@ -187,41 +198,41 @@ def _cautions(roofline):
         ratios = [roof["peak_gflops"][dtype] / one[dtype] for dtype in one]
         if max(ratios) < _USUAL_SHARE * int(n):
             lines.append(
-                f"{n} threads together reach only {times(max(ratios))} the peak of one: their "
-                "cores share what they compute with, or something else is running. Figures for "
-                f"{n} threads may mean little."
+                f"{n} threads together reach only {times(max(ratios))} the peak of one: either "
+                "they share the execution units of a core, or something else is running. The "
+                f"results for {n} threads are unreliable."
             )
     return lines
 
 
-def read(results):
-    """Return what the results say.
+def read(results: Results) -> list[tuple[str, list[str]]]:
+    """Return a summary of the results.
 
     Parameters
     ----------
     results : dict
-        What `fastnn.ladder.measure.climb` returned.
+        Result of `fastnn.ladder.measure.climb`.
 
     Returns
     -------
     list of (str, list of str)
-        Headings, each with its lines.
+        Headings, each with its lines; empty if nothing was measured.
     """
     cells = results["cells"]
     cell = main_cell(cells)
     if cell is None:
         return []
-    said = [("Caution", _cautions(results["machine"]["roofline"]))]
+    sections = [("Caution", _cautions(results["machine"]["roofline"]))]
     where = f"{name_of(cell['shape'])}, {cell['dtype']}, {count(cell['threads'])}"
-    said.append((f"Step by step ({where})", steps(cell)))
-    said.append(("How far from BLAS", _distance(cell) + _scaling(cells, cell)))
+    sections.append((f"Step by step ({where})", steps(cell)))
+    sections.append(("How far from BLAS", _distance(cell) + _scaling(cells, cell)))
     same = [c for c in cells if (c["dtype"], c["threads"]) == (cell["dtype"], cell["threads"])]
-    # Of the squares the smallest and the largest say it all.
+    # Of the square shapes, only the smallest and the largest are reported.
     squares = [c for c in same if _is_square(c)]
     chosen = [c for c in same if not _is_square(c)] + [
         *squares[:1],
         *squares[-1:][: len(squares) - 1],
     ]
     lines = [line for line in map(_shape_line, chosen) if line]
-    said.append((f"What bounds a shape ({cell['dtype']}, {count(cell['threads'])})", lines))
-    return [(heading, lines) for heading, lines in said if lines]
+    sections.append((f"What bounds a shape ({cell['dtype']}, {count(cell['threads'])})", lines))
+    return [(heading, lines) for heading, lines in sections if lines]

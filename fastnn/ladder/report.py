@@ -1,19 +1,30 @@
-"""The results as tables in a terminal, as a figure, and as a page of HTML."""
+"""Reports of the results: tables for the terminal, a plot, and an HTML page."""
+
+from __future__ import annotations
 
 import base64
 import html
 import io
 import string
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import rich.box
 from rich.table import Table
 
 from fastnn.errors import require
-from fastnn.ladder.measure import count, name_of
+from fastnn.ladder.measure import Cell, Results, count, name_of
 from fastnn.ladder.reading import read
-from fastnn.ladder.rungs import BLAS, BLAS_FUSED, LADDER
+from fastnn.ladder.rungs import BLAS, BLAS_FUSED, LADDER, Rung
 
-# From the lowest rung, pale, to the highest; the order of the lines is that of the ladder.
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
+
+Group: TypeAlias = tuple[str, int]
+"""What the cells of a table share: dtype and number of threads."""
+
+# In the order of the rungs, from pale to saturated.
 _COLOURS = {
     "python": "#9e9e9e",
     "ijk": "#c7b42e",
@@ -25,15 +36,16 @@ _COLOURS = {
     "packed": "#1f8a70",
     "fused": "#57b894",
 }
-_OWN = "#d40055"
+_OWN = "#d40055"  # a loop of the user
 _NONE = "-"
 
 
-def speed(gflops):
-    """Return GFLOP/s in two or three digits.
+def speed(gflops: float) -> str:
+    """Return GFLOP/s as text with two or three significant digits.
 
     Examples
     --------
+    >>> from fastnn.ladder.report import speed
     >>> speed(38.456), speed(0.01234), speed(1234.5)
     ('38.5', '0.012', '1,234')
     """
@@ -42,20 +54,20 @@ def speed(gflops):
     return f"{gflops:.3g}" if gflops >= 1 else f"{gflops:.2g}"
 
 
-def groups(results):
-    """Return lists of cells that share dtype and threads, which make a table each."""
-    found = {}
+def groups(results: Results) -> dict[Group, list[Cell]]:
+    """Return the cells of each table, by their dtype and number of threads."""
+    found: dict[Group, list[Cell]] = {}
     for cell in results["cells"]:
         found.setdefault((cell["dtype"], cell["threads"]), []).append(cell)
     return found
 
 
-def rows(results, cells):
-    """Return the rows of a table: a title, then a text for each cell.
+def rows(results: Results, cells: list[Cell]) -> list[tuple[str, list[str]]]:
+    """Return the rows of a table: a title, and the text for each cell.
 
-    The last ones are the part of BLAS that fastnn.matmul has, and the roofline.
+    The last rows are the speed of fastnn.matmul relative to BLAS, and the roofline.
     """
-    found = []
+    found: list[tuple[str, list[str]]] = []
     for name, title in results["titles"].items():
         if any(name in cell["rungs"] for cell in cells):
             texts = []
@@ -76,16 +88,16 @@ def rows(results, cells):
     return found
 
 
-def columns(cells):
-    """Return the heads of a table's columns."""
+def columns(cells: list[Cell]) -> list[str]:
+    """Return the headings of a table's columns, the shapes."""
     return [
         f"{cell['shape'][0]}²" if len(set(cell["shape"])) == 1 else name_of(cell["shape"])
         for cell in cells
     ]
 
 
-def machine_lines(results):
-    """Return lines about the machine, and what it can do."""
+def machine_lines(results: Results) -> list[str]:
+    """Return lines about the machine and its limits."""
     machine = results["machine"]
     blas = machine["blas"]
     version = f" {blas['version']}" if blas["version"] else ""
@@ -106,8 +118,8 @@ def machine_lines(results):
     return lines
 
 
-def tables(results):
-    """Return a table for the terminal for each dtype and number of threads."""
+def tables(results: Results) -> list[Table]:
+    """Return one table for each dtype and number of threads, to be printed in the terminal."""
     found = []
     for (dtype, n), cells in groups(results).items():
         table = Table(
@@ -120,7 +132,7 @@ def tables(results):
         )
         table.add_column("", no_wrap=True, min_width=max(map(len, results["titles"].values())))
         for head in columns(cells):
-            # In three lines, so that nine of them find room in 80 columns.
+            # On three lines, so that nine columns fit into a width of 80.
             table.add_column(head.replace("x", "x\n"), justify="right", no_wrap=True, min_width=5)
         for title, texts in rows(results, cells):
             if title == BLAS.title or title.startswith("fastnn.matmul /"):
@@ -130,19 +142,20 @@ def tables(results):
     return found
 
 
-def plot(results, kind="png"):
-    """Draw GFLOP/s over the size of square matrices: a line for each rung, and the peak.
+def plot(results: Results, kind: str = "png") -> bytes:
+    """Plot GFLOP/s over the size of square matrices: a line for each rung, and the peak.
 
     Parameters
     ----------
     results : dict
-        What `fastnn.ladder.measure.climb` returned.
-    kind : {"png", "svg", "pdf"}
+        Result of `fastnn.ladder.measure.climb`.
+    kind : {"png", "svg", "pdf"}, default="png"
+        Format of the image.
 
     Returns
     -------
     bytes
-        The content of an image file.
+        Content of an image file.
 
     Raises
     ------
@@ -153,14 +166,14 @@ def plot(results, kind="png"):
     ticker = require("matplotlib.ticker", "plot")
     found = groups(results)
     dtypes = list(dict.fromkeys(dtype for dtype, _ in found))
-    # The fewest threads and the most: what is between them would not tell more.
+    # Only the smallest and the largest number of threads are plotted.
     threads = sorted({n for _, n in found})
     threads = [threads[0], threads[-1]] if len(threads) > 1 else threads
     figure = figure_module.Figure(
         figsize=(4.6 * len(threads) + 2.6, 3.6 * len(dtypes) + 0.5), layout="constrained"
     )
     panels = figure.subplots(len(dtypes), len(threads), squeeze=False, sharex=True, sharey="row")
-    handles = {}
+    handles: dict[str, Line2D] = {}
     for r, dtype in enumerate(dtypes):
         for c, n in enumerate(threads):
             axes = panels[r][c]
@@ -203,8 +216,10 @@ def plot(results, kind="png"):
     return buffer.getvalue()
 
 
-def _draw_lines(axes, titles, cells, handles):
-    """Draw a line for each rung; add them to the handles by their titles."""
+def _draw_lines(
+    axes: Axes, titles: Mapping[str, str], cells: list[Cell], handles: dict[str, Line2D]
+) -> None:
+    """Plot a line for each rung; add it to the handles under the title of the rung."""
     for name, title in titles.items():
         points = [
             (cell["shape"][0], cell["rungs"][name]["gflops"])
@@ -213,7 +228,7 @@ def _draw_lines(axes, titles, cells, handles):
         ]
         if not points:
             continue
-        style = {"color": _COLOURS.get(name, _OWN), "linewidth": 1.5}
+        style: dict[str, Any] = {"color": _COLOURS.get(name, _OWN), "linewidth": 1.5}
         if name in (BLAS.name, BLAS_FUSED.name):
             style = {"color": "black", "linewidth": 1.8}
         if name in ("fused", BLAS_FUSED.name):
@@ -249,37 +264,36 @@ pre { background: #f5f5f5; padding: .8rem; overflow-x: auto; font-size: .82rem; 
 <h1>From the naive loop to BLAS</h1>
 <p class="machine">$machine</p>
 $reading
-<h2>The figure</h2>
-<p>Products of square matrices. Each line is a rung; the dashed line is what a loop reaches
-that does nothing but multiply-adds in registers. Dotted lines add a bias and apply ReLU as
-well.</p>
+<h2>Plot</h2>
+<p>Products of square matrices. Each line is a rung; the dashed line is the speed of a loop that
+does nothing but multiply-adds in registers. The dotted lines also add a bias and apply
+ReLU.</p>
 <p><img alt="GFLOP/s of each rung over the size of the matrices"
 src="data:image/png;base64,$image"></p>
-<h2>The figures</h2>
-<p>GFLOP/s, medians of rounds in which all rungs had their turns. A shape AxBxC is the product of
-x (A, B) and w (B, C). $none: too slow to be measured. Every result was compared with the product in
-float64, element by element, before it was timed.</p>
+<h2>Results</h2>
+<p>GFLOP/s, medians over rounds in which each rung is timed once. A shape AxBxC is the product of
+x (A, B) and w (B, C). $none: too slow to be measured. Before it was timed, the result of every rung
+was compared with the product in float64, element by element.</p>
 $tables
-<h2>The rungs</h2>
+<h2>Rungs</h2>
 $rungs
 </body>
 </html>
 """)
 
 
-def page(results):
-    """Return one page of HTML with all results, the figure, and each rung with its code.
-
-    It needs no other file and no network.
+def page(results: Results) -> str:
+    """Return an HTML page with all results, the plot, and each rung with its code.
 
     Parameters
     ----------
     results : dict
-        What `fastnn.ladder.measure.climb` returned.
+        Result of `fastnn.ladder.measure.climb`.
 
     Returns
     -------
     str
+        HTML that refers to no other file and to no network address.
 
     Raises
     ------
@@ -291,18 +305,18 @@ def page(results):
         reading="\n".join(_reading_html(*part) for part in read(results)),
         image=base64.b64encode(plot(results)).decode(),
         none=_NONE,
-        tables="\n".join(_table_html(results, *kind) for kind in groups(results).items()),
+        tables="\n".join(_table_html(results, *item) for item in groups(results).items()),
         rungs="\n".join(_rung_html(rung, results) for rung in (*LADDER, BLAS, BLAS_FUSED)),
     )
 
 
-def _reading_html(heading, lines):
+def _reading_html(heading: str, lines: list[str]) -> str:
     items = "\n".join(f"<li>{html.escape(line)}</li>" for line in lines)
     return f"<h2>{html.escape(heading)}</h2>\n<ul>\n{items}\n</ul>"
 
 
-def _table_html(results, kind, cells):
-    dtype, n = kind
+def _table_html(results: Results, group: Group, cells: list[Cell]) -> str:
+    dtype, n = group
     heads = "".join(f'<th scope="col">{html.escape(head)}</th>' for head in columns(cells))
     body = "\n".join(
         f'<tr><th scope="row">{html.escape(title)}</th>'
@@ -317,9 +331,9 @@ def _table_html(results, kind, cells):
     )
 
 
-def _rung_html(rung, results):
+def _rung_html(rung: Rung, results: Results) -> str:
     speeds = [cell["rungs"].get(rung.name, {}).get("gflops") for cell in results["cells"]]
     best = max((value for value in speeds if value is not None), default=None)
-    said = f' <span class="speed">up to {speed(best)} GFLOP/s</span>' if best else ""
+    shown = f' <span class="speed">up to {speed(best)} GFLOP/s</span>' if best else ""
     code = f"\n<pre><code>{html.escape(rung.source())}</code></pre>" if rung.code else ""
-    return f"<h3>{html.escape(rung.title)}{said}</h3>\n<p>{html.escape(rung.about)}</p>{code}"
+    return f"<h3>{html.escape(rung.title)}{shown}</h3>\n<p>{html.escape(rung.about)}</p>{code}"

@@ -1,8 +1,8 @@
-"""What this machine can do at most: the peak of its multiply-adds, and the bandwidth of its memory.
+"""The limits of this machine: its peak of multiply-adds and the bandwidth of its memory.
 
-The *roofline* (Williams, Waterman and Patterson, 2009) of a product is the lower of two bounds: the
-peak, and its FLOPs for each byte times the bytes that memory delivers in a second. Both are
-measured by loops that do nothing else.
+The *roofline* of a product (Williams, Waterman and Patterson, "Roofline", 2009) is the lower of two
+bounds: the peak in FLOP/s, and the FLOPs per byte of the product times the bandwidth in bytes per
+second. Peak and bandwidth are measured by loops that do nothing else.
 """
 
 import dataclasses
@@ -10,43 +10,51 @@ import os
 import platform
 import threading
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils
 from numba.extending import intrinsic
+from numpy.typing import DTypeLike, NDArray
 
 from fastnn.kernels.memory import aligned_zeros
 from fastnn.kernels.tile import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES, load, load_row, store, zeros
 from fastnn.runtime.jit import kernel, reduction
 
 SECONDS, TRIES = 0.05, 9
-_PATIENCE, _USUAL = 4, 0.9
+"""Duration of a measurement of the peak, and number of measurements, of which the best is taken."""
+_MOST_ATTEMPTS, _LEAST_SCALING = 4, 0.9
+"""`peaks` measures again, up to so many times, if all cores scale worse than this."""
 
-# Iterations between two looks at the clock: some tens of microseconds.
 _ITERATIONS = 20_000
+"""Iterations between two readings of the clock: tens of microseconds."""
 
 _LEAST_READ = 1 << 20
-"""Bytes that are read between two looks at the clock."""
+"""Bytes that are read between two readings of the clock."""
 _FAR_BYTES, _MOST_FAR_BYTES = 64 << 20, 512 << 20
-"""Bounds of what is read to measure memory beyond all caches."""
-# Where the system does not say: first to third level.
+"""Least and most bytes that are read to measure the bandwidth of main memory."""
+# Sizes of the first to the third level, if the system does not tell them.
 _USUAL_CACHES = {1: 32 << 10, 2: 512 << 10, 3: 8 << 20}
 
 
-@intrinsic
-def _multiply_add(typingctx, tile, factor, term):
-    """Return tile * factor + term, for each element."""
+Shape: TypeAlias = tuple[int, int, int]
 
-    def codegen(context, builder, signature, args):
+
+@intrinsic
+def _multiply_add(typingctx: Any, tile: Any, factor: Any, term: Any) -> Any:
+    """Return tile * factor + term, element by element."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         value, factor, term = args
         fma = cgutils.get_or_insert_function(
             builder.module,
             ir.FunctionType(tile.vector, [tile.vector] * 3),
             f"llvm.fmuladd.v{tile.lanes}f{tile.dtype.bitwidth}",
         )
-        # One factor and one term for all, so that the registers are left to the chains.
+        # One factor and one term for all, so that the other registers hold the chains.
         x, y = (builder.extract_value(one, 0) for one in (factor, term))
         for _, _, at in tile.cells():
             total = builder.call(fma, [builder.extract_value(value, at), x, y])
@@ -57,11 +65,11 @@ def _multiply_add(typingctx, tile, factor, term):
 
 
 @kernel
-def _chains(memory, iterations):
-    """Run all chains of a tile; `memory` holds the factor, the term, and each of its rows.
+def _chains(memory: NDArray[Any], iterations: int) -> None:
+    """Compute all chains of multiply-adds of a tile.
 
-    The rows come from different places, or the compiler would see that chains are equal, and run
-    one for all.
+    `memory` holds the factor, the term and the rows of the tile, one after the other. Each row is
+    loaded separately: if the compiler knew that they are equal, it would compute only one chain.
     """
     row = len(memory) // (2 + TILE_ROWS)
     shape = zeros(memory, TILE_ROWS, TILE_VECTORS)
@@ -72,52 +80,76 @@ def _chains(memory, iterations):
     store(tile, memory, 2 * row, row)
 
 
-def _together(n_threads, make_work, seconds):
-    """Return the work a second that so many threads do together.
+def _together(
+    n_threads: int, make_work: Callable[[], Callable[[], float]], seconds: float
+) -> float:
+    """Return the work per second of several threads together.
 
     Parameters
     ----------
     n_threads : int
+        Number of threads.
     make_work : callable
-        Called in each thread; returns a function that does some work and says how much it was.
+        Called in each thread; returns a function that does some work and returns its amount.
     seconds : float
+        How long the threads work.
     """
     barrier = threading.Barrier(n_threads)
     rates = [0.0] * n_threads
 
-    def run(thread):
+    def run(thread: int) -> None:
         work = make_work()
         barrier.wait()
         began = now = time.perf_counter()
-        done = 0
+        done = 0.0
         while now - began < seconds:
             done += work()
             now = time.perf_counter()
         rates[thread] = done / (now - began)
 
-    members = [threading.Thread(target=run, args=(k,)) for k in range(n_threads)]
-    for member in members:
-        member.start()
-    for member in members:
-        member.join()
+    workers = [threading.Thread(target=run, args=(k,)) for k in range(n_threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
     return sum(rates)
 
 
-def peak(dtype, n_threads, seconds=SECONDS, tries=TRIES):
-    """Return the most FLOP/s that so many threads reach together, the best of some tries.
+def peak(dtype: DTypeLike, n_threads: int, seconds: float = SECONDS, tries: int = TRIES) -> float:
+    """Return the FLOP/s of independent chains of multiply-adds in registers.
 
-    That of a loop over independent chains of multiply-adds that never leave the registers.
+    Parameters
+    ----------
+    dtype : {"float32", "float64"}
+        Type of the numbers.
+    n_threads : int
+        Number of threads that compute at the same time.
+    seconds : float, default=0.05
+        Duration of a measurement.
+    tries : int, default=9
+        Number of measurements, of which the best is returned.
+
+    Returns
+    -------
+    float
+        FLOP/s of all threads together.
+
+    Examples
+    --------
+    >>> from fastnn.ladder.roofline import peak
+    >>> peak("float32", 1, seconds=1e-3, tries=1) > 1e6
+    True
     """
     dtype = np.dtype(dtype)
     lanes = VECTOR_BYTES // dtype.itemsize
     flops = 2 * TILE_ROWS * TILE_VECTORS * lanes * _ITERATIONS
 
-    def make_work():
+    def make_work() -> Callable[[], float]:
         rows = np.ones((2 + TILE_ROWS, TILE_VECTORS * lanes), dtype)
-        rows[0] = 0.5  # x / 2 + 1: the chains tend to 2
+        rows[0] = 0.5  # x / 2 + 1: the chains converge to 2
         memory = rows.ravel()
 
-        def work():
+        def work() -> float:
             _chains(memory, _ITERATIONS)
             return flops
 
@@ -127,20 +159,35 @@ def peak(dtype, n_threads, seconds=SECONDS, tries=TRIES):
     return max(_together(n_threads, make_work, seconds) for _ in range(tries))
 
 
-def peaks(dtype, cores, tries):
-    """Return the peaks of one core and of all.
+def peaks(dtype: DTypeLike, cores: int, tries: int) -> dict[str, float]:
+    """Return the peaks of one core and of all cores.
 
-    Where all together reach little more than one, others may be at work, and it is tried again.
+    If all cores are hardly faster than one, other processes may be running: it measures again.
+
+    Parameters
+    ----------
+    dtype : {"float32", "float64"}
+        Type of the numbers.
+    cores : int
+        Number of cores.
+    tries : int
+        Number of measurements of each peak, of which the best is taken.
+
+    Returns
+    -------
+    dict of str to float
+        FLOP/s under "one" and "all".
     """
-    for _ in range(_PATIENCE):
+    for _ in range(_MOST_ATTEMPTS):
         found = {"one": peak(dtype, 1, tries=tries), "all": peak(dtype, cores, tries=tries)}
-        if found["all"] > _USUAL * cores * found["one"]:
+        if found["all"] > _LEAST_SCALING * cores * found["one"]:
             break
     return found
 
 
 @reduction
-def _sum(memory):
+def _sum(memory: NDArray[np.float32]) -> np.float32:
+    """Return the sum of all elements."""
     total = np.float32(0)
     for k in range(len(memory)):
         total += memory[k]
@@ -148,35 +195,48 @@ def _sum(memory):
 
 
 @kernel
-def _read(memory, times):
-    """Return the sum of all elements, read from first to last so many times."""
+def _read(memory: NDArray[np.float32], times: int) -> np.float32:
+    """Read all elements in order, `times` times; return their sum."""
     total = np.float32(0)
     for _ in range(times):
         total += _sum(memory)
     return total
 
 
-def bandwidth(n_bytes, n_threads, seconds=0.02, tries=3):
-    """Return the bytes a second that so many threads read, each its own share of n_bytes.
+def bandwidth(n_bytes: int, n_threads: int, seconds: float = 0.02, tries: int = 3) -> float:
+    """Return the bytes per second that several threads read, each from memory of its own.
 
     Parameters
     ----------
     n_bytes : int
-        Of all threads together. The least that holds them decides from which cache they come.
+        Memory of all threads together. Its size determines from which cache it is read.
     n_threads : int
-    seconds : float
-    tries : int
-        Of which the best counts.
+        Number of threads that read at the same time.
+    seconds : float, default=0.02
+        Duration of a measurement.
+    tries : int, default=3
+        Number of measurements, of which the best is returned.
+
+    Returns
+    -------
+    float
+        Bytes per second of all threads together.
+
+    Examples
+    --------
+    >>> from fastnn.ladder.roofline import bandwidth
+    >>> bandwidth(1 << 14, 1, seconds=1e-3, tries=1) > 1e6
+    True
     """
     length = max(1024, n_bytes // n_threads // 4)
     times = max(1, _LEAST_READ // (4 * length))
 
-    def make_work():
+    def make_work() -> Callable[[], float]:
         memory = aligned_zeros(length, np.float32)
-        memory[:] = 1  # a page that was never written to is not in memory
+        memory[:] = 1  # memory is allocated page by page, on the first write
         _read(memory, 1)
 
-        def work():
+        def work() -> float:
             _read(memory, times)
             return 4 * length * times
 
@@ -186,12 +246,12 @@ def bandwidth(n_bytes, n_threads, seconds=0.02, tries=3):
     return max(_together(n_threads, make_work, seconds) for _ in range(tries))
 
 
-def caches():
-    """Return the bytes of one cache of each level: {1: 32768, 2: 524288, 3: 8388608}.
+def caches() -> dict[int, int]:
+    """Return the size in bytes of one cache of each level: {1: 32768, 2: 524288, 3: 8388608}.
 
-    Of the first core, as Linux tells them; elsewhere, usual ones.
+    On Linux, those of the first core; on other systems, usual sizes.
     """
-    found = {}
+    found: dict[int, int] = {}
     for folder in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
         try:
             kind, level, size = (
@@ -206,16 +266,16 @@ def caches():
 
 @dataclasses.dataclass(frozen=True)
 class Level:
-    """A cache, or the memory beyond all of them.
+    """A cache, or main memory.
 
     Attributes
     ----------
-    name : str
-        L1, L2, L3 or "memory".
-    room : int
-        Most bytes of all threads together that come from here.
+    name : {"L1", "L2", "L3", "memory"}
+        Which one.
+    room : float
+        Capacity in bytes for all threads together; infinite for main memory.
     bytes_per_second : float
-        That all threads together read from it.
+        Bandwidth of all threads together.
     """
 
     name: str
@@ -230,13 +290,13 @@ class Bound:
     Attributes
     ----------
     flops_per_second : float
-        No loop is faster, whose operands come from where they are.
+        Upper bound of the speed of a loop that reads its operands from `level`.
     limit : str
-        "arithmetic", or the name of the level that cannot deliver more.
+        "arithmetic", or the name of the level whose bandwidth is the limit.
     level : str
-        The level that holds the operands.
+        Name of the smallest level that holds the operands.
     intensity : float
-        FLOPs for each byte of x, w and out.
+        FLOPs per byte of x, w and out.
     """
 
     flops_per_second: float
@@ -247,23 +307,31 @@ class Bound:
 
 @dataclasses.dataclass(frozen=True)
 class Roofline:
-    """What so many threads can do at most.
+    """The limits of the machine for a number of threads.
 
     Attributes
     ----------
     n_threads : int
+        Number of threads.
     peak : dict of str to float
-        FLOP/s for each dtype.
+        Name of a dtype -> FLOP/s.
     levels : tuple of Level
-        From the first cache to memory.
+        Caches and main memory, the smallest first.
+
+    Examples
+    --------
+    >>> from fastnn.ladder.roofline import Level, Roofline
+    >>> roof = Roofline(1, {"float32": 5e10}, (Level("memory", float("inf"), 1e10),))
+    >>> roof.bound((1, 784, 128), "float32").limit
+    'memory'
     """
 
     n_threads: int
     peak: dict[str, float]
     levels: tuple[Level, ...]
 
-    def bound(self, shape, dtype):
-        """Return the `Bound` of the product x (B, I) @ w (I, O) of a shape (B, I, O)."""
+    def bound(self, shape: Shape, dtype: DTypeLike) -> Bound:
+        """Return the bound of the product x (B, I) @ w (I, O) for a shape (B, I, O)."""
         rows, inputs, outputs = shape
         n_bytes = np.dtype(dtype).itemsize * (rows * inputs + inputs * outputs + rows * outputs)
         intensity = 2 * rows * inputs * outputs / n_bytes
@@ -273,10 +341,29 @@ class Roofline:
         return Bound(min(peak, by_memory), limit, level.name, intensity)
 
 
-def measure(n_threads, dtypes, seconds=SECONDS, tries=3):
-    """Return the `Roofline` of so many threads."""
+def measure(
+    n_threads: int, dtypes: Iterable[str], seconds: float = SECONDS, tries: int = 3
+) -> Roofline:
+    """Measure the roofline of the machine.
+
+    Parameters
+    ----------
+    n_threads : int
+        Number of threads.
+    dtypes : iterable of str
+        Names of the dtypes whose peak is measured.
+    seconds : float, default=0.05
+        Duration of a measurement.
+    tries : int, default=3
+        Number of measurements of each figure, of which the best is taken.
+
+    Returns
+    -------
+    Roofline
+        Peak of each dtype, bandwidth of each level.
+    """
     sizes = caches()
-    # Each thread has its own first and second level; the third one is shared.
+    # Each core has a first and a second level of its own; the third one is shared.
     rooms = {f"L{k}": size * (n_threads if k < 3 else 1) for k, size in sorted(sizes.items())}
     far = min(max(_FAR_BYTES, 4 * max(rooms.values())), _MOST_FAR_BYTES)
     levels = [
@@ -284,7 +371,7 @@ def measure(n_threads, dtypes, seconds=SECONDS, tries=3):
         for name, room in rooms.items()
     ]
     levels.append(Level("memory", float("inf"), bandwidth(far, n_threads, seconds, tries)))
-    # A machine that others share may measure a near level below a far one.
+    # On a shared machine, a level may seem slower than the next larger one.
     for k in range(len(levels) - 2, -1, -1):
         faster = max(levels[k].bytes_per_second, levels[k + 1].bytes_per_second)
         levels[k] = dataclasses.replace(levels[k], bytes_per_second=faster)
@@ -292,8 +379,8 @@ def measure(n_threads, dtypes, seconds=SECONDS, tries=3):
     return Roofline(n_threads, peaks_of, tuple(levels))
 
 
-def cpu_model():
-    """Return the CPU's name, as well as the system tells it."""
+def cpu_model() -> str:
+    """Return the name of the CPU or, if the system does not tell it, its architecture."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
@@ -301,8 +388,8 @@ def cpu_model():
         return platform.processor() or platform.machine()
 
 
-def describe():
-    """Return the machine's description, without its peaks."""
+def describe() -> dict[str, Any]:
+    """Return the CPU, its cores and vector width, and the versions of system and Python."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "cpu": cpu_model(),
