@@ -1,4 +1,7 @@
-"""The command line: ``fastnn train``, ``predict``, ``info``, ``bench``... Needs the `cli` extra."""
+"""The command line: ``fastnn train``, ``predict``, ``info``, ``warmup``, ``bench``.
+
+Needs the extra `cli`.
+"""
 
 import sys
 
@@ -8,18 +11,27 @@ __all__ = ["main"]
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the ``fastnn`` command and leave with its exit code.
+    """Run the ``fastnn`` command and exit with its exit code.
 
     Parameters
     ----------
-    args : list of str, optional
-        Default: those of the process, `sys.argv`.
+    args : list of str or None, default=None
+        Arguments; None takes those of the process, ``sys.argv[1:]``.
 
     Raises
     ------
     SystemExit
-        Always. 0: done; 1: the data or a model cannot be used, or a loop is wrong; 2: an argument
-        cannot be used; 130: interrupted.
+        Always, with the exit code: 0 for success; 1 if the data or a model cannot be used,
+        training diverges, a package is missing or a measured loop is wrong; 2 if an argument
+        cannot be used; 130 for Ctrl-C.
+
+    Examples
+    --------
+    >>> import contextlib
+    >>> from fastnn.cli import main
+    >>> with contextlib.suppress(SystemExit):
+    ...     main(["--version"])  # doctest: +ELLIPSIS
+    fastnn ...
     """
     try:
         for package in ("typer", "rich"):
@@ -29,6 +41,6 @@ def main(args: list[str] | None = None) -> None:
         run(args)
     except MissingExtraError as error:
         sys.exit(str(error))
-    except KeyboardInterrupt:  # while modules are loaded: later ones are handled by `run`
+    except KeyboardInterrupt:  # during the imports; `run` handles it afterwards
         print("fastnn: error: interrupted", file=sys.stderr)
         sys.exit(130)

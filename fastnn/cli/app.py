@@ -1,82 +1,29 @@
-"""The commands with their options, and the one place where an error becomes a line and a code."""
+"""The commands with their options and their help."""
 
-import sys
-import traceback
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from fastnn import __version__
-from fastnn.cli.checks import TrainingError, UsageError
-from fastnn.errors import DataError, MissingExtraError, ModelFileError
-from fastnn.ladder import WrongRungError
-
-_EXIT_CODES = {
-    UsageError: 2,
-    MissingExtraError: 1,
-    DataError: 1,
-    ModelFileError: 1,
-    TrainingError: 1,
-    WrongRungError: 1,
-    OSError: 1,
-}
-
-
-class _InterruptedError(Exception):
-    """Ctrl-C, which typer would otherwise report in its own way."""
-
-
-class _OneLineErrors(TyperGroup):
-    """Report each error in one line, after a traceback where ``--debug`` is given."""
-
-    def main(self, args=None, prog_name=None, standalone_mode=True, **extra):
-        args = sys.argv[1:] if args is None else list(args)
-        try:
-            code = super().main(args, prog_name, standalone_mode=False, **extra)
-        except Exception as error:
-            of_typer = hasattr(error, "format_message")  # where it was raised helps nobody
-            if "--debug" in args and not of_typer and not isinstance(error, _InterruptedError):
-                traceback.print_exception(error)
-            code, message = _explain(error)
-            print(f"fastnn: error: {' '.join(message.split())}", file=sys.stderr)
-        sys.exit(code if isinstance(code, int) else 0)
-
-    def invoke(self, ctx):
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            raise _InterruptedError from None
-
-
-def _explain(error: Exception) -> tuple[int, str]:
-    """Return the exit code and what to say."""
-    if isinstance(error, _InterruptedError):
-        return 130, "interrupted"
-    if hasattr(error, "format_message"):  # of typer: an option that does not exist, and so on
-        return error.exit_code, error.format_message()
-    if isinstance(error, MemoryError):
-        return 1, f"not enough memory: {error}"
-    for kind, code in _EXIT_CODES.items():
-        if isinstance(error, kind):
-            return code, str(error)
-    return 1, f"unexpected {type(error).__name__}: {error} (--debug shows where)"
-
-
-def _show_warning(message, category, filename, lineno, file=None, line=None):
-    print(f"fastnn: warning: {' '.join(str(message).split())}", file=sys.stderr)
+from fastnn.cli.failures import OneLineErrors, show_warning
 
 
 def run(args: list[str] | None = None) -> None:
-    """Run the command line program; see `fastnn.cli.main`."""
-    warnings.showwarning = _show_warning
+    """Run the command line program and exit with its exit code, as `fastnn.cli.main` does.
+
+    Parameters
+    ----------
+    args : list of str or None, default=None
+        Arguments; None takes those of the process.
+    """
+    warnings.showwarning = show_warning
     app(args, prog_name="fastnn")
 
 
 app = typer.Typer(
-    cls=_OneLineErrors,
+    cls=OneLineErrors,
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -99,10 +46,10 @@ def root(
             "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
         ),
     ] = False,
-):
+) -> None:
     """Train neural networks (multilayer perceptrons) on CPUs, fast.
 
-    Begin with [bold]fastnn train[/bold]: it trains on a bundled set of handwritten digits.
+    Start with [bold]fastnn train[/bold]: it trains on a bundled set of handwritten digits.
     """
     if ctx.invoked_subcommand is None:
         print(ctx.get_help())
@@ -110,8 +57,8 @@ def root(
 
 _DATA_HELP = (
     "A .csv, .tsv, .data or .txt file (also .gz), a .parquet file, a .npz file with arrays X and "
-    "y, a folder of IDX files (MNIST), or the name of a bundled real set: digits, breast_cancer, "
-    "wine, iris, diabetes. A file of such a name is meant where written as ./digits."
+    "y, a folder of IDX files (MNIST), or the name of a bundled real data set: digits, "
+    "breast_cancer, wine, iris, diabetes. For a file or folder of such a name, write ./digits."
 )
 
 Data = Annotated[str, typer.Argument(metavar="DATA", help=_DATA_HELP, show_default=True)]
@@ -119,7 +66,7 @@ Header = Annotated[
     bool | None,
     typer.Option(
         "--header/--no-header",
-        help="Whether the first line of a text file names the columns. Guessed by default.",
+        help="Whether the first line of a text file names the columns. Detected by default.",
         show_default=False,
         rich_help_panel="Data",
     ),
@@ -130,32 +77,35 @@ Force = Annotated[
 Json = Annotated[
     Path | None,
     typer.Option(
-        "--json", metavar="FILE", help="Write all figures as JSON.", rich_help_panel="Output"
+        "--json", metavar="FILE", help="Write all results as JSON.", rich_help_panel="Output"
     ),
 ]
 Debug = Annotated[
     bool,
-    typer.Option("--debug", help="Show the traceback of an error.", rich_help_panel="Output"),
+    typer.Option("--debug", help="Print the traceback of an error.", rich_help_panel="Output"),
 ]
 
 
-def _option(panel, *names, **settings):
+def _option(panel: str, *names: str, **settings: Any) -> Any:
+    """Return an option of a command, shown in a panel of its help."""
     return typer.Option(*names, rich_help_panel=panel, **settings)
 
 
 _TRAIN_HELP = (
-    "Train a network on a table of data, test it, and save it.\n\n"
-    "Text columns are one-hot encoded, numbers standardised and missing values filled in; the "
-    "model remembers how, so that [bold]fastnn predict[/bold] does the same.\n\n"
+    "Train a network on a table, test it, and save it.\n\n"
+    "Text columns are one-hot encoded, numbers are standardised and missing values are filled in. "
+    "The model file stores this preprocessing, so that [bold]fastnn predict[/bold] repeats it."
+    "\n\n"
     "[bold]Examples[/bold]\n"
     "  fastnn train\n"
     "  fastnn train adult.csv --target income --epochs 10 --plot curve.png\n"
     "  fastnn train mnist/ --hidden 512,512 --compare"
 )
 _PREDICT_HELP = (
-    "Predict the target of each row, with the preprocessing of the training.\n\n"
-    "Where the rows have a target, the accuracy (or R2) is printed too. Of a folder with a test "
-    "set (MNIST) only the test set is predicted.\n\n"
+    "Predict the target of each row with a trained model.\n\n"
+    "The rows are preprocessed as in training. If they have a target, the accuracy (or R2 for a "
+    "regression) is printed too. For a folder with a test set (MNIST), only the test set is "
+    "predicted.\n\n"
     "[bold]Examples[/bold]\n"
     "  fastnn predict digits.safetensors digits\n"
     "  fastnn predict adult.safetensors new.csv --proba --out predictions.csv"
@@ -178,7 +128,9 @@ def train(
     drop: Annotated[
         str,
         _option(
-            "Data", metavar="COL,COL", help="Columns to leave out, such as row numbers and names."
+            "Data",
+            metavar="COL,COL",
+            help="Columns to drop, such as row numbers and names.",
         ),
     ] = "",
     task: Annotated[
@@ -187,7 +139,7 @@ def train(
             "Data",
             metavar="TASK",
             help="classification, regression or auto: classification if the target is text, or "
-            "whole numbers with at most 30 different values and 5 rows for each.",
+            "whole numbers with at most 30 distinct values and at least 5 rows for each.",
         ),
     ] = "auto",
     header: Header = None,
@@ -196,19 +148,21 @@ def train(
         _option(
             "Data",
             metavar="DATA",
-            help="Rows to test on. By default part of DATA, or its own test set (MNIST).",
+            help="Data to test on. By default a part of DATA, or its own test set (MNIST).",
             show_default=False,
         ),
     ] = None,
     test_size: Annotated[
-        float, _option("Data", metavar="SHARE", help="Share of the rows to test on.")
+        float,
+        _option("Data", metavar="SHARE", help="Fraction of the rows to test on; 0 tests on none."),
     ] = 0.2,
     validation_size: Annotated[
         float,
         _option(
             "Data",
             metavar="SHARE",
-            help="Share of the other rows to watch during training; 0 trains on them too.",
+            help="Fraction of the other rows for the validation score after each epoch; 0 trains "
+            "on all of them.",
         ),
     ] = 0.1,
     hidden: Annotated[
@@ -216,7 +170,7 @@ def train(
         _option(
             "Network",
             metavar="N,N,...",
-            help="Units of each hidden layer; '' for none, a linear model.",
+            help="Units of each hidden layer; '' for no hidden layer, a linear model.",
         ),
     ] = "128,64",
     activation: Annotated[
@@ -224,27 +178,26 @@ def train(
         _option(
             "Network",
             metavar="NAME",
-            help="Of the hidden layers: relu, leaky_relu, tanh, sigmoid, elu, selu, gelu, silu, "
-            "softplus, mish or identity.",
+            help="Activation of the hidden layers: relu, leaky_relu, tanh, sigmoid, elu, selu, "
+            "gelu, silu, softplus, mish or identity.",
         ),
     ] = "relu",
     dtype: Annotated[
         str,
-        _option("Network", metavar="NAME", help="Precision of all arithmetic: float32 or float64."),
+        _option("Network", metavar="NAME", help="Floating-point type: float32 or float64."),
     ] = "float32",
     epochs: Annotated[
-        int, _option("Training", metavar="N", help="Passes through the training rows.")
+        int, _option("Training", metavar="N", help="Passes over the training rows.")
     ] = 20,
     batch_size: Annotated[
-        int, _option("Training", metavar="N", help="Rows of each update of the weights.")
+        int, _option("Training", metavar="N", help="Rows per update of the weights.")
     ] = 32,
     optimizer: Annotated[
         str,
         _option(
             "Training",
             metavar="NAME",
-            help="Rule of the updates: adam, adamw, nadam, rmsprop, adagrad or sgd (with "
-            "Nesterov's momentum 0.9).",
+            help="adam, adamw, nadam, rmsprop, adagrad or sgd (with Nesterov momentum 0.9).",
         ),
     ] = "adam",
     learning_rate: Annotated[
@@ -252,7 +205,8 @@ def train(
         _option(
             "Training",
             metavar="RATE",
-            help="Step size. By default 0.001, for nadam 0.002, for sgd and adagrad 0.01.",
+            help="Initial learning rate. By default 0.001; 0.002 for nadam, 0.01 for sgd and "
+            "adagrad.",
             show_default=False,
         ),
     ] = None,
@@ -261,7 +215,7 @@ def train(
         _option(
             "Training",
             metavar="NAME",
-            help="How the learning rate goes on from epoch to epoch: constant, linear, step, "
+            help="How the learning rate changes during training: constant, linear, step, "
             "exponential, cosine, one_cycle or inverse_scaling.",
         ),
     ] = "linear",
@@ -273,25 +227,30 @@ def train(
         _option(
             "Training",
             "--early-stopping",
-            help="Stop when the validation score no longer improves, and keep the best weights.",
+            help="Stop when the validation score no longer improves, and restore the best weights.",
         ),
     ] = False,
     patience: Annotated[
         int,
         _option(
-            "Training", metavar="N", help="Epochs without improvement that --early-stopping waits."
+            "Training", metavar="N", help="Epochs without improvement before --early-stopping."
         ),
     ] = 10,
     seed: Annotated[
         int,
-        _option("Training", metavar="N", help="Of the weights, the split and the order of rows."),
+        _option(
+            "Training",
+            metavar="N",
+            help="Seed of the initial weights, the split of the rows and their order.",
+        ),
     ] = 0,
     threads: Annotated[
         int | None,
         _option(
             "Training",
             metavar="N",
-            help="Most threads to use, all CPUs by default. The result does not depend on it.",
+            help="Maximum number of threads, by default one per CPU. The results do not depend "
+            "on it.",
             show_default=False,
         ),
     ] = None,
@@ -300,7 +259,7 @@ def train(
         _option(
             "Output",
             metavar="FILE",
-            help="The model. By default <name of DATA>.safetensors in this folder.",
+            help="Model file. By default <name of DATA>.safetensors in the current folder.",
             show_default=False,
         ),
     ] = None,
@@ -309,7 +268,7 @@ def train(
         _option(
             "Output",
             metavar="FILE",
-            help="Draw loss and validation score by epoch: .png, .svg or .pdf.",
+            help="Plot the loss and the validation score of each epoch: .png, .svg or .pdf.",
             show_default=False,
         ),
     ] = None,
@@ -318,16 +277,16 @@ def train(
         _option(
             "Output",
             "--compare",
-            help="Train scikit-learn's network on the same rows as well, with the same settings "
-            "but for the schedule: its learning rate stays constant.",
+            help="Train scikit-learn's network on the same rows too, with the same settings "
+            "except the schedule: its learning rate is constant.",
         ),
     ] = False,
     json: Json = None,
     force: Force = False,
-    quiet: Annotated[bool, _option("Output", "--quiet", help="Print nothing but errors.")] = False,
+    quiet: Annotated[bool, _option("Output", "--quiet", help="Print only errors.")] = False,
     debug: Debug = False,
-):
-    """Train a network on a table of data, test it, and save it."""
+) -> None:
+    """Train a network on a table, test it, and save it."""
     options = dict(locals())
     del options["debug"]
     from fastnn.cli.train import TrainSettings, train_command
@@ -337,33 +296,40 @@ def train(
 
 @app.command(help=_PREDICT_HELP)
 def predict(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A file that fastnn train wrote.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Model file written by fastnn train.")
+    ],
     data: Annotated[
         str,
         typer.Argument(
             metavar="DATA",
-            help="The rows, in any form that fastnn train takes. The target may be missing.",
+            help="Rows to predict, in any format that fastnn train reads. The target may be "
+            "missing.",
         ),
     ],
     header: Header = None,
     proba: Annotated[
         bool,
-        _option("Output", "--proba", help="Add the probability of each class (classification)."),
+        _option(
+            "Output",
+            "--proba",
+            help="Add the probability of each class (only for a classification).",
+        ),
     ] = False,
     out: Annotated[
         Path | None,
         _option(
             "Output",
             metavar="FILE",
-            help="The predictions as CSV. By default they are printed.",
+            help="CSV file for the predictions. By default they are printed.",
             show_default=False,
         ),
     ] = None,
     json: Json = None,
     force: Force = False,
     debug: Debug = False,
-):
-    """Predict the target of each row, with the preprocessing of the training."""
+) -> None:
+    """Predict the target of each row with a trained model."""
     from fastnn.cli.predict import predict_command
 
     predict_command(model, data, header=header, proba=proba, out=out, json_path=json, force=force)
@@ -373,13 +339,15 @@ def predict(
 def info(
     model: Annotated[
         str | None,
-        typer.Argument(metavar="MODEL", help="A file that fastnn train wrote.", show_default=False),
+        typer.Argument(
+            metavar="MODEL", help="Model file written by fastnn train.", show_default=False
+        ),
     ] = None,
     json: Json = None,
     force: Force = False,
     debug: Debug = False,
-):
-    """Show this machine and its settings, or what is in a model."""
+) -> None:
+    """Show the machine and fastnn's settings or, given a MODEL, what it contains."""
     from fastnn.cli.predict import info_command
 
     info_command(model, json_path=json, force=force)
@@ -389,26 +357,29 @@ def info(
 def warmup(
     dtype: Annotated[
         str,
-        typer.Option(metavar="NAME", help="Of the kernels to compile: float32, float64 or all."),
+        typer.Option(
+            metavar="NAME",
+            help="Floating-point type of the kernels to compile: float32, float64 or all.",
+        ),
     ] = "float32",
     json: Json = None,
     force: Force = False,
     debug: Debug = False,
-):
-    """Compile the kernels now, so that the first training need not wait for it."""
+) -> None:
+    """Compile the kernels now, so that the first training starts at once."""
     from fastnn.cli.predict import warmup_command
 
     warmup_command(dtype, json_path=json, force=force)
 
 
 _BENCH_HELP = (
-    "Show how far loops are from BLAS on this machine, and why.\n\n"
-    "One matrix product, out = x @ w, is computed by a ladder of loops: pure Python, the naive "
-    "loop compiled by Numba, then one idea more on each rung, up to fastnn.matmul. Each is "
-    "checked, then timed beside NumPy's BLAS and below what the machine could do: the peak of its "
-    "multiply-adds and the bandwidth of its memory. A short reading of the figures comes last. "
-    "Takes about a minute, and once as long again to compile the loops; let nothing else run "
-    "meanwhile.\n\n"
+    "Compare matrix products written as loops with BLAS on this machine.\n\n"
+    "The product out = x @ w is computed by a series of loops: pure Python, the naive loop "
+    "compiled by Numba, then loops that each add one optimisation, up to fastnn.matmul. The result "
+    "of each is checked before it is timed. Speeds are compared with NumPy's BLAS and with the "
+    "limits of the machine: its peak of multiply-adds and its memory bandwidth. A short summary "
+    "explains them. It takes about a minute, the first time twice as long because the loops are "
+    "compiled. Run nothing else meanwhile.\n\n"
     "[bold]Examples[/bold]\n"
     "  fastnn bench --quick\n"
     "  fastnn bench --plot ladder.png --html report.html\n"
@@ -424,8 +395,8 @@ def bench(
         _option(
             "What to measure",
             "--fit",
-            help="Measure training instead: fastnn, NumPy, scikit-learn and, if installed, "
-            "PyTorch and JAX train the same network on the same batches by Adam.",
+            help="Compare training instead: fastnn, NumPy, scikit-learn and, if installed, "
+            "PyTorch and JAX train the same network on the same batches with Adam.",
         ),
     ] = False,
     quick: Annotated[
@@ -437,7 +408,7 @@ def bench(
         _option(
             "What to measure",
             metavar="N,N,...",
-            help="Sizes of square matrices instead of the usual ones and the usual shapes.",
+            help="Sizes of square matrices, instead of the default sizes and shapes.",
             show_default=False,
         ),
     ] = None,
@@ -446,8 +417,8 @@ def bench(
         _option(
             "What to measure",
             metavar="BxIxO,...",
-            help="Shapes of other products, instead of the usual ones: x (B, I) times w (I, O). "
-            "A batch of 128 rows through a layer of 784 inputs and 128 units is 128x784x128.",
+            help="Shapes of products x (B, I) times w (I, O), instead of the default shapes. A "
+            "batch of 128 rows through a layer of 784 inputs and 128 units is 128x784x128.",
             show_default=False,
         ),
     ] = None,
@@ -456,7 +427,7 @@ def bench(
         _option(
             "What to measure",
             metavar="NAME",
-            help="float32, float64 or all; by default all, with --fit float32.",
+            help="float32, float64 or all. By default all; float32 with --fit.",
             show_default=False,
         ),
     ] = "all",
@@ -465,8 +436,8 @@ def bench(
         _option(
             "What to measure",
             metavar="N,N,...",
-            help="Numbers of threads. By default 1, 2, 4 and so on, and all CPUs; with --quick or "
-            "--fit only one and all.",
+            help="Numbers of threads. By default 1, 2, 4, ... and the number of CPUs; with --quick "
+            "or --fit, only 1 and the number of CPUs.",
             show_default=False,
         ),
     ] = None,
@@ -475,8 +446,8 @@ def bench(
         _option(
             "What to measure",
             metavar="FILE.py:NAME",
-            help="A loop of yours as one more rung: a function (x, w, out) that overwrites out "
-            "with x @ w. It is checked as the others are.",
+            help="Measure your own loop too: a function (x, w, out) that overwrites out with "
+            "x @ w. Its result is checked like the others.",
             show_default=False,
         ),
     ] = None,
@@ -485,7 +456,7 @@ def bench(
         _option(
             "Output",
             metavar="FILE",
-            help="Draw GFLOP/s over the size, a line for each rung: .png, .svg or .pdf.",
+            help="Plot the GFLOP/s of each loop over the size: .png, .svg or .pdf.",
             show_default=False,
         ),
     ] = None,
@@ -494,16 +465,16 @@ def bench(
         _option(
             "Output",
             metavar="FILE",
-            help="Write one page with the figure, all figures, and each rung explained beside "
-            "its code.",
+            help="Write an HTML report: the plot, all results, and each loop with an explanation "
+            "and its code.",
             show_default=False,
         ),
     ] = None,
     json: Json = None,
     force: Force = False,
     debug: Debug = False,
-):
-    """Show how far loops are from BLAS on this machine, and why."""
+) -> None:
+    """Compare matrix products written as loops with BLAS on this machine."""
     options = dict(locals())
     del options["debug"]
     from fastnn.cli.bench import BenchSettings, bench_command

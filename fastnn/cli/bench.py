@@ -1,13 +1,17 @@
-"""``fastnn bench``."""
+"""``fastnn bench``: compare loops with BLAS, and training with other libraries."""
 
 import dataclasses
 import importlib.util
 import re
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 from fastnn.cli import checks, display
 from fastnn.errors import require
@@ -23,7 +27,7 @@ _MOST_SIZE = 16384
 
 @dataclasses.dataclass(frozen=True)
 class BenchSettings:
-    """The options of ``fastnn bench``, by their names; see its help."""
+    """The options of ``fastnn bench``, by the names that its help explains."""
 
     fit: bool
     quick: bool
@@ -39,30 +43,28 @@ class BenchSettings:
 
     @property
     def dtypes(self) -> tuple[str, ...]:
-        """Names of the dtypes."""
+        """Names of the dtypes to measure."""
         return _DTYPES if self.dtype == "all" else (self.dtype,)
 
     @property
     def thread_counts(self) -> tuple[int, ...]:
-        """Numbers of threads, from the least."""
+        """Numbers of threads to measure, in ascending order."""
         if self.threads is None:
             counts = measure.thread_counts()
             return (counts[0], counts[-1])[: len(counts)] if self.quick or self.fit else counts
-        counts = _integers("--threads", self.threads, "such as 1,2")
+        given = _integers("--threads", self.threads, "such as 1,2")
         with checks.named_as_option():
-            return tuple(sorted({threads.check_num_threads(n) for n in counts}))
+            return tuple(sorted({threads.check_num_threads(n) for n in given}))
 
     @property
-    def all_shapes(self) -> tuple[tuple[int, int, int], ...]:
-        """Shapes (B, I, O): squares first."""
-        usual = measure.QUICK_SIZES if self.quick else measure.SIZES
-        sizes = usual if self.sizes is None else _integers("--sizes", self.sizes, "such as 64,256")
-        shapes = measure.SHAPES
+    def all_shapes(self) -> tuple[measure.Shape, ...]:
+        """Shapes (B, I, O) to measure: square matrices first."""
+        sizes: Sequence[int] = measure.QUICK_SIZES if self.quick else measure.SIZES
+        if self.sizes is not None:
+            sizes = _integers("--sizes", self.sizes, "such as 64,256")
+        shapes: Sequence[measure.Shape] = measure.SHAPES
         if self.shapes is not None:
-            shapes = []
-            for part in filter(None, self.shapes.split(",")):
-                found = re.fullmatch(r"(\d+)x(\d+)x(\d+)", part.strip())
-                shapes.append(tuple(map(int, found.groups())) if found else (0, 0, 0))
+            shapes = [_shape(part) for part in self.shapes.split(",") if part]
         elif self.sizes is not None:
             shapes = []
         for option, given, numbers in (
@@ -81,7 +83,15 @@ class BenchSettings:
         return tuple(dict.fromkeys([*squares, *shapes]))
 
     def check(self) -> None:
-        """Raise `UsageError` for whatever would fail later."""
+        """Check all options before any work begins.
+
+        Raises
+        ------
+        UsageError
+            If an option cannot be used.
+        MissingExtraError
+            If a package that the options need is not installed.
+        """
         checks.check_choice("--dtype", self.dtype, (*_DTYPES, "all"))
         _ = self.thread_counts, self.all_shapes
         if self.plot is not None and self.plot.suffix.lower() not in SUFFIXES:
@@ -101,14 +111,34 @@ class BenchSettings:
 
 
 def _integers(option: str, text: str, example: str) -> list[int]:
+    """Return the integers of a list separated by commas, or raise `UsageError`."""
     try:
         return [int(part) for part in text.split(",") if part.strip()]
     except ValueError:
         raise checks.UsageError(f"{option} must be integers {example}, got {text!r}") from None
 
 
+def _shape(text: str) -> measure.Shape:
+    """Return the shape (B, I, O) of a text such as 128x784x128; zeros if it is malformed."""
+    found = re.fullmatch(r"(\d+)x(\d+)x(\d+)", text.strip())
+    return (int(found[1]), int(found[2]), int(found[3])) if found else (0, 0, 0)
+
+
 def bench_command(settings: BenchSettings) -> None:
-    """Do what ``fastnn bench`` does."""
+    """Run ``fastnn bench``.
+
+    Parameters
+    ----------
+    settings : BenchSettings
+        The options.
+
+    Raises
+    ------
+    UsageError
+        If an option cannot be used.
+    WrongRungError
+        If a loop computes a wrong product, or a library trains another network.
+    """
     settings.check()
     if settings.fit:
         _fit(settings)
@@ -124,7 +154,7 @@ def bench_command(settings: BenchSettings) -> None:
         rungs,
     )
     with _progress() as progress:
-        results = {"command": "bench", **measure.climb(plan, progress)}
+        results: dict[str, Any] = {"command": "bench", **measure.climb(plan, progress)}
     results["reading"] = [
         {"heading": heading, "lines": lines} for heading, lines in reading.read(results)
     ]
@@ -147,10 +177,11 @@ def bench_command(settings: BenchSettings) -> None:
 
 
 def _fit(settings: BenchSettings) -> None:
+    """Run ``fastnn bench --fit``."""
     from fastnn.ladder import fitting
 
     with _progress() as progress:
-        results = {
+        results: dict[str, Any] = {
             "command": "bench",
             **fitting.compete(
                 settings.dtypes[0], settings.thread_counts, quick=settings.quick, progress=progress
@@ -162,17 +193,20 @@ def _fit(settings: BenchSettings) -> None:
     display.write_json(settings.json, results)
 
 
-def _show_tables(tables) -> None:
-    """Print tables as wide as they are: a narrow terminal would lose columns."""
+def _show_tables(tables: Iterable[Table]) -> None:
+    """Print tables at their full width: in a narrow terminal rich would drop columns."""
     for table in tables:
         width = max(Console().width, Console(width=1000).measure(table).maximum)
         Console(width=width).print(table)
 
 
 class _progress:  # noqa: N801
-    """A bar on the error stream; entered, it is a function (done, total, what is done now)."""
+    """Context manager that shows a progress bar on the error stream.
 
-    def __init__(self):
+    It returns a function that updates the bar: (steps done, total steps, current step).
+    """
+
+    def __init__(self) -> None:
         self._bar = Progress(
             TextColumn("{task.percentage:>3.0f} %"),
             BarColumn(30),
@@ -180,31 +214,41 @@ class _progress:  # noqa: N801
             TextColumn("{task.description}"),
             console=Console(stderr=True),
             transient=True,
-            # Its own thread would take a core from the loops, now and then.
+            # A refresh thread would take time from the threads that are measured.
             auto_refresh=False,
             disable=not sys.stderr.isatty(),
         )
 
-    def __enter__(self):
+    def __enter__(self) -> measure.ReportProgress:
         self._bar.start()
         task = self._bar.add_task("", total=1)
 
-        def step(done, total, doing):
+        def report_progress(done: int, total: int, doing: str) -> None:
             self._bar.update(task, completed=done, total=total, description=doing, refresh=True)
 
-        return step
+        return report_progress
 
-    def __exit__(self, *error):
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._bar.stop()
 
 
 def load_loop(argument: str) -> Rung:
-    """Return a user's own loop as a rung.
+    """Return a user's loop as a rung.
 
     Parameters
     ----------
     argument : str
-        FILE.py:NAME, a function (x, w, out) that overwrites out with x @ w.
+        FILE.py:NAME, the name of a function (x, w, out) that overwrites out with x @ w.
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be loaded, or has no such function.
     """
     path, _, name = argument.rpartition(":")
     if not path or not name:
@@ -212,7 +256,7 @@ def load_loop(argument: str) -> Rung:
     if not Path(path).is_file():
         raise checks.UsageError(f"--loop {path}: no such file")
     spec = importlib.util.spec_from_file_location("fastnn_bench_loop", path)
-    if spec is None:
+    if spec is None or spec.loader is None:
         raise checks.UsageError(f"--loop {path} is no Python file")
     module = importlib.util.module_from_spec(spec)
     try:

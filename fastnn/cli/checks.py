@@ -1,8 +1,10 @@
-"""What is wrong with the arguments of a command: found before any work begins, said in one line."""
+"""Checks of a command's arguments before any work begins; error messages are one line."""
 
 import contextlib
 import tempfile
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 from fastnn.datasets import BUNDLED, Dataset, UnknownColumnError, load
 from fastnn.errors import DataError
@@ -13,18 +15,26 @@ class UsageError(Exception):
 
 
 class TrainingError(Exception):
-    """Training led to no usable network."""
+    """Training diverged."""
 
 
-# Options that have another name than the argument of the function behind them.
+# Options that are not named after the argument that is checked.
 _OPTION_NAMES = {"n_threads": "threads"}
 
 
 @contextlib.contextmanager
-def named_as_option():
+def named_as_option() -> Iterator[None]:
     """Turn ``ValueError("batch_size must be ...")`` into ``UsageError("--batch-size must ...")``.
 
-    All checks of this package begin their message with the name of the argument.
+    Error messages of this package begin with the name of the argument.
+
+    Examples
+    --------
+    >>> from fastnn.cli.checks import named_as_option
+    >>> with named_as_option():
+    ...     raise ValueError("n_threads must be an integer >= 1, got 0")
+    Traceback (most recent call last):
+    fastnn.cli.checks.UsageError: --threads must be an integer >= 1, got 0
     """
     try:
         yield
@@ -34,29 +44,37 @@ def named_as_option():
         raise UsageError(f"--{option} {rest}") from error
 
 
-def check_choice(option: str, value: str, allowed) -> None:
+def check_choice(option: str, value: str, allowed: Collection[str]) -> None:
     """Raise `UsageError` if `value` is not one of those allowed."""
     if value not in allowed:
         raise UsageError(f"{option} must be one of {', '.join(allowed)}, got {value!r}")
 
 
 def check_share(option: str, value: float) -> None:
-    """Raise `UsageError` if `value` is no share of the rows, 0 <= value < 1."""
+    """Raise `UsageError` unless 0 <= value < 1."""
     if not 0 <= value < 1:
         raise UsageError(f"{option} must be a number >= 0 and < 1, got {value}")
 
 
-def check_outputs(outputs: dict[str, Path | None], inputs: dict[str, str | None], force: bool):
-    """Raise `UsageError` if a file cannot be written.
+def check_outputs(
+    outputs: dict[str, Path | None], inputs: dict[str, str | None], force: bool
+) -> None:
+    """Check that all files can be written.
 
     Parameters
     ----------
     outputs : dict of str to Path or None
         Option -> the file it writes.
     inputs : dict of str to str or None
-        Argument -> what it reads, which no output may replace.
+        Argument -> the source it reads, which no output may replace.
     force : bool
         Whether existing files may be replaced.
+
+    Raises
+    ------
+    UsageError
+        If a file exists and must not be replaced, is also an input or another output, or cannot be
+        written.
     """
     taken = {
         Path(source).resolve(): argument
@@ -78,7 +96,7 @@ def check_outputs(outputs: dict[str, Path | None], inputs: dict[str, str | None]
         if not path.parent.is_dir():
             raise UsageError(f"{option} {path} cannot be written: no folder {path.parent}")
         try:
-            # Asking for permissions is not enough: a file system may be mounted read-only.
+            # Permissions are not enough: the file system may be mounted read-only.
             tempfile.TemporaryFile(dir=path.parent).close()
         except OSError as error:
             raise UsageError(f"{option} {path} cannot be written: {error.strerror}") from error
@@ -93,8 +111,8 @@ def check_exists(argument: str, source: str) -> None:
         )
 
 
-def load_argument(argument: str, source: str, **options) -> Dataset:
-    """Read a data set; errors name the argument."""
+def load_argument(argument: str, source: str, **options: Any) -> Dataset:
+    """Load a data set with `fastnn.datasets.load`; error messages name the argument."""
     try:
         return load(source, **options)
     except UnknownColumnError as error:
@@ -104,8 +122,8 @@ def load_argument(argument: str, source: str, **options) -> Dataset:
 
 
 @contextlib.contextmanager
-def data_of(argument: str):
-    """Let errors about data name the argument that brought it."""
+def data_of(argument: str) -> Iterator[None]:
+    """Prepend the argument that names a data set to the messages of `DataError`."""
     try:
         yield
     except DataError as error:

@@ -1,9 +1,11 @@
-"""What the commands print: tables of figures, files of figures."""
+"""Output of the commands: tables and lines in the terminal, results as JSON files."""
 
 import json
 import math
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import rich.box
 from rich.console import Console
@@ -13,7 +15,7 @@ from fastnn.files.atomic_write import write_atomically
 
 
 def new_table(*columns: str) -> Table:
-    """Return an empty table: a column of names, then columns of figures."""
+    """Return an empty table: a column of labels, then one for each of `columns`."""
     table = Table(box=rich.box.SIMPLE_HEAD, show_header=any(columns), pad_edge=False)
     table.add_column("", style="bold", no_wrap=True)
     for name in columns or ("",):
@@ -21,8 +23,8 @@ def new_table(*columns: str) -> Table:
     return table
 
 
-def show(*things, stderr: bool = False) -> None:
-    """Print tables, and text just as it is."""
+def show(*things: Table | str, stderr: bool = False) -> None:
+    """Print tables, and text without interpreting markup in it."""
     console = Console(stderr=stderr)
     for thing in things:
         plain = isinstance(thing, str)
@@ -30,15 +32,16 @@ def show(*things, stderr: bool = False) -> None:
 
 
 def warn(message: str) -> None:
-    """Print a warning in one line on the error stream."""
+    """Print a warning as one line on the error stream."""
     print(f"fastnn: warning: {' '.join(message.split())}", file=sys.stderr)
 
 
 def seconds(value: float) -> str:
-    """Return a duration in three digits and a unit.
+    """Return a duration with three digits and a unit.
 
     Examples
     --------
+    >>> from fastnn.cli.display import seconds
     >>> seconds(0.01234), seconds(1.234), seconds(125.0)
     ('12.3 ms', '1.23 s', '125 s')
     """
@@ -47,15 +50,15 @@ def seconds(value: float) -> str:
     return f"{value:.3g} s" if value < 1000 else f"{value:.0f} s"
 
 
-def write_json(path: Path | None, figures: dict) -> None:
-    """Write figures to a file, if there is one to write to; null where a number is not finite."""
+def write_json(path: Path | None, results: Mapping[str, Any]) -> None:
+    """Write results to a JSON file, unless the path is None; NaN and infinities become null."""
     if path is not None:
-        text = json.dumps(_finite(figures), indent=2, allow_nan=False)
+        text = json.dumps(_finite(results), indent=2, allow_nan=False)
         write_atomically(path, (text + "\n").encode())
 
 
-def _finite(value):
-    """Return figures with None for NaN and infinities, which JSON does not have."""
+def _finite(value: Any) -> Any:
+    """Return results with None in place of NaN and infinities, which JSON cannot represent."""
     if isinstance(value, dict):
         return {name: _finite(part) for name, part in value.items()}
     if isinstance(value, list | tuple):

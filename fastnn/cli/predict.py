@@ -6,11 +6,13 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.text import Text
 
-from fastnn import environment as installation
+from fastnn import environment
 from fastnn.cli import checks, display
 from fastnn.cli.train import can_score, score
 from fastnn.data.table_encoder import METADATA_KEY, TableEncoder
@@ -30,7 +32,32 @@ def predict_command(
     json_path: Path | None,
     force: bool,
 ) -> None:
-    """Do what ``fastnn predict`` does."""
+    """Run ``fastnn predict``.
+
+    Parameters
+    ----------
+    model : str
+        Model file.
+    source : str
+        Data set to predict, as `fastnn.datasets.load` takes it.
+    header : bool or None
+        Whether the first line of a text file names the columns; None detects it.
+    proba : bool
+        Whether to add the probability of each class.
+    out : pathlib.Path or None
+        CSV file; None prints the predictions.
+    json_path : pathlib.Path or None
+        JSON file for the results; None writes none.
+    force : bool
+        Whether existing files may be replaced.
+
+    Raises
+    ------
+    UsageError
+        If an argument cannot be used.
+    DataError, ModelFileError
+        If the data or the model cannot be used.
+    """
     checks.check_exists("DATA", source)
     checks.check_outputs(
         {"--out": out, "--json": json_path}, {"MODEL": model, "DATA": source}, force
@@ -57,11 +84,11 @@ def predict_command(
 
     figures = {"command": "predict", "model": model, "data": data.name, "n_rows": len(data)}
     figures |= {"task": encoder.task, "seconds": seconds}
-    said = ""
+    summary = ""
     if y is not None and can_score(encoder.task, y):
         metric = "accuracy" if encoder.classes else "R2"
         figures |= {"metric": metric, "score": score(encoder.task, outputs, y)}
-        said = f"{metric} {figures['score']:.4f} on {len(data):,} rows"
+        summary = f"{metric} {figures['score']:.4f} on {len(data):,} rows"
     text = _as_csv(encoder, outputs, proba)
     if out is None:
         sys.stdout.write(text)
@@ -69,12 +96,25 @@ def predict_command(
         write_atomically(out, text.encode())
         display.show(f"{len(data):,} predictions written to {out}")
     display.write_json(json_path, figures)
-    if said:
-        display.show(said, stderr=out is None)  # apart from the predictions
+    if summary:
+        display.show(summary, stderr=out is None)  # not among the predictions
 
 
 def read_model(path: str) -> tuple[Sequential, dict[str, str], TableEncoder]:
-    """Return the network in a file, what was saved beside it, and the encoder of its data."""
+    """Return the network in a model file, its metadata, and the encoder of its data.
+
+    Parameters
+    ----------
+    path : str
+        Model file.
+
+    Raises
+    ------
+    UsageError
+        If there is no such file.
+    ModelFileError
+        If it is damaged, or was not written by ``fastnn train``.
+    """
     net, metadata, tensors = _read_file(path)
     try:
         encoder = TableEncoder.unpack(metadata, tensors)
@@ -85,8 +125,8 @@ def read_model(path: str) -> tuple[Sequential, dict[str, str], TableEncoder]:
     return net, metadata, encoder
 
 
-def _read_file(path: str) -> tuple[Sequential, dict[str, str], dict[str, np.ndarray]]:
-    """Return the network in a file, and the metadata and arrays saved beside it."""
+def _read_file(path: str) -> tuple[Sequential, dict[str, str], dict[str, NDArray[Any]]]:
+    """Return the network in a model file, and the metadata and arrays saved with it."""
     if Path(path).is_dir():
         raise checks.UsageError(f"MODEL {path} is a folder, but a file is needed")
     if not Path(path).exists():
@@ -97,7 +137,8 @@ def _read_file(path: str) -> tuple[Sequential, dict[str, str], dict[str, np.ndar
         raise ModelFileError(f"MODEL {path}: {error}") from error
 
 
-def _as_csv(encoder: TableEncoder, outputs: np.ndarray, proba: bool) -> str:
+def _as_csv(encoder: TableEncoder, outputs: NDArray[np.floating], proba: bool) -> str:
+    """Return predictions, and on request probabilities, as the text of a CSV file."""
     columns, header = [encoder.decode(outputs)], ["prediction"]
     if proba:
         columns += [*require("scipy.special", "sklearn").softmax(outputs, axis=1).T]
@@ -110,21 +151,32 @@ def _as_csv(encoder: TableEncoder, outputs: np.ndarray, proba: bool) -> str:
 
 
 def info_command(model: str | None, *, json_path: Path | None, force: bool) -> None:
-    """Do what ``fastnn info`` does."""
+    """Run ``fastnn info``.
+
+    Parameters
+    ----------
+    model : str or None
+        Model file to describe; None describes the machine and the settings.
+    json_path : pathlib.Path or None
+        JSON file for the results; None writes none.
+    force : bool
+        Whether existing files may be replaced.
+    """
     checks.check_outputs({"--json": json_path}, {"MODEL": model}, force)
-    facts = installation.get_config() if model is None else _model_facts(model)
+    facts = environment.get_config() if model is None else _model_facts(model)
     table = display.new_table()
     for name, value in facts.items():
         lines = value if isinstance(value, list) else [value]
-        # Not markup: a label may hold brackets.
+        # As `Text`, because brackets in a label would be taken for markup.
         table.add_row(name.replace("_", " "), Text("\n".join(map(str, lines))))
     display.show(table)
     display.write_json(json_path, {"command": "info", **facts})
 
 
-def _model_facts(path: str) -> dict:
+def _model_facts(path: str) -> dict[str, Any]:
+    """Return the description of a model file: name of a row -> value or list of lines."""
     net, metadata, _ = _read_file(path)
-    facts = {
+    facts: dict[str, Any] = {
         "model": path,
         "layers": [repr(layer) for layer in net.layers],
         "parameters": f"{net.n_params:,}",
@@ -157,6 +209,7 @@ def _model_facts(path: str) -> dict:
 
 
 def _training_facts(metadata: dict[str, str], metric: str) -> dict[str, str]:
+    """Return the description of the training that ``fastnn train`` stored in the metadata."""
     training = json.loads(metadata.get("fastnn.training", "{}"))
     if training == {}:
         return {}
@@ -170,12 +223,22 @@ def _training_facts(metadata: dict[str, str], metric: str) -> dict[str, str]:
 
 
 def warmup_command(dtype: str, *, json_path: Path | None, force: bool) -> None:
-    """Do what ``fastnn warmup`` does."""
+    """Run ``fastnn warmup``.
+
+    Parameters
+    ----------
+    dtype : {"float32", "float64", "all"}
+        Type of the kernels to compile.
+    json_path : pathlib.Path or None
+        JSON file for the results; None writes none.
+    force : bool
+        Whether existing files may be replaced.
+    """
     checks.check_choice("--dtype", dtype, ("float32", "float64", "all"))
     checks.check_outputs({"--json": json_path}, {}, force)
     dtypes = ("float32", "float64") if dtype == "all" else (dtype,)
     began = time.perf_counter()
-    parts = installation.warmup(dtypes=dtypes)
+    parts = environment.warmup(dtypes=dtypes)
     seconds = time.perf_counter() - began
     display.show(f"kernels for {' and '.join(dtypes)} are ready after {display.seconds(seconds)}")
     display.write_json(

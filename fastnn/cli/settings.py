@@ -1,7 +1,8 @@
-"""The options of ``fastnn train``, and all that can be wrong with them."""
+"""`TrainSettings`: the options of ``fastnn train``, and their checks."""
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from fastnn import layers, optimizers, schedules
 from fastnn.cli import checks
@@ -32,7 +33,7 @@ OPTIMIZERS = {
     "adagrad": optimizers.AdaGrad,
     "nadam": optimizers.NAdam,
 }
-# What scikit-learn calls them; it has no others.
+# Activations that scikit-learn has too -> its names for them.
 SKLEARN_ACTIVATIONS = {
     "relu": "relu",
     "tanh": "tanh",
@@ -42,12 +43,12 @@ SKLEARN_ACTIVATIONS = {
 SKLEARN_SOLVERS = ("adam", "sgd")
 _TASKS = ("auto", "classification", "regression")
 MOMENTUM = 0.9
-_MAX_SEED = 2**32 - 1  # NumPy's and scikit-learn's
+_MAX_SEED = 2**32 - 1  # of scikit-learn
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainSettings:
-    """The options of ``fastnn train``, by their names; see its help."""
+    """The options of ``fastnn train``, by the names that its help explains."""
 
     data: str
     target: str | None
@@ -79,7 +80,7 @@ class TrainSettings:
 
     @property
     def hidden_sizes(self) -> list[int]:
-        """Units of each hidden layer."""
+        """Units of each hidden layer; raises `UsageError` if the option is malformed."""
         try:
             sizes = [int(part) for part in self.hidden.split(",")] if self.hidden.strip() else []
         except ValueError:
@@ -92,23 +93,33 @@ class TrainSettings:
 
     @property
     def dropped(self) -> list[str]:
-        """Columns to leave out."""
+        """Columns to drop."""
         return [name.strip() for name in self.drop.split(",") if name.strip()]
 
     @property
     def model_path(self) -> Path:
-        """Where the model goes."""
+        """The file that the model is saved to."""
         return self.out or Path(f"{source_name(self.data)}.safetensors")
 
     def make_optimizer(self) -> optimizers.Optimizer:
         """Return the optimizer with its learning rate."""
-        options = {"momentum": MOMENTUM, "nesterov": True} if self.optimizer == "sgd" else {}
+        options: dict[str, Any] = {}
+        if self.optimizer == "sgd":
+            options = {"momentum": MOMENTUM, "nesterov": True}
         if self.learning_rate is not None:
             options["learning_rate"] = self.learning_rate
         return OPTIMIZERS[self.optimizer](**options)
 
     def check(self) -> None:
-        """Raise `UsageError` for whatever would fail later."""
+        """Check all options before any work begins.
+
+        Raises
+        ------
+        UsageError
+            If an option cannot be used.
+        MissingExtraError
+            If a package that the options need is not installed.
+        """
         checks.check_choice("--task", self.task, _TASKS)
         checks.check_choice("--activation", self.activation, ACTIVATIONS)
         checks.check_choice("--optimizer", self.optimizer, OPTIMIZERS)

@@ -6,33 +6,47 @@ import json
 import math
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
 from rich.text import Text
 
 from fastnn import network
-from fastnn.callbacks import EarlyStopping, ProgressBar
+from fastnn.callbacks import Callback, EarlyStopping, ProgressBar
 from fastnn.cli import checks, display
 from fastnn.cli.settings import ACTIVATIONS, MOMENTUM, SKLEARN_ACTIVATIONS, TrainSettings
+from fastnn.data.dataset import Features
 from fastnn.data.table_encoder import TableEncoder
 from fastnn.datasets import BUNDLED, Dataset
 from fastnn.environment import warmup
 from fastnn.errors import DataError, require
 from fastnn.files.atomic_write import write_atomically
 from fastnn.inspection.plots import training_curve
-from fastnn.layers import Affine
+from fastnn.layers import Affine, Layer
 
-# scikit-learn's regressor minimises this too.
+# "squared_error" is also what scikit-learn's regressor minimises.
 _LOSSES = {"classification": "softmax_cross_entropy", "regression": "squared_error"}
 _SCORE_NAMES = {"classification": "accuracy", "regression": "R2"}
 
-Arrays = tuple[np.ndarray, np.ndarray]
+Arrays = tuple[NDArray[Any], NDArray[Any]]
+Results = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """Arrays ready for a network: X (N, I) and y (N,); None where there is no such part."""
+    """Encoded data: X (N, I) and y (N,) of each part, None for a part without rows.
+
+    Attributes
+    ----------
+    encoder : TableEncoder
+        Fitted to the training rows.
+    train, validation, test : tuple of (ndarray, ndarray) or None
+        The parts.
+    """
 
     encoder: TableEncoder
     train: Arrays
@@ -41,7 +55,22 @@ class Prepared:
 
 
 def train_command(settings: TrainSettings) -> None:
-    """Do what ``fastnn train`` does."""
+    """Run ``fastnn train``.
+
+    Parameters
+    ----------
+    settings : TrainSettings
+        The options.
+
+    Raises
+    ------
+    UsageError
+        If an option cannot be used.
+    DataError
+        If the data cannot be used.
+    TrainingError
+        If training diverges.
+    """
     settings.check()
     if settings.data in BUNDLED and Path(settings.data).exists() and not settings.quiet:
         display.show(
@@ -57,19 +86,19 @@ def train_command(settings: TrainSettings) -> None:
     net = build_net(settings, prepared.encoder)
     if not settings.quiet:
         display.show(*_describe(settings, data, prepared, net))
-    figures = _fit(settings, net, prepared)
-    _save(settings, net, prepared, figures)
+    ours = _fit(settings, net, prepared)
+    _save(settings, net, prepared, ours)
     if settings.plot is not None:
         title = f"{data.name}: {_shape(net)}, {settings.optimizer}"
         kind = settings.plot.suffix[1:].lower()
-        image = training_curve(figures["history"], title=title, kind=kind)
+        image = training_curve(ours["history"], title=title, kind=kind)
         write_atomically(settings.plot, image)
-    results = {"fastnn": figures}
+    results = {"fastnn": ours}
     try:
         if settings.compare:
-            results |= _compare(settings, prepared, figures["epochs"])
-    finally:  # whatever ends the comparison, Ctrl-C too: our own figures are there
-        display.write_json(settings.json, _all_figures(settings, data, prepared, net, results))
+            results |= _compare(settings, prepared, ours["epochs"])
+    finally:  # our own results are written even if the comparison fails or is interrupted
+        display.write_json(settings.json, _all_results(settings, data, prepared, net, results))
         if not settings.quiet:
             display.show(_results_table(prepared.encoder.task, results, settings.model_path))
             if settings.plot is not None:
@@ -85,14 +114,21 @@ def prepare(settings: TrainSettings, data: Dataset, task: str | None) -> Prepare
     Parameters
     ----------
     settings : TrainSettings
+        The options.
     data : Dataset
-    task : str or None
-        None guesses it.
+        All rows.
+    task : {"classification", "regression"} or None
+        None guesses it from the target.
 
     Returns
     -------
     Prepared
-        The encoding is learnt from the training rows alone.
+        The encoder is fitted to the training rows only.
+
+    Raises
+    ------
+    DataError
+        If the data cannot be encoded, or has too few rows.
     """
     test, test_argument = data.test, "DATA"
     if settings.test is not None:
@@ -120,21 +156,25 @@ def prepare(settings: TrainSettings, data: Dataset, task: str | None) -> Prepare
             rows, settings.validation_size, labels, settings.seed, data.name
         )
         encoder = TableEncoder.fit(data, rows=rows, task=task)
-        encoded = [
+        train = _encode(encoder, data, rows, settings.dtype)
+        validation, tested = (
             None if part is None else _encode(encoder, data, part, settings.dtype)
-            for part in (rows, validation_rows, test_rows)
-        ]
+            for part in (validation_rows, test_rows)
+        )
     if test is not None:
         with checks.data_of(test_argument):
-            encoded[2] = _encode(encoder, test, None, settings.dtype)
-    return Prepared(encoder, *encoded)
+            tested = _encode(encoder, test, None, settings.dtype)
+    return Prepared(encoder, train, validation, tested)
 
 
-def _is_text(X, name: str) -> bool:
+def _is_text(X: Features, name: str) -> bool:
     return not isinstance(X, np.ndarray) and X[name].dtype == object
 
 
-def _encode(encoder: TableEncoder, data: Dataset, rows: np.ndarray | None, dtype: str) -> Arrays:
+def _encode(
+    encoder: TableEncoder, data: Dataset, rows: NDArray[np.int64] | None, dtype: str
+) -> Arrays:
+    """Return the encoded features and target of some rows, or of all for None."""
     X, y = encoder.transform(data, rows, dtype), encoder.encode_target(data, rows)
     if y is None:
         raise DataError(f"{data.name}: there is no target {encoder.target_name!r} to test with")
@@ -142,11 +182,12 @@ def _encode(encoder: TableEncoder, data: Dataset, rows: np.ndarray | None, dtype
 
 
 def _hold_out(
-    rows: np.ndarray, share: float, labels: np.ndarray | None, seed: int, name: str
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Split rows into two parts, the second of the size `share`; None where that is 0.
+    rows: NDArray[np.int64], share: float, labels: NDArray[Any] | None, seed: int, name: str
+) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+    """Split off a fraction of some rows; return the remaining and the held-out ones.
 
-    Each class is in both parts by its share, unless some class has too few rows for that.
+    The split is stratified by class unless a class has too few rows. None is held out if `share`
+    is 0.
     """
     if not share:
         return rows, None
@@ -167,22 +208,22 @@ def _hold_out(
 
 
 def build_net(settings: TrainSettings, encoder: TableEncoder) -> network.Sequential:
-    """Return an untrained network of the sizes asked for."""
+    """Return an untrained network with the layers that the options ask for."""
     sizes = [encoder.n_inputs, *settings.hidden_sizes, encoder.n_outputs]
-    parts = []
+    parts: list[Layer] = []
     for n_inputs, n_outputs in itertools.pairwise(sizes):
         parts += [Affine(n_inputs, n_outputs), ACTIVATIONS[settings.activation]()]
     return network.Sequential(parts[:-1], seed=settings.seed, dtype=settings.dtype)
 
 
-def _fit(settings: TrainSettings, net: network.Sequential, prepared: Prepared) -> dict:
-    """Train the network; return its figures."""
+def _fit(settings: TrainSettings, net: network.Sequential, prepared: Prepared) -> Results:
+    """Train the network; return its results."""
     began = time.perf_counter()
     warmup(dtypes=(settings.dtype,))
     compile_seconds = time.perf_counter() - began
     task = prepared.encoder.task
     score_name = f"val_{_SCORE_NAMES[task].lower()}"
-    callbacks = [] if settings.quiet else [ProgressBar()]
+    callbacks: list[Callback] = [] if settings.quiet else [ProgressBar()]
     if settings.early_stopping:
         callbacks.append(EarlyStopping(score_name, patience=settings.patience))
     began = time.perf_counter()
@@ -205,19 +246,21 @@ def _fit(settings: TrainSettings, net: network.Sequential, prepared: Prepared) -
     wall_seconds = time.perf_counter() - began
     if history.divergence is not None:
         raise checks.TrainingError(f"{history.divergence}; try a smaller --learning-rate")
-    figures = _figures(len(history), len(prepared.train[0]), sum(history["seconds"]))
-    figures |= {
+    results = _speed(len(history), len(prepared.train[0]), sum(history["seconds"]))
+    results |= {
         "seconds_with_validation": wall_seconds,
         "compile_seconds": compile_seconds,
         "history": {name: list(history[name]) for name in history.keys()},  # noqa: SIM118
     }
-    if _has_test_score(prepared):
-        X, y = prepared.test
-        figures["test_score"] = score(task, net.predict(X, n_threads=settings.threads), y)
-    return figures
+    test = _scorable_test(prepared)
+    if test is not None:
+        X, y = test
+        results["test_score"] = score(task, net.predict(X, n_threads=settings.threads), y)
+    return results
 
 
-def _figures(epochs: int, n_rows: int, seconds: float) -> dict:
+def _speed(epochs: int, n_rows: int, seconds: float) -> Results:
+    """Return the results that describe the speed of a training."""
     return {
         "epochs": epochs,
         "seconds": seconds,
@@ -225,38 +268,72 @@ def _figures(epochs: int, n_rows: int, seconds: float) -> dict:
     }
 
 
-def can_score(task: str, y: np.ndarray) -> bool:
-    """Whether there is a score for these targets (N,): R2 needs two rows."""
+def can_score(task: str, y: NDArray[Any]) -> bool:
+    """Return whether there is a score for targets (N,): R2 needs two rows."""
     return task == "classification" or len(y) > 1
 
 
-def _has_test_score(prepared: Prepared) -> bool:
-    return prepared.test is not None and can_score(prepared.encoder.task, prepared.test[1])
+def _scorable_test(prepared: Prepared) -> Arrays | None:
+    """Return the test part if there is a score for it."""
+    test = prepared.test
+    return test if test is not None and can_score(prepared.encoder.task, test[1]) else None
 
 
-def score(task: str, out: np.ndarray, y: np.ndarray) -> float:
-    """Return the accuracy of outputs (N, O) for classes (N,), or R2 of values (N, 1)."""
+def score(task: str, out: NDArray[np.floating], y: NDArray[Any]) -> float:
+    """Return the score of outputs: the accuracy for a classification, R2 for a regression.
+
+    Parameters
+    ----------
+    task : {"classification", "regression"}
+        What the network was trained for.
+    out : ndarray of shape (N, O)
+        Outputs of the network; O is 1 for a regression.
+    y : ndarray of shape (N,)
+        Encoded targets.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn.cli.train import score
+    >>> score("classification", np.eye(4), np.array([0, 1, 2, 2]))
+    0.75
+    """
     if task == "classification":
         return float((out.argmax(axis=1) == y).mean())
     return float(require("sklearn.metrics", "sklearn").r2_score(y, out[:, 0]))
 
 
-def _compare(settings: TrainSettings, prepared: Prepared, epochs: int) -> dict[str, dict]:
-    """Return the figures of scikit-learn's network by its name; none where it cannot train it."""
+def _compare(settings: TrainSettings, prepared: Prepared, epochs: int) -> dict[str, Results]:
+    """Return the results of scikit-learn's network, by its name; nothing if its training fails."""
     if not settings.quiet:
         display.show("training scikit-learn's network ...", stderr=True)
     try:
         return {"scikit_learn": train_sklearn(settings, prepared, epochs)}
-    except ValueError as error:  # such as a loss that is no longer finite
+    except ValueError as error:  # for example a loss that is not finite
         display.warn(f"--compare: scikit-learn failed: {error}")
         return {}
 
 
-def train_sklearn(settings: TrainSettings, prepared: Prepared, epochs: int) -> dict:
-    """Train scikit-learn's network with the same settings on the same arrays for as many epochs."""
+def train_sklearn(settings: TrainSettings, prepared: Prepared, epochs: int) -> Results:
+    """Train scikit-learn's network on the same arrays with the same settings; return its results.
+
+    Parameters
+    ----------
+    settings : TrainSettings
+        The options; all but the schedule apply.
+    prepared : Prepared
+        The encoded data.
+    epochs : int
+        Number of epochs.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If scikit-learn was interrupted by Ctrl-C.
+    """
     neural_network = require("sklearn.neural_network", "sklearn")
     convergence_warning = require("sklearn.exceptions", "sklearn").ConvergenceWarning
-    limits = require("threadpoolctl", "sklearn").threadpool_limits  # comes with scikit-learn
+    limits = require("threadpoolctl", "sklearn").threadpool_limits  # scikit-learn depends on it
     classify = prepared.encoder.task == "classification"
     kind = neural_network.MLPClassifier if classify else neural_network.MLPRegressor
     X, y = prepared.train
@@ -270,42 +347,44 @@ def train_sklearn(settings: TrainSettings, prepared: Prepared, epochs: int) -> d
         momentum=MOMENTUM,
         max_iter=epochs,
         tol=0.0,
-        n_iter_no_change=epochs + 1,  # it never stops early
+        n_iter_no_change=epochs + 1,  # no early stopping
         random_state=settings.seed,
     )
     with limits(settings.threads), warnings.catch_warnings():
-        warnings.simplefilter("ignore", convergence_warning)  # max_iter is meant to be reached
+        warnings.simplefilter("ignore", convergence_warning)  # it is to run for all epochs
         warnings.filterwarnings("ignore", message="Training interrupted")
         began = time.perf_counter()
         model.fit(X, y.astype(X.dtype) if not classify else y)
         seconds = time.perf_counter() - began
-    if model.n_iter_ < epochs:  # scikit-learn catches Ctrl-C and goes on with what it has
+    if model.n_iter_ < epochs:  # on Ctrl-C, scikit-learn ends the training without an exception
         raise KeyboardInterrupt
-    figures = _figures(model.n_iter_, len(X), seconds)
-    if _has_test_score(prepared):
-        figures["test_score"] = float(model.score(*prepared.test))
-    return figures
+    results = _speed(model.n_iter_, len(X), seconds)
+    test = _scorable_test(prepared)
+    if test is not None:
+        results["test_score"] = float(model.score(*test))
+    return results
 
 
 # Results
 
 
 def _save(
-    settings: TrainSettings, net: network.Sequential, prepared: Prepared, figures: dict
+    settings: TrainSettings, net: network.Sequential, prepared: Prepared, results: Results
 ) -> None:
+    """Save the network with the encoder of its data and a description of its training."""
     metadata, tensors = prepared.encoder.pack()
     training = {
         "data": settings.data,
         "rows": len(prepared.train[0]),
-        "epochs": figures["epochs"],
-        "test_score": figures.get("test_score"),
+        "epochs": results["epochs"],
+        "test_score": results.get("test_score"),
     }
     metadata["fastnn.training"] = json.dumps(training)
     net.save(settings.model_path, metadata=metadata, tensors=tensors, overwrite=settings.force)
 
 
 def _shape(net: network.Sequential) -> str:
-    """Return the sizes of the layers, such as 64-128-10."""
+    """Return the sizes of the layers, for example 64-128-10."""
     sizes = [layer.n_outputs for layer in net.layers if isinstance(layer, Affine)]
     return "-".join(map(str, [net.n_inputs, *sizes]))
 
@@ -317,9 +396,9 @@ def _n_rows(arrays: Arrays | None) -> int:
 def _describe(
     settings: TrainSettings, data: Dataset, prepared: Prepared, net: network.Sequential
 ) -> list[str]:
-    """Return lines that say what is trained on what."""
+    """Return lines that describe the data and the network."""
     encoder = prepared.encoder
-    aim = f"{encoder.n_outputs} classes" if encoder.classes else "regression"
+    kind = f"{encoder.n_outputs} classes" if encoder.classes else "regression"
     rows = {
         "training": _n_rows(prepared.train),
         "validation": _n_rows(prepared.validation),
@@ -328,18 +407,19 @@ def _describe(
     parts = ", ".join(f"{n:,} {name}" for name, n in rows.items() if n)
     return [
         f"{data.name}: {parts} rows; {len(encoder.feature_names)} columns make "
-        f"{encoder.n_inputs} inputs; target {encoder.target_name!r}, {aim}",
+        f"{encoder.n_inputs} inputs; target {encoder.target_name!r}, {kind}",
         f"network {_shape(net)}, {settings.activation}, {net.n_params:,} parameters, "
         f"{settings.dtype}; {settings.optimizer}, batches of {settings.batch_size}",
     ]
 
 
-def _results_table(task: str, results: dict[str, dict], model_path: Path):
+def _results_table(task: str, results: dict[str, Results], model_path: Path) -> Table:
+    """Return a table with a column for fastnn and, after a comparison, one for scikit-learn."""
     ours, theirs = results["fastnn"], results.get("scikit_learn")
     table = display.new_table(*(["fastnn", "scikit-learn", "speed-up"] if theirs else []))
 
-    def row(label, name, text, *more):
-        table.add_row(label, *(text(figures[name]) for figures in results.values()), *more)
+    def row(label: str, name: str, text: Callable[[Any], str], *more: str) -> None:
+        table.add_row(label, *(text(column[name]) for column in results.values()), *more)
 
     if "test_score" in ours:
         row(f"test {_SCORE_NAMES[task]}", "test_score", "{:.4f}".format)
@@ -352,20 +432,21 @@ def _results_table(task: str, results: dict[str, dict], model_path: Path):
     return table
 
 
-def _speed_up(results: dict[str, dict]) -> float:
-    """Return how many times longer scikit-learn took."""
+def _speed_up(results: dict[str, Results]) -> float:
+    """Return scikit-learn's training time divided by ours."""
     return results["scikit_learn"]["seconds"] / results["fastnn"]["seconds"]
 
 
-def _all_figures(
+def _all_results(
     settings: TrainSettings,
     data: Dataset,
     prepared: Prepared,
     net: network.Sequential,
-    results: dict,
-) -> dict:
+    results: dict[str, Results],
+) -> Results:
+    """Return everything that the JSON file contains."""
     options = dataclasses.asdict(settings)
-    figures = {
+    everything = {
         "command": "train",
         "options": {
             name: str(value) if isinstance(value, Path) else value
@@ -384,5 +465,5 @@ def _all_figures(
         **results,
     }
     if "scikit_learn" in results:
-        figures["ratio"] = _speed_up(results)
-    return figures
+        everything["ratio"] = _speed_up(results)
+    return everything
