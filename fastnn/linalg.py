@@ -92,16 +92,16 @@ class _Product:
             workspace.bias[: bias.size * out.itemsize].view(out.dtype)[:] = bias
         alone_below = _NEVER if n_threads == 1 else 2 * MIN_WORK_PER_THREAD
         arguments = a, b, out, workspace.job.address, bias is not None, alone_below
-        answer = self.entry_point(*arguments)
-        if answer == NO_ROOM:
+        code = self.entry_point(*arguments)
+        if code == NO_ROOM:
             workspace.reserve_bias(b.shape[1] * out.itemsize)
-            answer = self.entry_point(*arguments)
-        if answer == FOR_A_TEAM:
+            code = self.entry_point(*arguments)
+        if code == FOR_A_TEAM:
             work = a.size * b.shape[1] * out.itemsize
             n_threads = threads.get_num_threads() if n_threads is None else n_threads
             self._share_out(workspace, max(1, min(n_threads, work // MIN_WORK_PER_THREAD)))
         self.idle.append(workspace)
-        return answer != UNFIT
+        return code != UNFIT
 
     def _share_out(self, workspace: _Workspace, n_threads: int) -> None:
         """Compute a product on threads. None waits for another, so any number may be granted."""
@@ -194,11 +194,11 @@ default=None
             ):
                 workspace = product.idle.pop() if product.idle else _Workspace(product.member)
                 alone_below = _NEVER if n_threads == 1 else 2 * MIN_WORK_PER_THREAD
-                answer = product.entry_point(x, y, result, workspace.job.address, 0, alone_below)
+                code = product.entry_point(x, y, result, workspace.job.address, 0, alone_below)
                 product.idle.append(workspace)
-                if answer == DONE:
+                if code == DONE:
                     return result
-                if answer != UNFIT:
+                if code != UNFIT:
                     product.run(x, y, result, None, n_threads)
                     return result
         except (AttributeError, LookupError, TypeError):
