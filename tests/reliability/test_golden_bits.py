@@ -60,7 +60,7 @@ def test_the_weights_of_a_net_are_the_golden_ones(name, dtype):
 
 @needs_fused_multiply_add
 @pytest.mark.parametrize("dtype", golden.DTYPES)
-@pytest.mark.parametrize("name", golden.OTHERS)
+@pytest.mark.parametrize("name", [x for x in golden.OTHERS if golden.can_run({"other": x})])
 def test_the_numbers_of_all_else_are_the_golden_ones(name, dtype):
     some = [(case, digests) for case, digests in CASES if case.get("other") == name]
     assert len(some) == 1
@@ -68,24 +68,26 @@ def test_the_numbers_of_all_else_are_the_golden_ones(name, dtype):
     assert not lines, message_of(lines, 1)
 
 
-@needs_fused_multiply_add
-@pytest.mark.slow  # kernels are compiled anew
-@pytest.mark.parametrize("vector_bytes", [16, 32, 64])
-def test_each_vector_width_gives_the_golden_bits(vector_bytes, tmp_path_factory):
-    folder = tmp_path_factory.getbasetemp() / f"kernels_{vector_bytes}"
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests"), *sys.path])
-    environment = os.environ | {
-        "PYTHONPATH": paths,
-        "FASTNN_VECTOR_BYTES": str(vector_bytes),
-        "NUMBA_CACHE_DIR": str(folder),
-    }
-    command = [sys.executable, *golden.COMMAND.split()[1:], "--check", "--few"]
-    done = subprocess.run(
-        command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    said = done.stdout + done.stderr
-    assert f"vectors of {8 * vector_bytes} bits" in said, said
-    assert done.returncode == 0, said
+if "FASTNN_VECTOR_BYTES" not in os.environ:  # whoever sets it runs this whole file at that width
+
+    @needs_fused_multiply_add
+    @pytest.mark.slow  # kernels are compiled anew
+    @pytest.mark.parametrize("vector_bytes", [16, 32, 64])
+    def test_each_vector_width_gives_the_golden_bits(vector_bytes, tmp_path_factory):
+        folder = tmp_path_factory.getbasetemp() / f"kernels_{vector_bytes}"
+        paths = os.pathsep.join([str(ROOT), str(ROOT / "tests"), *sys.path])
+        environment = os.environ | {
+            "PYTHONPATH": paths,
+            "FASTNN_VECTOR_BYTES": str(vector_bytes),
+            "NUMBA_CACHE_DIR": str(folder),
+        }
+        command = [sys.executable, *golden.COMMAND.split()[1:], "--check", "--few"]
+        done = subprocess.run(
+            command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        said = done.stdout + done.stderr
+        assert f"vectors of {8 * vector_bytes} bits" in said, said
+        assert done.returncode == 0, said
 
 
 # --- the digests ----------------------------------------------------------------------------------
@@ -229,11 +231,9 @@ def test_every_option_is_used():
     }
     without_effect = {"epochs", "shuffle", "n_threads", "verbose", "callbacks", "validation_data"}
     assert set(inspect.signature(Sequential.fit).parameters) - {"self"} == given | without_effect
-    trained = {"Sequential", "MLPClassifier", "MLPRegressor", "Perceptron"}
     public = {x for x in fastnn.__all__ if hasattr(getattr(fastnn, x), "fit")}
-    assert public == trained, "add what is new to OTHERS of make_golden_bits.py"
-    for name in trained - {"Sequential"}:
-        assert any(other.startswith(name) for other in golden.OTHERS)
+    missing = public - {"Sequential"} - {name.partition(",")[0] for name in golden.OTHERS}
+    assert not missing, f"add {missing} to OTHERS of make_golden_bits.py"
 
 
 def test_the_file_has_each_pair_of_the_tables():
@@ -255,12 +255,13 @@ def test_every_case_has_digests_of_both_dtypes():
             assert all(len(digest) == 32 for digest in found.values())
 
 
-def test_few_cases_stand_for_all():
-    some = golden.representatives(CASES)
-    assert len(some) < len(CASES) / 4
-    for name, values in golden.FACTORS.items():
-        assert {case[name] for case, _ in some if "other" not in case} == set(values)
-    assert {case["other"] for case, _ in some if "other" in case} == set(golden.OTHERS)
+def test_few_cases_have_what_sums_over_a_row():
+    some = [case for case, _ in golden.representatives(CASES)]
+    assert {case["net"] for case in some} == set(golden.FEW_NETS)
+    assert any("labels" in case["loss"] for case in some)
+    assert {"clip_norm", "both"} & {case["limits"] for case in some}
+    assert any(case["loss"] in golden.LOSSES_WITHOUT_LOGARITHM for case in some)
+    assert len(some) < 20
 
 
 def test_a_new_entry_of_a_table_keeps_the_cases_that_there_are(monkeypatch):
