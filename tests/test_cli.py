@@ -625,9 +625,6 @@ def test_a_missing_extra_is_named_before_any_work(monkeypatch, module, args, pac
 _MODULES_OF_DATA = ("columns", "frames", "table_encoder", "text_files", "transformers")
 
 
-_MODULES_OF_DATA = ("columns", "frames", "table_encoder", "text_files", "transformers")
-
-
 def test_arrays_are_learnt_and_predicted_without_pandas(monkeypatch):
     def refuse_pandas(module, extra):
         assert module != "pandas"
