@@ -2,12 +2,13 @@
 
 import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from fastnn import __version__
 from fastnn.cli.failures import OneLineErrors, show_warning
+from fastnn.cli.options import FLAG, Data, Debug, Force, Header, Json, option
 
 
 def run(args: list[str] | None = None) -> None:
@@ -43,7 +44,11 @@ def root(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+            "--version",
+            metavar=FLAG,
+            callback=_print_version,
+            is_eager=True,
+            help="Print the version and exit.",
         ),
     ] = False,
 ) -> None:
@@ -53,42 +58,6 @@ def root(
     """
     if ctx.invoked_subcommand is None:
         print(ctx.get_help())
-
-
-_DATA_HELP = (
-    "A .csv, .tsv, .data or .txt file (also .gz), a .parquet file, a .npz file with arrays X and "
-    "y, a folder of IDX files (MNIST), or the name of a bundled real data set: digits, "
-    "breast_cancer, wine, iris, diabetes. For a file or folder of such a name, write ./digits."
-)
-
-Data = Annotated[str, typer.Argument(metavar="DATA", help=_DATA_HELP, show_default=True)]
-Header = Annotated[
-    bool | None,
-    typer.Option(
-        "--header/--no-header",
-        help="Whether the first line of a text file names the columns. Detected by default.",
-        show_default=False,
-        rich_help_panel="Data",
-    ),
-]
-Force = Annotated[
-    bool, typer.Option("--force", help="Replace existing files.", rich_help_panel="Output")
-]
-Json = Annotated[
-    Path | None,
-    typer.Option(
-        "--json", metavar="FILE", help="Write all results as JSON.", rich_help_panel="Output"
-    ),
-]
-Debug = Annotated[
-    bool,
-    typer.Option("--debug", help="Print the traceback of an error.", rich_help_panel="Output"),
-]
-
-
-def _option(panel: str, *names: str, **settings: Any) -> Any:
-    """Return an option of a command, shown in a panel of its help."""
-    return typer.Option(*names, rich_help_panel=panel, **settings)
 
 
 _TRAIN_HELP = (
@@ -117,7 +86,7 @@ def train(
     data: Data = "digits",
     target: Annotated[
         str | None,
-        _option(
+        option(
             "Data",
             metavar="COL",
             help="Column to predict, by name or index (0 is the first, -1 the last). "
@@ -127,7 +96,7 @@ def train(
     ] = None,
     drop: Annotated[
         str,
-        _option(
+        option(
             "Data",
             metavar="COL,COL",
             help="Columns to drop, such as row numbers and names.",
@@ -135,7 +104,7 @@ def train(
     ] = "",
     task: Annotated[
         str,
-        _option(
+        option(
             "Data",
             metavar="TASK",
             help="classification, regression or auto: classification if the target is text, or "
@@ -145,7 +114,7 @@ def train(
     header: Header = None,
     test: Annotated[
         str | None,
-        _option(
+        option(
             "Data",
             metavar="DATA",
             help="Data to test on. By default a part of DATA, or its own test set (MNIST).",
@@ -154,20 +123,22 @@ def train(
     ] = None,
     test_size: Annotated[
         float,
-        _option("Data", metavar="SHARE", help="Fraction of the rows to test on; 0 tests on none."),
+        option(
+            "Data", metavar="FRACTION", help="Fraction of the rows to test on; 0 tests on none."
+        ),
     ] = 0.2,
     validation_size: Annotated[
         float,
-        _option(
+        option(
             "Data",
-            metavar="SHARE",
+            metavar="FRACTION",
             help="Fraction of the other rows for the validation score after each epoch; 0 trains "
             "on all of them.",
         ),
     ] = 0.1,
     hidden: Annotated[
         str,
-        _option(
+        option(
             "Network",
             metavar="N,N,...",
             help="Units of each hidden layer; '' for no hidden layer, a linear model.",
@@ -175,7 +146,7 @@ def train(
     ] = "128,64",
     activation: Annotated[
         str,
-        _option(
+        option(
             "Network",
             metavar="NAME",
             help="Activation of the hidden layers: relu, leaky_relu, tanh, sigmoid, elu, selu, "
@@ -184,17 +155,17 @@ def train(
     ] = "relu",
     dtype: Annotated[
         str,
-        _option("Network", metavar="NAME", help="Floating-point type: float32 or float64."),
+        option("Network", metavar="NAME", help="Floating-point type: float32 or float64."),
     ] = "float32",
     epochs: Annotated[
-        int, _option("Training", metavar="N", help="Passes over the training rows.")
+        int, option("Training", metavar="N", help="Passes over the training rows.")
     ] = 20,
     batch_size: Annotated[
-        int, _option("Training", metavar="N", help="Rows per update of the weights.")
+        int, option("Training", metavar="N", help="Rows per update of the weights.")
     ] = 32,
     optimizer: Annotated[
         str,
-        _option(
+        option(
             "Training",
             metavar="NAME",
             help="adam, adamw, nadam, rmsprop, adagrad or sgd (with Nesterov momentum 0.9).",
@@ -202,7 +173,7 @@ def train(
     ] = "adam",
     learning_rate: Annotated[
         float | None,
-        _option(
+        option(
             "Training",
             metavar="RATE",
             help="Initial learning rate. By default 0.001; 0.002 for nadam, 0.01 for sgd and "
@@ -212,7 +183,7 @@ def train(
     ] = None,
     schedule: Annotated[
         str,
-        _option(
+        option(
             "Training",
             metavar="NAME",
             help="How the learning rate changes during training: constant, linear, step, "
@@ -220,25 +191,28 @@ def train(
         ),
     ] = "linear",
     alpha: Annotated[
-        float, _option("Training", metavar="L2", help="Strength of the L2 penalty on the weights.")
+        float, option("Training", metavar="L2", help="Strength of the L2 penalty on the weights.")
     ] = 0.0001,
     early_stopping: Annotated[
         bool,
-        _option(
+        option(
             "Training",
             "--early-stopping",
+            metavar=FLAG,
             help="Stop when the validation score no longer improves, and restore the best weights.",
         ),
     ] = False,
     patience: Annotated[
         int,
-        _option(
-            "Training", metavar="N", help="Epochs without improvement before --early-stopping."
+        option(
+            "Training",
+            metavar="N",
+            help="Epochs without improvement after which --early-stopping stops.",
         ),
     ] = 10,
     seed: Annotated[
         int,
-        _option(
+        option(
             "Training",
             metavar="N",
             help="Seed of the initial weights, the split of the rows and their order.",
@@ -246,7 +220,7 @@ def train(
     ] = 0,
     threads: Annotated[
         int | None,
-        _option(
+        option(
             "Training",
             metavar="N",
             help="Maximum number of threads, by default one per CPU. The results do not depend "
@@ -256,7 +230,7 @@ def train(
     ] = None,
     out: Annotated[
         Path | None,
-        _option(
+        option(
             "Output",
             metavar="FILE",
             help="Model file. By default <name of DATA>.safetensors in the current folder.",
@@ -265,7 +239,7 @@ def train(
     ] = None,
     plot: Annotated[
         Path | None,
-        _option(
+        option(
             "Output",
             metavar="FILE",
             help="Plot the loss and the validation score of each epoch: .png, .svg or .pdf.",
@@ -274,16 +248,19 @@ def train(
     ] = None,
     compare: Annotated[
         bool,
-        _option(
+        option(
             "Output",
             "--compare",
+            metavar=FLAG,
             help="Train scikit-learn's network on the same rows too, with the same settings "
             "except the schedule: its learning rate is constant.",
         ),
     ] = False,
     json: Json = None,
     force: Force = False,
-    quiet: Annotated[bool, _option("Output", "--quiet", help="Print only errors.")] = False,
+    quiet: Annotated[
+        bool, option("Output", "--quiet", metavar=FLAG, help="Print only errors.")
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """Train a network on a table, test it, and save it."""
@@ -310,15 +287,16 @@ def predict(
     header: Header = None,
     proba: Annotated[
         bool,
-        _option(
+        option(
             "Output",
             "--proba",
+            metavar=FLAG,
             help="Add the probability of each class (only for a classification).",
         ),
     ] = False,
     out: Annotated[
         Path | None,
-        _option(
+        option(
             "Output",
             metavar="FILE",
             help="CSV file for the predictions. By default they are printed.",
@@ -392,20 +370,26 @@ _BENCH_HELP = (
 def bench(
     fit: Annotated[
         bool,
-        _option(
+        option(
             "What to measure",
             "--fit",
+            metavar=FLAG,
             help="Compare training instead: fastnn, NumPy, scikit-learn and, if installed, "
             "PyTorch and JAX train the same network on the same batches with Adam.",
         ),
     ] = False,
     quick: Annotated[
         bool,
-        _option("What to measure", "--quick", help="Fewer sizes and rounds: about 15 seconds."),
+        option(
+            "What to measure",
+            "--quick",
+            metavar=FLAG,
+            help="Fewer sizes and rounds: about 15 seconds.",
+        ),
     ] = False,
     sizes: Annotated[
         str | None,
-        _option(
+        option(
             "What to measure",
             metavar="N,N,...",
             help="Sizes of square matrices, instead of the default sizes and shapes.",
@@ -414,7 +398,7 @@ def bench(
     ] = None,
     shapes: Annotated[
         str | None,
-        _option(
+        option(
             "What to measure",
             metavar="BxIxO,...",
             help="Shapes of products x (B, I) times w (I, O), instead of the default shapes. A "
@@ -424,7 +408,7 @@ def bench(
     ] = None,
     dtype: Annotated[
         str,
-        _option(
+        option(
             "What to measure",
             metavar="NAME",
             help="float32, float64 or all. By default all; float32 with --fit.",
@@ -433,7 +417,7 @@ def bench(
     ] = "all",
     threads: Annotated[
         str | None,
-        _option(
+        option(
             "What to measure",
             metavar="N,N,...",
             help="Numbers of threads. By default 1, 2, 4, ... and the number of CPUs; with --quick "
@@ -443,7 +427,7 @@ def bench(
     ] = None,
     loop: Annotated[
         str | None,
-        _option(
+        option(
             "What to measure",
             metavar="FILE.py:NAME",
             help="Measure your own loop too: a function (x, w, out) that overwrites out with "
@@ -453,7 +437,7 @@ def bench(
     ] = None,
     plot: Annotated[
         Path | None,
-        _option(
+        option(
             "Output",
             metavar="FILE",
             help="Plot the GFLOP/s of each loop over the size: .png, .svg or .pdf.",
@@ -462,7 +446,7 @@ def bench(
     ] = None,
     html: Annotated[
         Path | None,
-        _option(
+        option(
             "Output",
             metavar="FILE",
             help="Write an HTML report: the plot, all results, and each loop with an explanation "
