@@ -1,12 +1,12 @@
-"""Kinds of customers, found by clustering what a net has learned about them.
+"""Kinds of customers, found by clustering the activations of a hidden layer.
 
     python examples/customer_segments.py [folder for the picture]
 
-Clustering puts those together who look alike. But alike in what? Here the young and the old differ
-in most columns of the table, so clusters of the table are mainly about age. A net that was trained
-to predict spending has hidden neurons for what matters to spending, and lets go of the rest. So
-clusters of their outputs are kinds of customers. The net is never told that there are kinds; here
-we know them, and see how well both ways find them.
+Clustering groups similar customers, but similar in which respect? Here young and old customers
+differ in most columns of the table, so clusters of the table mainly follow age. The hidden neurons
+of a net that is trained to predict spending depend on what is relevant to spending, and hardly on
+the rest, so clusters of their outputs are kinds of customers. The kinds are not used in training;
+as they are known here, both clusterings are compared with them.
 """
 
 import sys
@@ -23,17 +23,17 @@ from fastnn import AdamW, Affine, Sequential, Tanh
 from fastnn.inspection import activations
 
 KINDS = ["families", "neighbours", "gourmets", "bargain hunters"]
-# How often they come, how much they buy at once and how much of it at a discount, against the mean.
+# Frequency of visits, size of a purchase and share of discounts, relative to the mean.
 HABITS = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
-# What they spend on food, for the house and on wine: logarithms.
+# Logarithms of the spending on food, household and wine.
 SPENDING = np.array([[5.5, 4.5, 2.5], [4.5, 3.0, 3.0], [4.0, 3.0, 5.0], [3.0, 4.0, 2.0]])
-COLOURS = np.array(["#0072b2", "#d55e00", "#009e73", "#cc79a7"])  # for the colour-blind, too
+COLOURS = np.array(["#0072b2", "#d55e00", "#009e73", "#cc79a7"])  # safe for colour-blind readers
 N, N_TRAIN = 8000, 5000
 
 rng = np.random.default_rng(0)
 kind, old = rng.integers(0, 4, N), rng.choice([-1, 1], N)
 habits = HABITS[kind] + rng.normal(0, 0.7, (N, 3))
-# Age, hour of the purchase, payment in cash and use of the app: all four are about age.
+# Age, hour of the purchase, payment in cash and use of the app: all four depend on age.
 about_age = old[:, None] * [1, -1, 1, -1] + rng.normal(0, 0.5, (N, 4))
 X = np.column_stack([habits, about_age]).astype("float32")
 y = SPENDING[kind] + rng.normal(0, 0.5, (N, 3))
@@ -44,7 +44,7 @@ net.fit(X[:N_TRAIN], y[:N_TRAIN], loss="mse", optimizer=AdamW(3e-3), schedule="l
 
 X_new, y_new, kind_new = X[N_TRAIN:], y[N_TRAIN:], kind[N_TRAIN:]
 r2 = 1 - ((net.predict(X_new) - y_new) ** 2).mean() / y_new.var()
-print(f"the net explains {r2:.0%} of how the spending of {len(X_new)} new customers varies")
+print(f"the net explains {r2:.0%} of the variance of the spending of {len(X_new)} new customers")
 
 features = {"the table": X_new, "hidden neurons": activations(net, X_new)[3][1]}
 agreement = {}
@@ -55,7 +55,7 @@ for (name, values), (true, found) in zip(features.items(), panels, strict=True):
     agreement[name] = adjusted_rand_score(kind_new, cluster)
     print(f"clusters of {name:>14}: adjusted Rand index {agreement[name]:.2f}")
 
-    # A cluster gets the colour of the kind it fits best, each kind once.
+    # Each cluster gets the colour of the kind that it matches best, each kind once.
     colour_of = linear_sum_assignment(-confusion_matrix(cluster, kind_new))[1]
     place = PCA(2).fit_transform(values)
     for axes, colours in ((true, kind_new), (found, colour_of[cluster])):

@@ -1,10 +1,10 @@
-"""Look inside a net that reads handwritten digits.
+"""Inspect a net that classifies handwritten digits.
 
     python examples/digits_neurons.py [folder for the picture]
 
 The net has 64 inputs, one for each pixel of an 8 x 8 image, two hidden layers of 16 neurons and 10
-outputs, one for each digit. The picture shows it at work on one image, what the neurons of the
-first layer look for, and which pixels of some images made it say what it said.
+outputs, one for each digit. The picture shows its activations for one image, the weights of the
+neurons of the first layer, and how much each pixel of some images contributes to the prediction.
 """
 
 import sys
@@ -34,8 +34,8 @@ net = Sequential([Affine(64, 16), ReLU(), Affine(16, 16), ReLU(), Affine(16, 10)
 net.fit(
     X_train, y_train, optimizer=Adam(3e-3), schedule="linear", epochs=60, batch_size=32, alpha=1.0
 )
-said = net.predict(X_test).argmax(axis=1)
-print(f"{(said == y_test).mean():.1%} of {len(X_test)} new images are read correctly")
+predicted = net.predict(X_test).argmax(axis=1)
+print(f"{(predicted == y_test).mean():.1%} of {len(X_test)} new images are classified correctly")
 
 figure = Figure(figsize=(12, 9.5), layout="constrained")
 axes = figure.subplot_mosaic(
@@ -44,33 +44,33 @@ axes = figure.subplot_mosaic(
     width_ratios=[1.75, 1],
 )
 
-# 1. The net at work. A neuron is bright if it is active; lines are the largest terms x_i w_ij.
-three = int(np.flatnonzero((y_test == 3) & (said == 3))[0])
+# 1. The activations. A neuron is bright if it is active; lines are the largest terms x_i w_ij.
+three = int(np.flatnonzero((y_test == 3) & (predicted == 3))[0])
 plot_activations(net, X_test[three], axes["work"], image_shape=SHAPE)
-axes["work"].set_title("a net reads a 3")
+axes["work"].set_title("activations for a 3")
 
-# 2. The weights of each neuron of the first layer, as an image: bright blue pixels speak for it.
+# 2. The weights of each neuron of the first layer, as an image: positive weights are blue.
 plot_images(weights_as_images(net.layers[0], SHAPE), axes["weights"])
-axes["weights"].set_title("what the first 16 neurons look for (red: against)")
+axes["weights"].set_title("weights of the first 16 neurons (red: negative)")
 
-# 3. Why did it say so? Some digits that it reads correctly, then two that it does not.
-right = [np.flatnonzero((y_test == k) & (said == k))[0] for k in range(0, 10, 2)]
-chosen = np.concatenate([right, np.flatnonzero(said != y_test)[:2]])
-X_chosen, titles = X_test[chosen], [f"{y_test[k]}, read as {said[k]}" for k in chosen]
+# 3. The contribution of each pixel: some digits that are classified correctly, then two errors.
+right = [np.flatnonzero((y_test == k) & (predicted == k))[0] for k in range(0, 10, 2)]
+chosen = np.concatenate([right, np.flatnonzero(predicted != y_test)[:2]])
+X_chosen, titles = X_test[chosen], [f"{y_test[k]}, read as {predicted[k]}" for k in chosen]
 plot_images(X_chosen.reshape(-1, *SHAPE), axes["image"], titles=titles, n_columns=7, signed=False)
 axes["image"].set_ylabel("image")
 
-# The gradient of the largest output: where would a small change matter?
-slopes = saliency(net, X_chosen).reshape(-1, *SHAPE)
-plot_images(slopes, axes["saliency"], n_columns=7, signed=False, shared_scale=False)
+# The absolute gradient of the largest output with respect to each pixel.
+gradients = saliency(net, X_chosen).reshape(-1, *SHAPE)
+plot_images(gradients, axes["saliency"], n_columns=7, signed=False, shared_scale=False)
 axes["saliency"].set_ylabel("saliency")
 
-# Integrated gradients share out what the image changed in the largest output, from a black one.
+# Integrated gradients divide the change of the largest output from a black image among the pixels.
 shares = integrated_gradients(net, X_chosen).attributions
 plot_images(shares.reshape(-1, *SHAPE), axes["shares"], n_columns=7, shared_scale=False)
 axes["shares"].set_ylabel("integrated\ngradients")
 black = net.predict(np.zeros((1, 64)))[0]
-print("what the pixels add to the largest output, and by how much it differs from a black image's:")
+print("sum of the contributions to the largest output, and its change from a black image:")
 for title, out, share in zip(titles, net.predict(X_chosen), shares, strict=True):
     print(f"  {title}: {share.sum():6.2f}, {out.max() - black[out.argmax()]:6.2f}")
 

@@ -2,10 +2,10 @@
 
     python examples/dot_product_as_similarity.py [folder for the picture]
 
-A neuron multiplies its input x with its weights w, number by number, and adds up: the dot product
-x . w = |x| |w| cos(angle). For vectors of one length it only depends on the angle. It is largest
-where x points where w points, zero where they are orthogonal, and negative where they point apart.
-So a neuron measures how much its input looks like its weights.
+A neuron multiplies its input x by its weights w element by element and adds the products: the dot
+product x . w = |x| |w| cos(angle). For vectors of fixed length it depends only on the angle. It is
+largest if x and w have the same direction, zero if they are orthogonal, and negative if the angle
+is larger than 90 degrees. So a neuron measures how similar its input is to its weights.
 """
 
 import sys
@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from fastnn import Affine
 from fastnn.inspection import alignment, plot_alignment
 
-# Three neurons with two inputs. Each column of w is the weights of one neuron.
+# Three neurons with two inputs. Each column of w holds the weights of one neuron.
 x = np.array([1.0, 0.5])
 layer = Affine(2, 3, bias=False)
 layer.params["w"][...] = np.array([[2.0, 1.0], [-1.0, 2.0], [-2.0, -1.0]]).T
@@ -34,7 +34,7 @@ arrows, curve, shapes = figure.subplots(1, 3)
 plot_alignment(x, layer, arrows)
 arrows.set_title("one input and three neurons")
 
-# Turn the weights all the way round: the dot product is a cosine.
+# Rotate the weights by 360 degrees: the dot product is a cosine.
 degrees = np.arange(0, 361, 5)
 turned = np.radians(degrees) + np.arctan2(x[1], x[0])
 dots = alignment(x, np.sqrt(5) * np.stack([np.cos(turned), np.sin(turned)])).dot
@@ -42,11 +42,11 @@ curve.axhline(0, color="0.85", linewidth=0.8)
 curve.plot(degrees, dots, color="0.4")
 curve.scatter([0, 90, 180], dot, c=["#2166ac", "0.55", "#b2182b"], s=60, zorder=3)
 curve.set(xlabel="angle between input and weights (degrees)", ylabel="dot product")
-curve.set(title="turning the weights", xticks=range(0, 361, 90))
+curve.set(title="rotating the weights", xticks=range(0, 361, 90))
 curve.spines[["top", "right"]].set_visible(False)
 
-# The same with 36 inputs: the pixels of an image, 1 for black and -1 for white. The weights look
-# for a cross. The left half of the image says nothing about it: half of its pixels agree.
+# The same with 36 inputs: the pixels of an image, 1 for black and -1 for white. The weights are the
+# image of a cross. An image with a black left half is orthogonal to it: half of the pixels agree.
 cross = np.eye(6) + np.eye(6)[::-1] > 0
 row, column = np.mgrid[:6, :6]
 images = {"cross": cross, "part of it": cross & (row > 1), "left half": column < 3}
@@ -62,7 +62,7 @@ for k, image in enumerate(images.values()):
     cosine = found.cosine[k, 0]
     shapes.text(k, max(cosine, 0) + 0.04, f"{cosine:.2f}", ha="center")
 shapes.set(ylim=(-1.9, 1.2), xticks=range(4), xticklabels=images, yticks=[-1, 0, 1])
-shapes.set(title="a neuron that looks for a cross", ylabel="cosine")
+shapes.set(title="a neuron whose weights are a cross", ylabel="cosine")
 shapes.spines[["top", "right"]].set_visible(False)
 
 path = Path(sys.argv[1] if len(sys.argv) > 1 else ".") / "dot_product_as_similarity.png"

@@ -3,8 +3,8 @@
     python examples/mnist.py [folder for the picture] [--data FOLDER]
 
 FOLDER holds the four IDX files of MNIST, as they are or with .gz: train-images-idx3-ubyte,
-train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte. Without it, the small
-digits that come with scikit-learn take their place.
+train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte. If it does not exist,
+the net is trained on the small digits that come with scikit-learn.
 """
 
 import argparse
@@ -27,7 +27,7 @@ if options.data.is_dir():
     X, y, X_test, y_test = train.X, train.y, train.test.X, train.test.y
     name, epochs = "MNIST", 6
 else:
-    print(f"{options.data}: no such folder. Here are scikit-learn's small digits instead of MNIST.")
+    print(f"{options.data}: no such folder. scikit-learn's small digits are used instead of MNIST.")
     digits = load("digits")
     order = np.random.default_rng(0).permutation(len(digits))
     X, y = digits.X[order] / 16, digits.y[order]
@@ -35,7 +35,7 @@ else:
     name, epochs = "digits", 30
 side = int(np.sqrt(X.shape[1]))
 
-# The outputs are 10 numbers, one for each digit; the largest is the answer.
+# There are 10 outputs, one for each digit; the largest is the prediction.
 net = Sequential([Affine(side * side, 128), ReLU(), Affine(128, 10)], seed=0)
 history = net.fit(
     X,
@@ -47,14 +47,14 @@ history = net.fit(
     validation_data=(X_test, y_test),
 )
 logits = net.predict(X_test)
-said = logits.argmax(axis=1)
-wrong = np.flatnonzero(said != y_test)
+predicted = logits.argmax(axis=1)
+wrong = np.flatnonzero(predicted != y_test)
 seconds = sum(history["seconds"])
 print(f"{name}: {1 - len(wrong) / len(y_test):.2%} of {len(y_test)} new images, {seconds:.1f} s")
 
-# confusion[i, j]: how many images of the digit i were read as j.
+# confusion[i, j]: number of images of the digit i that are classified as j.
 confusion = np.zeros((10, 10), int)
-np.add.at(confusion, (y_test, said), 1)
+np.add.at(confusion, (y_test, predicted), 1)
 errors = confusion - np.diag(np.diag(confusion))
 
 figure = Figure(figsize=(13, 9), layout="constrained")
@@ -70,14 +70,14 @@ for i, j in np.argwhere(errors):
 matrix.set(xticks=range(10), yticks=range(10), xlabel="read as", ylabel="digit")
 matrix.set_title("errors")
 
-# The errors it was surest of: by how much the wrong output is above the right one.
-lead = logits[wrong, said[wrong]] - logits[wrong, y_test[wrong]]
+# The most confident errors: those with the largest difference of the wrong and the right output.
+lead = logits[wrong, predicted[wrong]] - logits[wrong, y_test[wrong]]
 worst = wrong[np.argsort(-lead)[:20]]
-titles = [f"{y_test[k]} read as {said[k]}" for k in worst]
+titles = [f"{y_test[k]} read as {predicted[k]}" for k in worst]
 plot_images(
     X_test[worst].reshape(-1, side, side), examples, titles=titles, n_columns=5, signed=False
 )
-examples.set_title("the errors it was surest of")
+examples.set_title("the most confident errors")
 
 path = options.folder / "mnist.png"
 figure.savefig(path, dpi=110)

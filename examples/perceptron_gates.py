@@ -2,8 +2,8 @@
 
     python examples/perceptron_gates.py [folder for the picture]
 
-A perceptron answers 1 on one side of a straight line and 0 on the other. The rule by which it
-learns turns the line after each mistake, until there are none. For XOR there is no such line.
+The output of a perceptron is 1 on one side of a straight line and 0 on the other. The perceptron
+rule moves the line after each mistake until there is none. For XOR there is no such line.
 """
 
 import sys
@@ -17,12 +17,12 @@ from fastnn import Perceptron
 
 X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
 GATES = {"AND": [0, 0, 0, 1], "OR": [0, 1, 1, 1], "NAND": [1, 1, 1, 0], "XOR": [0, 1, 1, 0]}
-LOW, HIGH = -0.6, 1.6  # the part of the plane that is drawn
-COLOURS = np.array(["#0072b2", "#d55e00"])  # of 0 and 1; told apart by the colour-blind, too
+LOW, HIGH = -0.6, 1.6  # limits of both axes
+COLOURS = np.array(["#0072b2", "#d55e00"])  # of 0 and 1; safe for colour-blind readers
 
 
 def draw(axes, neuron, y):
-    """Show which side of its line the neuron calls 1, and the four rows as they should be."""
+    """Draw the output of the neuron over the plane, and the four rows with their targets."""
     x1, x2 = np.meshgrid(*[np.linspace(LOW, HIGH, 400)] * 2)
     score = neuron.decision_function(np.column_stack([x1.ravel(), x2.ravel()])).reshape(x1.shape)
     axes.pcolormesh(x1, x2, score > 0, cmap=ListedColormap(COLOURS), alpha=0.22, rasterized=True)
@@ -37,7 +37,7 @@ def draw(axes, neuron, y):
 
 
 def describe(neuron):
-    """Write down when the neuron fires: ``1 where 2.1 x1 + 1.3 x2 > 2.7``."""
+    """Return where the output of the neuron is 1: ``1 where 2.1 x1 + 1.3 x2 > 2.7``."""
     (w1, w2), theta = neuron.weights, neuron.threshold
     sign = "-" if w2 < 0 else "+"
     return f"1 where ${w1:.2f}\\,x_1 {sign} {abs(w2):.2f}\\,x_2 > {theta:.2f}$"
@@ -48,7 +48,7 @@ figure = Figure(figsize=(13, 4), layout="constrained")
 panels = figure.subplots(1, 4, sharey=True)
 rng = np.random.default_rng(139)
 for axes, (name, y) in zip(panels, GATES.items(), strict=True):
-    # From zeros all lines would pass exactly through some of the points; from this seed none does.
+    # With zeros as initial weights, all lines would pass exactly through some of the points.
     neuron = Perceptron(2, rng.uniform(-1, 1, 2), bias=rng.uniform(-1, 1), seed=rng)
     neuron.fit(X, y, epochs=100)
     n_epochs, n_wrong = len(neuron.mistakes_), int((neuron.predict(X) != y).sum())
@@ -56,7 +56,7 @@ for axes, (name, y) in zip(panels, GATES.items(), strict=True):
         result = f"learned in {n_epochs} epochs"
         caption = describe(neuron)
     else:
-        result = "no line does it"
+        result = "no line separates it"
         caption = f"after {n_epochs} epochs {n_wrong} of 4 are wrong (circled)"
     print(f"{name:4s}  {result:20s}  w = {neuron.weights.round(2)}", end="")
     print(f"  threshold = {neuron.threshold:5.2f}  wrong: {n_wrong} of 4")

@@ -1,11 +1,11 @@
-"""How sure is a prediction? A net that gives an interval instead of one number.
+"""How certain is a prediction? A net that predicts an interval instead of one number.
 
     python examples/quantile_intervals.py [folder for the picture]
 
-The squared error makes a net learn the mean, and the mean says nothing about the noise, which here
-grows and shrinks with x. The quantile loss counts an output that is too low q times its distance,
-and one that is too high 1 - q times. That is least where a share q of the targets lies below. So
-three outputs with q = 0.05, 0.5 and 0.95 learn a median and an interval that holds 90 %.
+The squared error is minimal for the mean of the targets, which does not depend on their noise; here
+the noise depends on x. The quantile loss weights the distance of an output that is too low by q,
+and of one that is too high by 1 - q. It is minimal if a fraction q of the targets is below the
+output. So three outputs with q = 0.05, 0.5 and 0.95 learn a median and an interval of 90 %.
 """
 
 import sys
@@ -19,11 +19,11 @@ from fastnn import Adam, Affine, Sequential, Tanh
 from fastnn.losses import Quantile
 
 QUANTILES = (0.05, 0.5, 0.95)
-BAND, LINE, TRUTH, DATA = "#c6dbef", "#0072b2", "#d55e00", "0.6"  # for the colour-blind, too
+BAND, LINE, TRUTH, DATA = "#c6dbef", "#0072b2", "#d55e00", "0.6"  # safe for colour-blind readers
 
 
 def curve(x):
-    """Return the middle of the targets at x."""
+    """Return the median of the targets at x."""
     return np.sin(1.5 * x) + 0.3 * x
 
 
@@ -51,7 +51,7 @@ print(f"{inside.mean():.1%} of {len(y_new)} new targets are in their interval of
 for q, output in zip(QUANTILES, out.T, strict=True):
     print(f"{(y_new <= output).mean():6.1%} are below the output for {q:.0%}")
 assert abs(inside.mean() - 0.9) < 0.02
-assert (low < middle).all() and (middle < high).all()  # nothing forces them to, but they do
+assert (low < middle).all() and (middle < high).all()  # the loss does not enforce this order
 
 x = np.linspace(-4, 4, 400)
 low, middle, high = net.predict(x[:, None]).T

@@ -2,12 +2,12 @@
 
     python examples/recommender.py [folder for the picture]
 
-One layer turns each user into a short vector, another one each film. An input that is 1 at the
-user's own place and 0 elsewhere picks out one row of the weights, so the rows are the vectors: an
-embedding. The dot product of a user and a film says how well they go together. Nobody tells the
-layers what the films are about; what people liked is enough to find it.
+One layer maps each user to a short vector, another one each film. A one-hot input, 1 at the index
+of the user and 0 elsewhere, selects one row of the weights, so the rows are the vectors: an
+embedding. The dot product of a user and a film is the score of the pair. The genres of the films
+are not used in training; they can be found from what users liked.
 
-Two layers side by side are no `Sequential`, so here they are trained by hand.
+Two layers side by side do not form a `Sequential`, so they are trained by hand here.
 """
 
 import sys
@@ -20,17 +20,17 @@ from fastnn import Affine
 from fastnn.inspection import alignment
 
 GENRES = ["comedy", "crime", "romance"]
-COLOURS = np.array(["#0072b2", "#d55e00", "#009e73"])  # told apart by the colour-blind, too
+COLOURS = np.array(["#0072b2", "#d55e00", "#009e73"])  # safe for colour-blind readers
 N_USERS, N_FILMS, N_DIMENSIONS = 500, 150, 3
 
-# Users have a taste, shares of the genres; films have a genre, and some are more popular.
+# Users have a taste, a share for each genre; films have a genre and a popularity.
 rng = np.random.default_rng(0)
 taste = rng.dirichlet([0.3, 0.3, 0.3], N_USERS)
 genre = np.repeat(np.arange(3), N_FILMS // 3)
 popularity = rng.normal(0, 0.8, N_FILMS)
 truth = 1 / (1 + np.exp(3.5 - 3.5 * taste[:, genre] - popularity))  # (users, films)
 liked = rng.random(truth.shape) < truth
-hidden = liked & (rng.random(truth.shape) < 0.3)  # to be found: the layers never see these
+hidden = liked & (rng.random(truth.shape) < 0.3)  # to be predicted, not used in training
 known = liked & ~hidden
 
 users = Affine(N_USERS, N_DIMENSIONS, bias=False, seed=0)
@@ -38,18 +38,18 @@ films = Affine(N_FILMS, N_DIMENSIONS, bias=False, seed=1)
 every_user, every_film = np.eye(N_USERS, dtype="float32"), np.eye(N_FILMS, dtype="float32")
 for _ in range(200):
     u, f = users.forward(every_user), films.forward(every_film)
-    p = 1 / (1 + np.exp(-u @ f.T))  # of a like, for all pairs
-    dscore = p - known  # of the cross-entropy
-    users.backward(dscore @ f / N_FILMS)  # the score is u . f, so its derivative by u is f
+    p = 1 / (1 + np.exp(-u @ f.T))  # probability of a like, for all pairs
+    dscore = p - known  # gradient of the cross-entropy
+    users.backward(dscore @ f / N_FILMS)  # the score is u . f, its gradient by u is f
     films.backward(dscore.T @ u / N_USERS)
     for layer in (users, films):
         w = layer.params["w"]
-        w -= 4.0 * (layer.grads["w"] + 0.03 * w)  # the decay keeps the vectors short
+        w -= 4.0 * (layer.grads["w"] + 0.03 * w)  # with weight decay
 
 
 def recall(score):
-    """Return which share of the hidden likes is among a user's 10 best films, on average."""
-    best = np.argsort(np.where(known, -np.inf, score), axis=1)[:, -10:]  # nothing known already
+    """Return the share of the hidden likes among a user's 10 best films, averaged over users."""
+    best = np.argsort(np.where(known, -np.inf, score), axis=1)[:, -10:]  # without the known likes
     n_found, n_hidden = np.take_along_axis(hidden, best, 1).sum(axis=1), hidden.sum(axis=1)
     return (n_found[n_hidden > 0] / n_hidden[n_hidden > 0]).mean()
 
@@ -65,7 +65,7 @@ for name, value in recalls.items():
     print(f"{name:>12}: {value:5.1%} of the hidden likes are among the 10 best")
 assert recalls["embeddings"] > recalls["most popular"] > recalls["random"]
 
-# All films share a direction, that of most users. Without it, two others tell the genres apart.
+# The mean of the films is the direction of most users. Two other directions separate the genres.
 middle = f.mean(axis=0)
 plane = np.linalg.svd(f - middle)[2][:2].T
 figure = Figure(figsize=(14, 4.3), layout="constrained")
