@@ -39,6 +39,17 @@ def load_npz(path: Path) -> Dataset:
     DataError
         If the file is damaged, an array is missing or has another shape or type, or a number is
         not finite.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import numpy as np
+    >>> from fastnn.data.arrays import load_npz
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder) / "squares.npz"
+    ...     np.savez(path, X=np.ones((5, 2, 2)), y=np.arange(5))
+    ...     load_npz(path).X.shape
+    (5, 4)
     """
     if not zipfile.is_zipfile(path):
         raise DataError(f"{path}: cannot be read as .npz: it is not a complete zip file")

@@ -58,6 +58,17 @@ def read_text(
         If the file is empty, damaged or not UTF-8, or a line has too many or too few fields.
     MissingExtraError
         If pandas is not installed.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from fastnn.data.text_files import read_text
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder) / "t.csv"
+    ...     size = path.write_text("height; weight\\n1.8; 75\\n")
+    ...     frame, has_header = read_text(path, None, [])
+    >>> list(frame.columns), has_header
+    (['height', 'weight'], True)
     """
     pandas = require("pandas", "data")
     try:

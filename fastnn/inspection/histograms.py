@@ -143,6 +143,19 @@ class Histograms(Callback):
             If there is no such parameter.
         MissingExtraError
             If matplotlib is not installed.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from matplotlib.figure import Figure
+        >>> from fastnn import Affine, Sequential
+        >>> from fastnn.inspection import Histograms
+        >>> X, y = np.eye(2), np.array([0, 1])
+        >>> histograms = Histograms(X, y)
+        >>> net = Sequential([Affine(2, 2)], seed=0)
+        >>> history = net.fit(X, y, epochs=1, callbacks=[histograms])
+        >>> len(histograms.plot("0 Affine.w", Figure().subplots()))
+        2
         """
         check_axes(ax)
         kind = self.gradients if gradients else self.values
