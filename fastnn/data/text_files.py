@@ -34,7 +34,7 @@ _N_SAMPLE_LINES = 200
 def read_text(
     path: Path, header: bool | None, text: Iterable[str]
 ) -> tuple[pandas.DataFrame, bool]:
-    """Read a text file as a table.
+    r"""Read a text file as a table.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def read_text(
     >>> from fastnn.data.text_files import read_text
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = pathlib.Path(folder) / "t.csv"
-    ...     size = path.write_text("height; weight\\n1.8; 75\\n")
+    ...     size = path.write_text("height; weight\n1.8; 75\n")
     ...     frame, has_header = read_text(path, None, [])
     >>> list(frame.columns), has_header
     (['height', 'weight'], True)
