@@ -8,7 +8,7 @@ Which neurons are active for an input?                   `activations`
 Which inputs affect an output, for one sample?           `saliency`, `integrated_gradients`
 Which inputs does a net depend on, over a data set?      `permutation_importance`
 Where in the plane of two inputs does the class change?  `decision_grid`
-How did loss, weights and gradients develop in training? `plot_history`, `Histograms`
+How do loss, weights and gradients change in training?   `plot_history`, `Histograms`
 =======================================================  ===========================================
 
 A function without ``plot_`` in its name returns arrays and draws nothing. A function with it draws
