@@ -29,7 +29,7 @@ def wrong_values() -> None:
     MLPClassifier(alpha="big")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     Huber(reduction="max")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     Perceptron("2")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    fastnn.matmul([[1]], [[1]], activation="gelu")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    fastnn.matmul([[1]], [[1]], activation="nope")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 def wrong_uses_of_results() -> None:
