@@ -33,6 +33,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from fastnn.errors import shown
+from fastnn.kernels.activations import ACTIVATIONS
 from fastnn.validation import (
     MOST_COLUMNS,
     as_number,
@@ -534,9 +535,6 @@ _BY_NAME = {
     "zeros": zeros,
 }
 
-# Activations that silence about half of their inputs, as a ReLU does.
-_LIKE_RELU = {"relu", "leaky_relu", "elu", "gelu", "silu", "mish", "softplus"}
-
 
 def get(name: str | Callable, argument: str = "initializer") -> Callable[..., np.ndarray]:
     """Find an initializer by its name; a function is handed back as it is.
@@ -592,8 +590,5 @@ def default_for(activation: str | None) -> str:
     >>> default_for("relu"), default_for("tanh"), default_for(None)
     ('he_uniform', 'glorot_uniform', 'glorot_uniform')
     """
-    if isinstance(activation, str) and activation in _LIKE_RELU:
-        return "he_uniform"
-    return (
-        "lecun_normal" if isinstance(activation, str) and activation == "selu" else "glorot_uniform"
-    )
+    row = ACTIVATIONS.get(activation) if isinstance(activation, str) else None
+    return "glorot_uniform" if row is None else row.first_weights

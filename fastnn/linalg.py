@@ -8,8 +8,7 @@ from numba import from_dtype, types
 from numpy.typing import ArrayLike
 
 from fastnn.errors import shown
-from fastnn.kernels.activations import activate
-from fastnn.kernels.codes import ACTIVATION_CODES
+from fastnn.kernels.activations import ACTIVATIONS, array_kernels
 from fastnn.kernels.matmul import (
     DONE,
     FOR_A_TEAM,
@@ -32,9 +31,24 @@ MIN_WORK_PER_THREAD = 2_000_000
 With less, starting the thread takes longer than it saves: measured by benchmarks/matmul_blocks.py.
 """
 ActivationName: TypeAlias = Literal[
-    "identity", "relu", "leaky_relu", "logistic", "tanh", "softmax", "step"
+    "identity",
+    "relu",
+    "leaky_relu",
+    "logistic",
+    "tanh",
+    "softmax",
+    "step",
+    "elu",
+    "selu",
+    "gelu",
+    "gelu_tanh",
+    "silu",
+    "softplus",
+    "mish",
+    "hard_tanh",
 ]
 
+_ACTIVATION_NAMES = ("identity", *ACTIVATIONS)
 _NEVER = 2**62
 _SETTINGS: Any = numba.config  # its values are set when it is loaded
 _MOST: int = _SETTINGS.NUMBA_NUM_THREADS
@@ -124,6 +138,14 @@ def _converted(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
         return array  # `errstate` takes longer than a small product
     with np.errstate(over="ignore"):
         return array.astype(dtype)
+
+
+def _activate(name: str, out: np.ndarray) -> None:
+    """Overwrite a matrix with its activation."""
+    if name != "identity":
+        row = ACTIVATIONS[name]
+        apply, _ = array_kernels(row)
+        apply(out, row.parameter)
 
 
 def matmul(
@@ -219,9 +241,9 @@ default=None
     dtype = dtype if dtype in (np.float32, np.float64) else np.dtype(np.float64)
     m, n = a.shape[0], b.shape[1]
     n_threads = threads.check_num_threads(n_threads)
-    known = isinstance(activation, str) and activation in ACTIVATION_CODES
+    known = isinstance(activation, str) and activation in _ACTIVATION_NAMES
     if activation is not None and not known:
-        names = ", ".join(repr(name) for name in ACTIVATION_CODES)
+        names = ", ".join(repr(name) for name in _ACTIVATION_NAMES)
         raise ValueError(f"activation must be one of {names} or None, got {shown(activation)}")
     if out is None:
         out = np.empty((m, n), dtype)
@@ -254,5 +276,5 @@ default=None
     if not run(a, b, out, bias, n_threads):  # for example not aligned
         run(a.copy(), b.copy(), out, bias, n_threads)
     if activation is not None:
-        activate(ACTIVATION_CODES[activation], 0.01, out)
+        _activate(activation, out)
     return out

@@ -8,9 +8,9 @@ import numpy as np
 
 from fastnn import losses, schedules
 from fastnn.callbacks import check_callbacks, for_verbosity
-from fastnn.engine.plan import padded_size
+from fastnn.engine.layout import ParameterLayout
 from fastnn.engine.predictor import Predictor
-from fastnn.engine.sparse_rows import SparseRows, check_sparse, is_sparse
+from fastnn.engine.sparse_rows import check_samples
 from fastnn.errors import ModelFileError, reason, shown
 from fastnn.files.model_file import read_model, write_model
 from fastnn.kernels.memory import aligned_zeros
@@ -134,18 +134,17 @@ class Sequential:
 
     def _bind(self):
         """Let all layers' parameters be views of one vector; draw those without values."""
-        n_buffers = sum(layer.n_buffers for layer in self._parametric)
-        size = padded_size(self.n_params + n_buffers, self.dtype)
-        self._memory = aligned_zeros(size, self.dtype)
-        self.params = self._memory[: self.n_params]
+        self.layout = ParameterLayout(list(self.leaves()), self.dtype)
+        self.memory = aligned_zeros(self.layout.size, self.dtype)
+        self.params = self.memory[: self.n_params]
         offset, place = 0, self.n_params
         fresh = []
         for layer in self._parametric:
             if not layer.initialized:
                 fresh.append(layer)
             layer.bind(
-                self._memory[offset : offset + layer.n_params],
-                self._memory[place : place + layer.n_buffers],
+                self.memory[offset : offset + layer.n_params],
+                self.memory[place : place + layer.n_buffers],
             )
             offset += layer.n_params
             place += layer.n_buffers
@@ -159,7 +158,19 @@ class Sequential:
             for layer in fresh:
                 layer.forget()
             raise
-        self._predictor = Predictor(self.layers, self.n_inputs, self.n_outputs, self._memory)
+        self._predictor = self.make_predictor()
+
+    def make_predictor(self, packed=None):
+        """Return the compiled forward pass of the net, or of packed parameters instead of its own.
+
+        Parameters
+        ----------
+        packed : ndarray, optional
+            As `ParameterLayout.pack` makes them.
+        """
+        return Predictor(
+            self.layers, self.n_inputs, self.n_outputs, self.layout, self.memory, packed
+        )
 
     def _activation_after(self, layer):
         """Return the layer that decides how another one's weights begin, or None at the end."""
@@ -171,7 +182,7 @@ class Sequential:
     # A copy or a pickle holds each layer's parameters; they become views of one vector again.
 
     def __getstate__(self):
-        views = ("_memory", "params", "_predictor")
+        views = ("memory", "params", "layout", "_predictor")
         return {name: value for name, value in vars(self).items() if name not in views}
 
     def __setstate__(self, state):
@@ -187,11 +198,12 @@ class Sequential:
 
     def weights(self):
         """Return the pairs (w, b) of all affine layers; b is None where there is no bias."""
-        return [layer.tensors() for layer in self._parametric if isinstance(layer, Affine)]
+        layers = (layer for layer in self._parametric if isinstance(layer, Affine))
+        return [(layer.params["w"], layer.params.get("b")) for layer in layers]
 
     def tensors(self):
         """Return of each layer with parameters a tuple of them, then of its running statistics."""
-        return [layer.tensors() for layer in self._parametric]
+        return self.layout.tensors(self.memory)
 
     def check_ends_in_logits(self, loss):
         """Raise ValueError if the net ends in what `loss` applies by itself.
@@ -371,11 +383,7 @@ class Sequential:
         -------
         ndarray (N, O)
         """
-        if not self._predictor.takes(X):
-            X = self.check_samples(X, finite=False)
-        if n_threads is not None:
-            n_threads = threads.check_num_threads(n_threads)
-        return self._predictor.predict(X, n_threads)
+        return _predict(self, self._predictor, X, n_threads)
 
     def freeze(self):
         """Return a copy of the net that predicts only.
@@ -398,6 +406,11 @@ class Sequential:
         """
         return FrozenNet(self)
 
+    @property
+    def takes_sparse(self):
+        """Whether samples may be sparse: the net begins with an affine layer."""
+        return isinstance(self.layers[0], Affine)
+
     def check_samples(self, X, name="X", finite=True):
         """Return samples as kernels take them: an array, or `fastnn.engine.sparse_rows.SparseRows`.
 
@@ -414,15 +427,7 @@ class Sequential:
         ValueError
             If it does not suit the net.
         """
-        if isinstance(X, SparseRows):  # checked already
-            return X
-        if not is_sparse(X):
-            return check_inputs(X, self.dtype, self.n_inputs, name, finite)
-        if not isinstance(self.layers[0], Affine):
-            raise ValueError(
-                f"{name} must be dense for a net that does not begin with an affine layer"
-            )
-        return check_sparse(X, self.dtype, self.n_inputs, name, finite)
+        return check_samples(X, self.dtype, self.n_inputs, self.takes_sparse, name, finite)
 
     def forward(self, X, training=False):
         """Return the output for X (B, I), layer by layer; each layer keeps what `backward` needs.
@@ -546,10 +551,13 @@ class FrozenNet:
         self._bind()
 
     def _bind(self):
-        net = self._net
-        net._predictor = Predictor(
-            net.layers, net.n_inputs, net.n_outputs, net._memory, net.tensors()
-        )
+        layout = self._net.layout
+        packed = aligned_zeros(layout.n_packed, layout.dtype)
+        layout.pack(self._net.memory, packed)
+        self._predictor = self._net.make_predictor(packed)
+
+    def __getstate__(self):
+        return {"_net": self._net}
 
     def __setstate__(self, state):
         vars(self).update(state)
@@ -560,7 +568,16 @@ class FrozenNet:
 
     def predict(self, X, *, n_threads=None):
         """Return the output for each row, in the same bits as `Sequential.predict`, which see."""
-        return self._net.predict(X, n_threads=n_threads)
+        return _predict(self._net, self._predictor, X, n_threads)
+
+
+def _predict(net, predictor, X, n_threads):
+    """Return the output of a predictor of a net, after checks."""
+    if not predictor.takes(X):
+        X = net.check_samples(X, finite=False)
+    if n_threads is not None:
+        n_threads = threads.check_num_threads(n_threads)
+    return predictor.predict(X, n_threads)
 
 
 def from_file_parts(path, header, tensors):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 
 from fastnn.errors import shown
-from fastnn.kernels import codes
+from fastnn.kernels.updates import RULES, Rule
 from fastnn.validation import SMALLEST, as_number, check_flag, check_number, check_positive
 
 
@@ -57,7 +57,7 @@ class Optimizer:
         for item in fields(self):
             value = getattr(self, item.name)
             if item.type in (float, "float") or (value is not None and "clip" in item.name):
-                self._check_number(item.name, value)
+                _check_hyperparameter(item.name, value)
             elif item.type in (bool, "bool"):
                 check_flag(item.name, value)
 
@@ -67,34 +67,34 @@ class Optimizer:
         arguments = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
         return f"{type(self).__name__}({arguments})"
 
-    def _check_number(self, name, value):
-        number = as_number(value)
-        if name == "momentum":
-            valid, allowed = 0 <= number <= 1, "a number in [0, 1]"
-        elif name in ("rho", "beta_1", "beta_2"):
-            valid, allowed = 0 <= number < 1, "a number in [0, 1)"
-        elif name in ("learning_rate", "epsilon", "clip_value", "clip_norm"):
-            check_positive(name, value, SMALLEST if name == "epsilon" else 0.0)
-            return
-        else:
-            check_number(name, value)
-            return
-        if not valid:
-            raise ValueError(f"{name} must be {allowed}, got {shown(value)}")
-
     @property
-    def rule(self):
-        """Code of the update rule (`fastnn.kernels.codes`)."""
+    def rule(self) -> Rule:
+        """The update rule (`fastnn.kernels.updates.RULES`)."""
         raise NotImplementedError
 
     @property
-    def hyperparameters(self):
-        """Hyperparameters as the kernels take them, float64 (N_HYPERPARAMETERS,)."""
-        values = np.zeros(codes.N_HYPERPARAMETERS)
-        values[codes.LEARNING_RATE] = self.learning_rate
-        values[codes.CLIP_VALUE] = np.inf if self.clip_value is None else self.clip_value
-        values[codes.MOMENTUM_PRODUCT] = 1.0
-        return values
+    def hyperparameters(self) -> np.ndarray:
+        """The numbers that the rule takes, float64."""
+        return np.array([getattr(self, name) for name in self.rule.hyperparameters], np.float64)
+
+
+_RANGES = {
+    name: allowed for rule in RULES.values() for name, allowed in rule.hyperparameters.items()
+}
+_RANGES |= {"learning_rate": "> 0", "clip_value": "> 0", "clip_norm": "> 0"}
+
+
+def _check_hyperparameter(name, value):
+    """Raise ValueError if a number is not in the range that the rules say."""
+    allowed = _RANGES.get(name, ">= 0")
+    if allowed == "> 0":
+        check_positive(name, value, SMALLEST if name == "epsilon" else 0.0)
+    elif allowed == ">= 0":
+        check_number(name, value)
+    else:
+        number = as_number(value)
+        if not (0 <= number <= 1 if allowed == "[0, 1]" else 0 <= number < 1):
+            raise ValueError(f"{name} must be a number in {allowed}, got {shown(value)}")
 
 
 @dataclass(frozen=True, repr=False)
@@ -127,16 +127,10 @@ class SGD(Optimizer):
     nesterov: bool = False
 
     @property
-    def rule(self):
+    def rule(self) -> Rule:
         if self.momentum == 0:
-            return codes.SGD
-        return codes.NESTEROV if self.nesterov else codes.MOMENTUM
-
-    @property
-    def hyperparameters(self):
-        values = super().hyperparameters
-        values[codes.BETA_1] = self.momentum
-        return values
+            return RULES["sgd"]
+        return RULES["nesterov" if self.nesterov else "momentum"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -169,15 +163,8 @@ class RMSProp(Optimizer):
     epsilon: float = 1e-7
 
     @property
-    def rule(self):
-        return codes.RMSPROP
-
-    @property
-    def hyperparameters(self):
-        values = super().hyperparameters
-        values[codes.BETA_1] = self.rho
-        values[codes.EPSILON] = self.epsilon
-        return values
+    def rule(self) -> Rule:
+        return RULES["rmsprop"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -214,16 +201,8 @@ class Adam(Optimizer):
     epsilon: float = 1e-8
 
     @property
-    def rule(self):
-        return codes.ADAM
-
-    @property
-    def hyperparameters(self):
-        values = super().hyperparameters
-        values[codes.BETA_1] = self.beta_1
-        values[codes.BETA_2] = self.beta_2
-        values[codes.EPSILON] = self.epsilon
-        return values
+    def rule(self) -> Rule:
+        return RULES["adam"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -279,14 +258,8 @@ class AdaGrad(Optimizer):
     epsilon: float = 1e-10
 
     @property
-    def rule(self):
-        return codes.ADAGRAD
-
-    @property
-    def hyperparameters(self):
-        values = super().hyperparameters
-        values[codes.EPSILON] = self.epsilon
-        return values
+    def rule(self) -> Rule:
+        return RULES["adagrad"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -317,11 +290,11 @@ class NAdam(Adam):
     learning_rate: float = 2e-3
 
     @property
-    def rule(self):
-        return codes.NADAM
+    def rule(self) -> Rule:
+        return RULES["nadam"]
 
 
-_BY_NAME = {
+BY_NAME = {
     "sgd": SGD,
     "rmsprop": RMSProp,
     "adam": Adam,
@@ -329,6 +302,7 @@ _BY_NAME = {
     "adagrad": AdaGrad,
     "nadam": NAdam,
 }
+"""Optimizers by the names that `Sequential.fit` and the command line take."""
 
 
 def get(optimizer):
@@ -345,7 +319,7 @@ def get(optimizer):
     """
     if isinstance(optimizer, Optimizer):
         return optimizer
-    if isinstance(optimizer, str) and optimizer in _BY_NAME:
-        return _BY_NAME[optimizer]()
-    names = ", ".join(repr(name) for name in _BY_NAME)
+    if isinstance(optimizer, str) and optimizer in BY_NAME:
+        return BY_NAME[optimizer]()
+    names = ", ".join(repr(name) for name in BY_NAME)
     raise ValueError(f"optimizer must be one of {names} or an Optimizer, got {shown(optimizer)}")

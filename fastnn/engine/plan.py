@@ -1,25 +1,82 @@
-"""The plan: a net's layers as a table that kernels can read, and the memory that they need.
+"""The plan: a net's layers as records that kernels can read, and the memory that they need.
 
-All parameters of a net lie in one flat vector, layer by layer: w (I, O) row by row, then b (O,).
-Users see views of it; running statistics follow behind. Training works on a copy in *packed* form:
-weight matrices in panels, padded with zeros to whole register tiles (`fastnn.kernels.affine` says
-why), so that kernels have no edges to care for. Kernels compile once for each dtype, not for each
-architecture.
+Layers add operations to a plan (`Layer.add_to`); then each gets its place in the workspace, and the
+records are written, with the addresses of all kernels. Kernels compile once for each dtype, not for
+each architecture.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
-from fastnn.kernels import codes
-from fastnn.kernels.activations import activation_member, derivative_member
-from fastnn.kernels.affine import NO_BIAS
+from fastnn.kernels.activations import ACTIVATIONS, activate_kernel, differentiate_kernel
+from fastnn.kernels.constraint import max_norm_kernel
 from fastnn.kernels.memory import CACHE_LINE
-from fastnn.kernels.step import BLOCK_ROWS
-from fastnn.kernels.tile import CELL_BYTES, TILE_ROWS, TILE_VECTORS, VECTOR_BYTES
+from fastnn.kernels.operation import BLOCK, MOST_BLOCKS, OPERATION, TASK
+from fastnn.kernels.panels import padded_width, panel_columns, panel_width, round_up
+from fastnn.kernels.products import KEEP, MASK, NO_BIAS, RECTIFY
+from fastnn.kernels.tile import CELL_BYTES, TILE_ROWS
+from fastnn.kernels.weight_phase import BLOCK_ROWS
 
 # A net with fewer bytes of weights gets smaller blocks, so that threads can share them out evenly.
 _FEW_BYTES = 147_456
+
+
+class Purpose(NamedTuple):
+    """What a plan is for.
+
+    Attributes
+    ----------
+    training : bool
+        Otherwise dropout is left out, and batch normalisation takes its running statistics.
+    sparse : bool
+        Whether samples are sparse. The first layer is affine then.
+    one_row : bool
+        Whether it is for one row at a time, which lies as in an ordinary array.
+    packed : bool
+        Whether the parameters are packed, and not as users see them.
+    """
+
+    training: bool = False
+    sparse: bool = False
+    one_row: bool = False
+    packed: bool = True
+
+
+class Kernels(NamedTuple):
+    """The kernels of a layer's operation (`fastnn.kernels.operation`): addresses, or 0.
+
+    Attributes
+    ----------
+    forward, backward : int
+    forward_in_place : int
+        A forward pass of a prediction that reads samples where they lie.
+    sums : dict of str to int
+        `sum_gradient` of each block of parameters.
+    gradients : dict of str to int
+        Of blocks without: in which vector of its state the backward pass leaves the gradient.
+    whole_batch : bool
+    is_product : bool
+        Whether it applies a ReLU to its result, and the derivative of one to its gradient.
+    """
+
+    forward: int = 0
+    backward: int = 0
+    forward_in_place: int = 0
+    sums: dict = {}  # noqa: RUF012  # never changed
+    gradients: dict = {}  # noqa: RUF012
+    whole_batch: bool = False
+    is_product: bool = False
+
+
+class Holding(NamedTuple):
+    """What holds the weights of a block back: penalties, decay, and a limit of their norm."""
+
+    l1: float = 0.0
+    l2: float = 0.0
+    decay: float = 0.0
+    max_norm: float = np.inf
 
 
 class Plan(NamedTuple):
@@ -27,24 +84,22 @@ class Plan(NamedTuple):
 
     Attributes
     ----------
-    operations : (L, N_COLUMNS) int64
-        What kernels do, in order; `fastnn.kernels.codes` names the columns.
-    numbers : (L, N_NUMBERS) float64
-        Numbers that belong to the operations; the columns are named there too.
+    operations : ndarray (L,) of OPERATION
+        What kernels do, in order.
+    blocks : ndarray of BLOCK
+        Where the parameters of the operations are.
+    tasks : ndarray (T,) of TASK
+        Pieces of the weight phase.
+    cost_before : ndarray (T + 1,) of int64
+        Work in the tasks before each one.
+    segments : ndarray (S + 1,) of int64
+        The operations in pieces: each but the first begins with one that needs the whole batch.
     layers : tuple of Layer
         What each operation came from.
-    n_params, n_transposed : int
-        Elements of the parameters with running statistics (packed or not), and of the transposed
-        weights.
     n_acts, n_deltas : int
         Elements of the activations, and of their gradients.
-    tasks : (T, 5) int64
-        Pieces of the weight phase: operation, first row, rows and first column of a block, and the
-        first of its cells of columns.
     n_cells : int
         Cells of columns in all blocks, for which sums over weights are kept.
-    cost_before : (T + 1,) int64
-        Work in the tasks before each one.
     flops : int
         Floating-point operations of one row: forward, backward to input, backward to weight.
     flops_forward : int
@@ -52,399 +107,341 @@ class Plan(NamedTuple):
     """
 
     operations: np.ndarray
-    numbers: np.ndarray
+    blocks: np.ndarray
+    tasks: np.ndarray
+    cost_before: np.ndarray
+    segments: np.ndarray
     layers: tuple
-    n_params: int
-    n_transposed: int
     n_acts: int
     n_deltas: int
-    tasks: np.ndarray
     n_cells: int
-    cost_before: np.ndarray
     flops: int
     flops_forward: int
 
+    @property
+    def needs_whole_batch(self):
+        """Whether an operation takes statistics of a batch."""
+        return bool(self.operations["whole_batch"].any())
 
-def round_up(n, multiple):
-    """Return the smallest multiple of `multiple` that is not below `n`."""
-    return -(-n // multiple) * multiple
+    @property
+    def is_constrained(self):
+        """Whether weights have a limit."""
+        return bool(self.blocks["constrain"].any())
 
-
-def lanes(dtype):
-    """Return how many elements of `dtype` one SIMD vector holds."""
-    return VECTOR_BYTES // np.dtype(dtype).itemsize
-
-
-def panel_columns(dtype):
-    """Return how many columns a full panel has."""
-    return TILE_VECTORS * lanes(dtype)
-
-
-def panel_width(n, j, dtype):
-    """Return how many columns the panel that begins at column j of n has, with padding."""
-    unit = max(lanes(dtype), TILE_ROWS, CELL_BYTES // np.dtype(dtype).itemsize)
-    return min(round_up(n - j, unit), panel_columns(dtype))
+    def set_noise(self, layer, first_step):
+        """Write where the random numbers of a layer come from."""
+        for k, owner in enumerate(self.layers):
+            if owner is layer:
+                self.operations["seed"][k] = layer.noise_seed
+                self.operations["first_step"][k] = first_step
 
 
-def padded_width(n, dtype):
-    """Return how many columns all panels of n columns have, with padding."""
-    last = (n - 1) // panel_columns(dtype) * panel_columns(dtype)
-    return last + panel_width(n, last, dtype)
+class _Operation:
+    """An operation while the plan is made."""
+
+    def __init__(self, layer, kernels, n_in, n_out, blocks=()):
+        self.layer, self.kernels, self.blocks = layer, kernels, blocks
+        self.n_in, self.n_out = n_in, n_out
+        self.activation, self.parameter = None, layer.parameter
+        self.fork = self.join = None  # the other end of a residual block
+        self.is_activation = False
+        self.has_parameters = any(not placed.block.is_buffer for placed in blocks)
+        self.needs_dx = self.masks_dx = self.differentiates = False
+        self.x_at = self.out_at = self.state_at = self.state_step = 0
+
+    @property
+    def activation_in_product(self):
+        """Whether the product applies the activation to a tile before it stores it."""
+        return self.kernels.is_product and self.activation == "relu"
 
 
-def _panel_distance(n_rows, dtype):
-    """Distance of the panels of a matrix with `n_rows` rows, in elements.
+class PlanBuilder:
+    """Collects the operations of a net.
 
-    An odd number of cache lines: places in the first-level cache repeat every 64 lines, so those
-    of a row in all panels would coincide. A single row lies as in an ordinary array.
+    Parameters
+    ----------
+    n_inputs : int
+        Columns of the net's input.
+    layout : ParameterLayout
+    purpose : Purpose
     """
-    if n_rows == 1:
-        return panel_columns(dtype)
-    lines = -(-n_rows * panel_columns(dtype) // _line(dtype))
-    return (lines | 1) * _line(dtype)
+
+    def __init__(self, n_inputs, layout, purpose):
+        self.width, self.layout, self.purpose = n_inputs, layout, purpose
+        self.dtype, self.operations = layout.dtype, []
+
+    def add(self, layer, n_out=None):
+        """Add the operation of a layer; return it. A later layer takes its n_out columns."""
+        first = not self.operations
+        purpose = self.purpose if first else self.purpose._replace(sparse=False)
+        kernels = layer.kernels(self.dtype, purpose)
+        return self._append(layer, kernels, n_out, self.layout.blocks_of(layer))
+
+    def _append(self, layer, kernels, n_out=None, blocks=()):
+        n_out = self.width if n_out is None else n_out
+        self.operations.append(_Operation(layer, kernels, self.width, n_out, blocks))
+        self.width = n_out
+        return self.operations[-1]
+
+    def activate(self, layer, copy):
+        """Let the operation before apply a layer's activation, if it has none yet.
+
+        Parameters
+        ----------
+        layer : Layer
+            Its `activation` is a name, or None for the identity.
+        copy : Kernels
+            Of the operation that is needed otherwise.
+        """
+        last = self.operations[-1] if self.operations else None
+        if last is None or last.is_activation or last.join is not None or last.activation:
+            last = self._append(layer, copy)
+            last.is_activation = True
+        if layer.activation is not None:
+            last.activation, last.parameter = layer.activation, layer.parameter
+
+    def add_residual(self, layer, block, fork, join):
+        """Add a residual block: the layers of `block`, between the operations of both ends."""
+        begin = self._append(layer, fork)
+        begin.join = begin  # no activation is joined to it meanwhile
+        for inner in block:
+            inner.add_to(self)
+        begin.join = self._append(layer, join)
+        begin.join.fork = begin
 
 
-def _line(dtype):
-    """Return how many elements a cache line holds."""
-    return CACHE_LINE // np.dtype(dtype).itemsize
-
-
-def build(layers, n_inputs, dtype, n_rows, packed, dense_input=True, training=True):
-    """Lay out a net in memory.
+def build(layers, n_inputs, layout, n_rows, purpose, held=None):
+    """Lay out a net in memory, and compile the kernels that it needs.
 
     Parameters
     ----------
     layers : sequence of Layer
     n_inputs : int
         Columns of the net's input.
-    dtype : numpy.dtype
+    layout : ParameterLayout
     n_rows : int
         Rows of the activations, padded to whole tiles where it is not one.
-    packed : bool
-        Whether parameters are in packed form (training), or as users see them (prediction).
-    dense_input : bool
-        Whether the workspace has room for the net's input.
-    training : bool
-        Whether it is for training: otherwise dropout is left out, and batch normalisation takes
-        its running statistics.
+    purpose : Purpose
+    held : callable, optional
+        Returns the `Holding` of a layer's weights.
 
     Returns
     -------
     Plan
     """
-    n_rows = round_up(n_rows, TILE_ROWS) if n_rows > 1 else 1
-    operations, numbers, owners = _operations(layers, n_inputs, training)
-    _mark_derivatives(operations, owners)
-    size = _place_blocks(operations, owners, n_rows, dtype)
-    n_params, n_transposed = _place_parameters(operations, owners, dtype, packed)
-    tasks, costs, n_cells = _weight_tasks(operations, owners, dtype)
-    affine = operations[operations[:, codes.KIND] == codes.AFFINE]
-    products = affine[:, codes.N_IN] * affine[:, codes.N_OUT]
-    n_input = _block_size(n_inputs, n_rows, dtype) if dense_input else 0
+    dtype = layout.dtype
+    n_rows = 1 if purpose.one_row else round_up(n_rows, TILE_ROWS)
+    builder = PlanBuilder(n_inputs, layout, purpose)
+    for layer in layers:
+        layer.add_to(builder)
+    operations = builder.operations
+    _decide_derivatives(operations)
+    size = _place(operations, n_rows, dtype)
+    blocks = _block_records(operations, layout, purpose, held or (lambda layer: Holding()))
+    tasks, costs, n_cells = _weight_tasks(operations, dtype)
+    products = [
+        (math.prod(placed.block.shape), op.needs_dx)
+        for op in operations
+        for placed in op.blocks
+        if placed.is_matrix
+    ]
+    forward = sum(size for size, _ in products)
+    backward = sum(size for size, needs_dx in products if needs_dx)
+    begins = [k for k, op in enumerate(operations) if purpose.training and op.kernels.whole_batch]
+    n_input = 0 if purpose.sparse else _matrix_size(n_inputs, n_rows, dtype)
     return Plan(
-        operations=operations,
-        numbers=numbers,
-        layers=tuple(owners),
-        n_params=n_params,
-        n_transposed=n_transposed,
+        operations=_operation_records(operations, n_rows, layout, purpose),
+        blocks=blocks,
+        tasks=tasks,
+        cost_before=np.concatenate([[0], np.cumsum(costs)]).astype(np.int64),
+        segments=np.array([0, *begins, len(operations)], np.int64),
+        layers=tuple(op.layer for op in operations),
         n_acts=size + n_input,
         n_deltas=size,
-        tasks=tasks,
         n_cells=n_cells,
-        cost_before=np.concatenate([[0], np.cumsum(costs)]).astype(np.int64),
-        flops=int(2 * (2 * products.sum() + products[affine[:, codes.NEEDS_DX] != 0].sum())),
-        flops_forward=int(2 * products.sum()),
+        flops=2 * (2 * forward + backward),
+        flops_forward=2 * forward,
     )
 
 
-def link(plan, dtype, training=True):
-    """Write the addresses of the kernels that operations bring along into a plan.
+def _decide_derivatives(operations):
+    """Decide which gradients are needed, and who multiplies by the derivative of an activation."""
+    trained = False  # whether there are parameters in or before the operation
+    for before, op in zip([None, *operations], operations, strict=False):
+        op.needs_dx = trained
+        op.masks_dx = trained and op.kernels.is_product and before.activation == "relu"
+        if op.masks_dx:
+            before.differentiates = False
+        trained = trained or op.has_parameters
+        op.differentiates = trained and op.activation is not None
 
-    Compiles them, the first time.
+
+def _line(dtype):
+    """Return how many elements a cache line holds."""
+    return CACHE_LINE // dtype.itemsize
+
+
+def _distance(n_rows, dtype):
+    """Return the distance of the panels of a matrix with `n_rows` rows, in elements.
+
+    An odd number of cache lines: places in the first-level cache repeat every 64 lines, so those
+    of a row in all panels would coincide. A single row lies as in an ordinary array.
     """
-    for operation, layer in zip(plan.operations, plan.layers, strict=True):
-        if operation[codes.KIND] in (codes.EXTERN, codes.BATCH):
-            for column, address in layer.members(dtype, training).items():
-                operation[column] = address
-        function = int(operation[codes.FUNCTION])
-        in_product = function == codes.RELU and operation[codes.KIND] == codes.AFFINE
-        if function != codes.IDENTITY and not in_product:
-            operation[codes.ACTIVATE] = activation_member(function, dtype)
-        if training and operation[codes.OWN_DERIVATIVE]:
-            operation[codes.DIFFERENTIATE] = derivative_member(function, dtype)
+    panel = panel_columns(dtype.itemsize)
+    if n_rows == 1:
+        return panel
+    return (-(-n_rows * panel // _line(dtype)) | 1) * _line(dtype)
 
 
-class _Operations:
-    """Collects operations, one for each layer or for a layer with the activation after it."""
-
-    def __init__(self, n_inputs, training):
-        self.width, self.training = n_inputs, training
-        self.rows, self.numbers, self.owners = [], [], []
-
-    def add(self, kind, layer, n_out=None):
-        """Add an operation; return its index."""
-        n_out = self.width if n_out is None else n_out
-        row = np.zeros(codes.N_COLUMNS, np.int64)
-        row[[codes.KIND, codes.N_IN, codes.N_OUT]] = kind, self.width, n_out
-        numbers = np.zeros(codes.N_NUMBERS)
-        numbers[codes.MAX_NORM] = np.inf
-        numbers[codes.OWN : codes.OWN + len(layer.numbers)] = layer.numbers
-        self.rows.append(row)
-        self.numbers.append(numbers)
-        self.owners.append(layer)
-        self.width = n_out
-        return len(self.rows) - 1
-
-    def add_layers(self, layers):
-        """Add the operations of some layers in a row."""
-        for layer in layers:
-            if layer.kind == codes.AFFINE:
-                k = self.add(codes.AFFINE, layer, layer.n_outputs)
-                self.rows[k][codes.HAS_BIAS] = layer.bias
-            elif layer.kind == codes.ACTIVATION:
-                self._add_activation(layer)
-            elif layer.kind == codes.FORK:
-                fork = self.add(codes.FORK, layer)
-                self.add_layers(layer.layers)
-                end = self.add(codes.ADD, layer)
-                self.rows[fork][codes.OTHER_AT], self.rows[end][codes.OTHER_AT] = end, fork
-            elif self.training or not layer.only_in_training:
-                self.add(layer.kind if self.training else codes.EXTERN, layer)
-
-    def _add_activation(self, layer):
-        """Let the operation before apply an activation, if it has none yet."""
-        if (
-            self.rows
-            and self.rows[-1][codes.KIND] not in (codes.ACTIVATION, codes.FORK)
-            and (self.rows[-1][codes.FUNCTION] == codes.IDENTITY)
-        ):
-            k = len(self.rows) - 1
-        else:
-            k = self.add(codes.ACTIVATION, layer)
-        self.rows[k][codes.FUNCTION], self.numbers[k][codes.SLOPE] = layer.activation, layer.slope
-
-
-def _operations(layers, n_inputs, training):
-    """Return the operations, their numbers, and the layers that they came from."""
-    operations = _Operations(n_inputs, training)
-    operations.add_layers(layers)
-    return np.array(operations.rows), np.array(operations.numbers), operations.owners
-
-
-def _block_size(n, n_rows, dtype):
-    """Elements of a matrix (n_rows, n) in panels, up to the next cache line."""
-    panel = panel_columns(dtype)
+def _matrix_size(n, n_rows, dtype):
+    """Return the elements of a matrix (n_rows, n) in panels, up to the next cache line."""
+    panel = panel_columns(dtype.itemsize)
     last = (n - 1) // panel
-    size = last * _panel_distance(n_rows, dtype) + n_rows * panel_width(n, last * panel, dtype)
+    size = last * _distance(n_rows, dtype) + n_rows * panel_width(n, last * panel, dtype.itemsize)
     return round_up(size, _line(dtype))
 
 
-_INPUT = -1  # where the net's input lies: behind all other blocks, since it has no gradient
+def _place(operations, n_rows, dtype):
+    """Give each result its panels in the workspace; return its size, without the net's input.
 
-
-def _place_blocks(operations, owners, n_rows, dtype):
-    """Give each result its panels in the workspace; return its size, without the net's input."""
-    offset = 0
-    operations[:, [codes.X_PANEL, codes.OUT_PANEL]] = _panel_distance(n_rows, dtype)
-    before = _INPUT
-    for k, operation in enumerate(operations):
-        n_out = int(operation[codes.N_OUT])
-        operation[codes.X_AT] = before
-        if operation[codes.KIND] == codes.FORK or _adds_in_place(operations, k):
-            operation[codes.OUT_AT] = before
+    The input lies behind all else, since it has no gradient.
+    """
+    offset, before = 0, None
+    for k, op in enumerate(operations):
+        op.x_at = before
+        if op.join is not None or _adds_in_place(operations, k):
+            op.out_at = before
         else:
-            operation[codes.OUT_AT] = offset
-            offset += _block_size(n_out, n_rows, dtype)
-        if operation[codes.KIND] != codes.AFFINE and owners[k].n_params:
-            step = round_up(max(padded_width(n_out, dtype), n_rows), _line(dtype))
-            operation[codes.STATE_AT], operation[codes.STATE_STEP] = offset, step
-            offset += 3 * step
-        before = operation[codes.OUT_AT]
-    places = operations[:, [codes.X_AT, codes.OUT_AT]]
-    operations[:, [codes.X_AT, codes.OUT_AT]] = np.where(places == _INPUT, offset, places)
-    for operation in operations:
-        if operation[codes.KIND] in (codes.FORK, codes.ADD):
-            other = operations[operation[codes.OTHER_AT]]
-            operation[codes.OTHER_AT] = other[codes.OUT_AT]
+            op.out_at = offset
+            offset += _matrix_size(op.n_out, n_rows, dtype)
+        if op.layer.n_states and op.blocks:
+            op.state_step = round_up(
+                max(padded_width(op.n_out, dtype.itemsize), n_rows), _line(dtype)
+            )
+            op.state_at = offset
+            offset += op.layer.n_states * op.state_step
+        before = op.out_at
+    for op in operations:
+        op.x_at = offset if op.x_at is None else op.x_at
+        op.out_at = offset if op.out_at is None else op.out_at
     return offset
 
 
 def _adds_in_place(operations, k):
-    """Whether operation k is a sum that may overwrite its first term, which nobody else reads."""
-    return (
-        operations[k][codes.KIND] == codes.ADD
-        and operations[k - 1][codes.KIND] != codes.FORK
-        and operations[k - 1][codes.FUNCTION] == codes.IDENTITY
+    """Return whether operation k is a sum that may overwrite its first term."""
+    op, before = operations[k], operations[k - 1]
+    return op.fork is not None and before.join is None and before.activation is None
+
+
+def _operation_records(operations, n_rows, layout, purpose):
+    """Write the records of all operations."""
+    dtype = layout.dtype
+    records = np.zeros(len(operations), OPERATION)
+    for record, op in zip(records, operations, strict=True):
+        kernels, activation = op.kernels, ACTIVATIONS.get(op.activation)
+        values = {
+            "n_in": op.n_in,
+            "n_out": op.n_out,
+            "x_at": op.x_at,
+            "x_panel": _distance(n_rows, dtype),
+            "out_at": op.out_at,
+            "out_panel": _distance(n_rows, dtype),
+            "finish": RECTIFY if op.activation_in_product else KEEP,
+            "finish_backward": MASK if op.masks_dx else KEEP,
+            "needs_dx": op.needs_dx,
+            "state_at": op.state_at,
+            "state_step": op.state_step,
+            "whole_batch": purpose.training and kernels.whole_batch,
+            "forward": kernels.forward,
+            "forward_in_place": kernels.forward_in_place,
+            "activation_number": op.parameter,
+            "numbers": (*op.layer.numbers, 0.0, 0.0, 0.0)[:3],
+            "transposed_at": op.blocks[0].transposed_at if op.blocks else -1,
+        }
+        places = [p.at if purpose.packed else p.user_at for p in op.blocks]
+        values["blocks"] = [*places, *[NO_BIAS] * MOST_BLOCKS][:MOST_BLOCKS]
+        if op.fork or op.join:
+            values["other_at"] = (op.fork or op.join).out_at
+        if activation is not None and not op.activation_in_product:
+            values["activate"] = activate_kernel(activation, dtype)
+        if purpose.training:
+            if op.needs_dx or kernels.whole_batch:
+                values["backward"] = kernels.backward
+            if op.differentiates:
+                values["differentiate"] = differentiate_kernel(activation, dtype)
+        for name, value in values.items():
+            record[name] = value
+    return records
+
+
+def _block_records(operations, layout, purpose, held):
+    """Write the records of all blocks of parameters, operation by operation."""
+    rows = []
+    for k, op in enumerate(operations):
+        holding = held(op.layer)
+        for placed in op.blocks:
+            block, kernels = placed.block, op.kernels
+            row = {
+                "operation": k,
+                "at": placed.at,
+                "n_rows": placed.n_rows,
+                "n_columns": placed.n_columns,
+                "distance": placed.distance,
+                "transposed_at": placed.transposed_at,
+                "user_at": placed.user_at,
+                "sum_gradient": kernels.sums.get(block.name, 0),
+                "gradient_at": -1,
+                "is_weight": block.is_weight,
+                "max_norm": np.inf,
+            }
+            if block.name in kernels.gradients:
+                row["gradient_at"] = op.state_at + kernels.gradients[block.name] * op.state_step
+            if block.is_weight and purpose.training:
+                row |= holding._asdict()
+                if holding.max_norm < np.inf:
+                    row["constrain"] = max_norm_kernel(layout.dtype)
+            rows.append(tuple(row.get(name, 0) for name in BLOCK.names))
+    return np.array(rows, BLOCK)
+
+
+def _weight_tasks(operations, dtype):
+    """Cut the weight phase into pieces of the blocks, panel by panel; return also their costs.
+
+    The pieces have the same rows at every width of vectors, and their cells of columns (CELL_BYTES)
+    have the same numbers: sums over weights are taken by cell. A vector comes before the matrix
+    beside it, so that both read the gradients of a panel while it is near.
+    """
+    cell, itemsize = CELL_BYTES // dtype.itemsize, dtype.itemsize
+    work = sum(
+        p.n_rows * round_up(p.n_columns, cell)
+        for op in operations
+        for p in op.blocks
+        if p.is_matrix
     )
-
-
-def _place_parameters(operations, owners, dtype, packed):
-    """Give weights, biases and transposed weights their places; return both sizes."""
-    panel = panel_columns(dtype)
-    offset = transposed = 0
-    for operation, layer in zip(operations, owners, strict=True):
-        n_in, n_out = int(operation[codes.N_IN]), int(operation[codes.N_OUT])
-        if operation[codes.KIND] == codes.AFFINE:
-            operation[codes.W_AT] = offset
-            if packed:
-                rows = round_up(n_in, TILE_ROWS)
-                operation[codes.W_PANEL] = panel * rows
-                operation[codes.B_AT] = offset + rows * padded_width(n_out, dtype)
-                offset = int(operation[codes.B_AT]) + padded_width(n_out, dtype)
-                if operation[codes.NEEDS_DX]:
-                    operation[codes.WT_AT] = transposed
-                    transposed += n_out * padded_width(n_in, dtype)
-            else:
-                offset += n_in * n_out
-                operation[codes.B_AT] = offset
-                offset += n_out if operation[codes.HAS_BIAS] else 0
-        elif _has_vectors(operation, layer):
-            operation[codes.N_VECTORS] = 4 if layer.n_buffers else 2
-            for column in codes.VECTORS[:2]:
-                operation[column] = offset
-                offset += padded_width(n_out, dtype) if packed else n_out
-    for k in np.flatnonzero(operations[:, codes.N_VECTORS] == 4):
-        operation = operations[k]
-        n_out = int(operation[codes.N_OUT])
-        for column in codes.VECTORS[2:]:
-            operation[column] = offset
-            offset += padded_width(n_out, dtype) if packed else n_out
-    affine = operations[:, codes.KIND] == codes.AFFINE
-    operations[affine & (operations[:, codes.HAS_BIAS] == 0), codes.B_AT] = NO_BIAS
-    return offset, transposed
-
-
-def _has_vectors(operation, layer):
-    """Whether an operation has a scale and a shift for each column."""
-    return operation[codes.KIND] in (codes.EXTERN, codes.BATCH) and layer.n_params > 0
-
-
-def padded_size(n_params, dtype):
-    """Length of a zeroed vector that holds parameters as users see them.
-
-    Kernels read whole vectors, which may reach past the last one.
-    """
-    return n_params + panel_columns(dtype)
-
-
-def _mark_derivatives(operations, owners):
-    """Decide who multiplies by the derivative of each activation."""
-    own = [
-        operation[codes.KIND] == codes.AFFINE or _has_vectors(operation, layer)
-        for operation, layer in zip(operations, owners, strict=True)
-    ]
-    has_parameters = np.cumsum(own) > 0
-    for k, operation in enumerate(operations):
-        before = operations[k - 1] if k else None
-        operation[codes.NEEDS_DX] = k > 0 and has_parameters[k - 1]
-        operation[codes.MASKS_DX] = (
-            operation[codes.NEEDS_DX]
-            and operation[codes.KIND] == codes.AFFINE
-            and before[codes.FUNCTION] == codes.RELU
-        )
-        if operation[codes.MASKS_DX]:
-            before[codes.OWN_DERIVATIVE] = False
-        operation[codes.OWN_DERIVATIVE] = (
-            has_parameters[k] and operation[codes.FUNCTION] != codes.IDENTITY
-        )
-
-
-def _weight_tasks(operations, owners, dtype):
-    """Cut the weight phase into blocks of the weight matrices, panel by panel; and their costs.
-
-    The blocks have the same rows at every width of vectors, and their cells of columns (CELL_BYTES)
-    have the same numbers: sums over weights are taken by cell.
-    """
-    cell, size = CELL_BYTES // dtype.itemsize, dtype.itemsize
-    affine = operations[operations[:, codes.KIND] == codes.AFFINE]
-    work = sum(int(row[codes.N_IN]) * round_up(int(row[codes.N_OUT]), cell) for row in affine)
-    block_rows = BLOCK_ROWS // 3 if work * size < _FEW_BYTES else BLOCK_ROWS
+    few = work * itemsize < _FEW_BYTES
+    most_rows = BLOCK_ROWS // 3 if few else BLOCK_ROWS
     tasks, costs, n_cells = [], [], 0
-    for k, (operation, layer) in enumerate(zip(operations, owners, strict=True)):
-        n_in, n_out = int(operation[codes.N_IN]), int(operation[codes.N_OUT])
-        is_affine = operation[codes.KIND] == codes.AFFINE
-        if not is_affine and not _has_vectors(operation, layer):
-            continue
-        starts = range(0, n_in, block_rows) if is_affine else [0]
-        row_cells = -(-n_out // cell)
-        for j in range(0, n_out, panel_columns(dtype)):
-            width = panel_width(n_out, j, dtype)
-            for i in starts:
-                rows = min(block_rows, round_up(n_in - i, TILE_ROWS)) if is_affine else 0
-                # The cells of the vector beside the matrix come first.
-                tasks.append(
-                    (k, i, rows, j, n_cells + row_cells * (1 + i // block_rows) + j // cell)
-                )
-                costs.append((rows + (i == 0)) * width if is_affine else 2 * width)
-        n_cells += row_cells * (len(starts) + 1)
-    return np.array(tasks, np.int64).reshape(-1, 5), np.array(costs, np.int64), n_cells
-
-
-def affine_parts(plan, dtype):
-    """Yield for each affine operation (weight panels, bias, transposed panels) as slices.
-
-    For a packed plan. Each list of panels holds (slice, rows, width, first column, columns).
-    """
-    for operation in plan.operations[plan.operations[:, codes.KIND] == codes.AFFINE]:
-        n_in, n_out = int(operation[codes.N_IN]), int(operation[codes.N_OUT])
-        rows = round_up(n_in, TILE_ROWS)
-        yield (
-            list(_panels(int(operation[codes.W_AT]), rows, n_out, dtype)),
-            slice(int(operation[codes.B_AT]), int(operation[codes.B_AT]) + n_out),
-            list(_panels(int(operation[codes.WT_AT]), n_out, n_in, dtype))
-            if operation[codes.NEEDS_DX]
-            else [],
-        )
-
-
-def _panels(offset, rows, n, dtype):
-    panel = panel_columns(dtype)
-    for j in range(0, n, panel):
-        width = panel_width(n, j, dtype)
-        yield slice(offset, offset + rows * width), rows, width, j, min(panel, n - j)
-        offset += rows * width
-
-
-def _vectors(plan, dtype):
-    """Yield of each operation with parameters what `affine_parts` does, or slices of vectors."""
-    affine = affine_parts(plan, dtype)
-    for operation, layer in zip(plan.operations, plan.layers, strict=True):
-        if operation[codes.KIND] == codes.AFFINE:
-            yield next(affine), None
-        elif _has_vectors(operation, layer):
-            n = int(operation[codes.N_OUT])
-            yield None, [slice(int(operation[c]), int(operation[c]) + n) for c in codes.VECTORS]
-
-
-def pack(plan, tensors, params, transposed):
-    """Overwrite packed `params` (P,) and, unless None, `transposed` (T,).
-
-    `tensors` has a tuple for each layer with parameters: (w, b), where b may be None, or vectors
-    (scale, shift) or (scale, shift, running mean, running variance).
-    """
-    for arrays, (affine, vectors) in zip(tensors, _vectors(plan, params.dtype), strict=True):
-        if affine is None:
-            for array, where in zip(arrays, vectors, strict=False):
-                params[where] = array
-            continue
-        (w, b), (panels, bias, transposed_panels) = arrays, affine
-        for where, rows, width, j, columns in panels:
-            params[where].reshape(rows, width)[: w.shape[0], :columns] = w[:, j : j + columns]
-        if b is not None:
-            params[bias] = b
-        for where, rows, width, i, columns in transposed_panels if transposed is not None else []:
-            transposed[where].reshape(rows, width)[:, :columns] = w[i : i + columns].T
-
-
-def unpack(plan, params, tensors):
-    """Overwrite `tensors`, tuples as for `pack`, with packed `params`."""
-    for arrays, (affine, vectors) in zip(tensors, _vectors(plan, params.dtype), strict=True):
-        if affine is None:
-            for array, where in zip(arrays, vectors, strict=False):
-                array[:] = params[where]
-            continue
-        (w, b), (panels, bias, _) = arrays, affine
-        for where, rows, width, j, columns in panels:
-            w[:, j : j + columns] = params[where].reshape(rows, width)[: w.shape[0], :columns]
-        if b is not None:
-            b[:] = params[bias]
+    first = 0
+    for op in operations:
+        own = [
+            (first + k, placed) for k, placed in enumerate(op.blocks) if not placed.block.is_buffer
+        ][::-1]
+        first += len(op.blocks)
+        cells = {}
+        for k, placed in own:
+            cells[k] = n_cells
+            n_cells += -(-placed.n_rows // most_rows) * -(-placed.n_columns // cell)
+        for j in range(0, max((p.n_columns for _, p in own), default=0), panel_columns(itemsize)):
+            for k, placed in own:
+                if j >= placed.n_columns:
+                    continue
+                width, n_rows = panel_width(placed.n_columns, j, itemsize), placed.n_rows
+                for i in range(0, n_rows, most_rows):
+                    rows = (
+                        min(most_rows, round_up(n_rows - i, TILE_ROWS)) if placed.is_matrix else 1
+                    )
+                    row_cells = -(-placed.n_columns // cell)
+                    at = cells[k] + i // most_rows * row_cells + j // cell
+                    tasks.append((k, i, rows, j, at))
+                    costs.append(rows * width)
+    return np.array(tasks, TASK), np.array(costs, np.int64), n_cells

@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 
-from fastnn.validation import check_finite, kernel_array
+from fastnn.validation import check_finite, check_inputs, kernel_array
 
 
 def is_sparse(x):
@@ -40,6 +40,36 @@ class SparseRows:
         if n_rows >= len(entries):
             return int(entries.sum())
         return int(np.partition(entries, -n_rows)[-n_rows:].sum())
+
+
+def check_samples(X, dtype, n_inputs, takes_sparse=True, name="X", finite=True):
+    """Return samples as kernels take them: an array, or `SparseRows`.
+
+    Parameters
+    ----------
+    X : array_like, scipy.sparse matrix or SparseRows (N, I)
+    dtype : numpy.dtype
+    n_inputs : int
+        I.
+    takes_sparse : bool, default=True
+        Whether a sparse matrix will do.
+    name : str, default="X"
+        What to call it in errors.
+    finite : bool, default=True
+        Whether all values must be finite.
+
+    Raises
+    ------
+    ValueError
+        If they do not suit.
+    """
+    if isinstance(X, SparseRows):  # checked already
+        return X
+    if not is_sparse(X):
+        return check_inputs(X, dtype, n_inputs, name, finite)
+    if not takes_sparse:
+        raise ValueError(f"{name} must be dense for a net that does not begin with an affine layer")
+    return check_sparse(X, dtype, n_inputs, name, finite)
 
 
 def check_sparse(x, dtype, n_inputs, name="X", finite=True):

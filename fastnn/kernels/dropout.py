@@ -1,72 +1,70 @@
-"""Dropout, as an operation with kernels of its own (`fastnn.kernels.operation`).
+"""Dropout, as an operation (`fastnn.kernels.operation`).
 
-Which elements are dropped is computed on the way forward and again on the way back, from the seed
-of the layer and their place: cheaper than to remember it.
+Which elements are dropped is computed in the forward pass and again in the backward pass, from the
+seed of the layer and their place: cheaper than to remember it.
 """
 
 import functools
 
-import numpy as np
-
-from fastnn.kernels.codes import (
-    BACKWARD,
-    FIRST_STEP,
-    FORWARD,
-    N_OUT,
-    OUT_AT,
-    OUT_PANEL,
-    OWN,
-    SEED,
-    X_AT,
-    X_PANEL,
-)
 from fastnn.kernels.memory import vector_at
 from fastnn.kernels.noise import dropout_limit, row_key
-from fastnn.kernels.panels import panel_columns, panel_width
-from fastnn.kernels.tile import TILE_VECTORS, drop, lanes_of, load, store, zeros
-from fastnn.runtime.jit import inner, operation
+from fastnn.kernels.operation import (
+    input_of,
+    operation_at,
+    operation_kernel,
+    result_of,
+    work_at,
+)
+from fastnn.kernels.panels import panel_columns, panel_width, place
+from fastnn.kernels.tile import by_width, drop, lanes_of, load, store
+from fastnn.runtime.jit import inner
 
-RATE = OWN
-"""Where the rate of a layer lies among its numbers."""
+RATE = 0
+"""The layer's number."""
 
 
 @inner
-def _drop_rows(plan, rate, low, count, step, x, xo, x_panel, out, oo, out_panel):
+def _drop_tile(zero, x, out, r, j, key, rate):
+    limit, scale = dropout_limit(rate), x.data.dtype.type(1.0 / (1.0 - rate))
+    tile = load(zero, x.data, place(x, r, j), 0)
+    store(drop(tile, key, j, limit, scale), out.data, place(out, r, j), 0)
+
+
+_drop_panel = by_width(_drop_tile, 1)
+
+
+@inner
+def _drop_rows(op, low, count, step, x, out):
     """out = x / (1 - rate) where the element is kept, else 0, for the rows [low, low + count)."""
-    n, panel, lanes, limit = plan[N_OUT], panel_columns(x), lanes_of(x), dropout_limit(rate)
-    scale, full = x.dtype.type(1.0 / (1.0 - rate)), zeros(x, 1, TILE_VECTORS)
+    lanes, rate = lanes_of(x.data), op.numbers[RATE]
     for r in range(low, low + count):
-        key = row_key(plan[SEED], plan[FIRST_STEP] + step, r)
-        for j in range(0, n, panel):
-            width = panel_width(n, j, x, panel)
-            at, to = xo + j // panel * x_panel + r * width, oo + j // panel * out_panel + r * width
-            if width == panel:
-                store(drop(load(full, x, at, 0), key, j, limit, scale), out, to, 0)
-            else:
-                for c in range(0, width, lanes):
-                    tile = load(zeros(x, 1, 1), x, at + c, 0)
-                    store(drop(tile, key, j + c, limit, scale), out, to + c, 0)
+        key = row_key(op.seed, op.first_step + step, r)
+        for j in range(0, x.n, panel_columns(x.data.itemsize)):
+            vectors = panel_width(x.n, j, x.data.itemsize) // lanes
+            _drop_panel(vectors, x.data, x, out, r, j, key, rate)
 
 
 @functools.cache
-def dropout_members(dtype):
-    """Return the addresses of the kernels, by their column of a plan."""
+def forward_kernel(dtype):
+    """Return the address of the forward pass."""
     number = dtype.type
 
-    def forward(plan, numbers, low, count, rows, acts, deltas, params, step, out):
-        plan, own = vector_at(plan, np.int64), vector_at(numbers, np.float64)
-        a = vector_at(acts, number)
-        _drop_rows(
-            plan, own[RATE], low, count, step, a, plan[X_AT], plan[X_PANEL], a, plan[OUT_AT],
-            plan[OUT_PANEL],
-        )  # fmt: skip
+    def dropout_forward(op, low, count, work):
+        op, work = operation_at(op), work_at(work)
+        acts = vector_at(work.acts, number)
+        _drop_rows(op, low, count, work.step, input_of(op, acts), result_of(op, acts))
 
-    def backward(plan, numbers, low, count, rows, acts, deltas, params, step, out):
-        plan, own = vector_at(plan, np.int64), vector_at(numbers, np.float64)
-        d = vector_at(deltas, number)
-        _drop_rows(
-            plan, own[RATE], low, count, step, d, plan[OUT_AT], plan[OUT_PANEL], d, plan[X_AT],
-            plan[X_PANEL],
-        )  # fmt: skip
+    return operation_kernel(dropout_forward)
 
-    return {FORWARD: operation(forward), BACKWARD: operation(backward)}
+
+@functools.cache
+def backward_kernel(dtype):
+    """Return the address of the backward pass."""
+    number = dtype.type
+
+    def dropout_backward(op, low, count, work):
+        op, work = operation_at(op), work_at(work)
+        deltas = vector_at(work.deltas, number)
+        _drop_rows(op, low, count, work.step, result_of(op, deltas), input_of(op, deltas))
+
+    return operation_kernel(dropout_backward)

@@ -14,39 +14,36 @@ import numpy as np
 from fastnn.kernels.codes import (
     BINARY_CROSS_ENTROPY,
     HUBER,
-    N_COLUMNS,
-    N_OUT,
-    OUT_AT,
-    OUT_PANEL,
     POISSON,
     SOFTMAX_CROSS_ENTROPY,
     SOFTMAX_CROSS_ENTROPY_DENSE,
     SQUARED_ERROR,
 )
 from fastnn.kernels.fma import fma
-from fastnn.kernels.job import TRAINING_RECORD
+from fastnn.kernels.job import job_at
 from fastnn.kernels.memory import matrix_at, vector_at
+from fastnn.kernels.operation import OPERATION_BYTES, operation_at, result_of, work_at
 from fastnn.kernels.panels import (
-    Panels,
     load_group,
     panel_columns,
     panel_width,
     place,
+    place_of,
     store_group,
     sum_of_row,
 )
 from fastnn.kernels.tile import cell_of, fill_after, larger, row_max, scale_and_shift, zero_group
 from fastnn.kernels.vectormath import exp, logistic, softplus
-from fastnn.runtime.jit import inner, member, pasted
+from fastnn.runtime.jit import compile_at_address, inner, pasted
 
 
 @inner
 def _clear_padding(m, r):
     """Overwrite the padding of a row with zeros."""
-    panel = panel_columns(m.data)
+    panel = panel_columns(m.data.itemsize)
     j = (m.n - 1) // panel * panel
     start = place(m, r, j)
-    for c in range(start + m.n - j, start + panel_width(m.n, j, m.data, panel)):
+    for c in range(start + m.n - j, start + panel_width(m.n, j, m.data.itemsize)):
         m.data[c] = m.data.dtype.type(0)
 
 
@@ -144,7 +141,7 @@ def _for_outputs(function, factor, parameters, step, z, dz, row, samples, target
 
     The parameter of output c is parameters[c * step].
     """
-    number, panel = z.data.dtype.type, panel_columns(z.data)
+    number, panel = z.data.dtype.type, panel_columns(z.data.itemsize)
     shared = number(parameters[0])
     for r in range(samples.size):
         for j in range(0, z.n, panel):
@@ -189,10 +186,10 @@ def _shift_row(z, dz, r):
 @inner
 def _exponentiate_rows(dz, row, n_rows):
     """Overwrite rows of dz with e^dz."""
-    panel = panel_columns(dz.data)
+    panel = panel_columns(dz.data.itemsize)
     for j in range(0, dz.n, panel):
         start = place(dz, row, j)
-        part = dz.data[start : start + n_rows * panel_width(dz.n, j, dz.data, panel)]
+        part = dz.data[start : start + n_rows * panel_width(dz.n, j, dz.data.itemsize)]
         for i in range(part.size):
             part[i] = exp(part[i])
 
@@ -211,23 +208,16 @@ def _normalise_row(dz, r, scale):
 
 
 @inner
-def _place_of(m, r, c):
-    """Place of column c in row r."""
-    panel = panel_columns(m.data)
-    return place(m, r, c // panel * panel) + c % panel
-
-
-@inner
 def _smooth_labels(smoothing, scale, z, dz, row, samples, labels, sums):
     """Turn what `_softmax_cross_entropy` gave into that for smoothed labels.
 
     These are t + smoothing * (1/n - t), where t is 1 for the label and 0 for the others. The loss
     is linear in t, so ``smoothing / n * sum (z[label] - z)`` is added.
     """
-    number, panel = z.data.dtype.type, panel_columns(z.data)
+    number, panel = z.data.dtype.type, panel_columns(z.data.itemsize)
     share = smoothing / number(z.n)
     for r in range(samples.size):
-        at_label, total = _place_of(z, row + r, labels[samples[r]]), number(0)
+        at_label, total = place_of(z, row + r, labels[samples[r]]), number(0)
         for j in range(0, z.n, panel):
             start = place(z, row + r, j)
             for c in range(start, start + min(panel, z.n - j)):
@@ -245,12 +235,12 @@ def _softmax_cross_entropy(scale, z, dz, row, samples, labels, sums):
     """
     for r in range(samples.size):
         largest = _shift_row(z, dz, row + r)
-        sums[r] = largest - z.data[_place_of(z, row + r, labels[samples[r]])]
+        sums[r] = largest - z.data[place_of(z, row + r, labels[samples[r]])]
     _exponentiate_rows(dz, row, samples.size)
     for r in range(samples.size):
         total = _normalise_row(dz, row + r, scale)
         sums[r] += math.log(total)
-        dz.data[_place_of(dz, row + r, labels[samples[r]])] -= scale
+        dz.data[place_of(dz, row + r, labels[samples[r]])] -= scale
 
 
 @inner
@@ -259,7 +249,7 @@ def _softmax_cross_entropy_dense(smoothing, scale, z, dz, row, samples, targets,
 
     t are the targets, smoothed: t + smoothing * (1/n - t).
     """
-    number, panel = z.data.dtype.type, panel_columns(z.data)
+    number, panel = z.data.dtype.type, panel_columns(z.data.itemsize)
     keep, share = number(1) - smoothing, smoothing / number(z.n)
     for r in range(samples.size):
         largest, total = _shift_row(z, dz, row + r), 0.0
@@ -286,7 +276,7 @@ def _softmax_cross_entropy_dense(smoothing, scale, z, dz, row, samples, targets,
 @inner
 def weigh_row(weight, m, r):
     """Multiply row r of the gradient by the weight of its sample."""
-    panel = panel_columns(m.data)
+    panel = panel_columns(m.data.itemsize)
     for j in range(0, m.n, panel):
         start = place(m, r, j)
         for c in range(start, start + min(panel, m.n - j)):
@@ -337,7 +327,7 @@ def loss_rows(code, parameters, scales, z, dz, row, samples, labels, targets, su
 
 
 @functools.cache
-def loss_member(code, dtype):
+def loss_kernel(code, dtype):
     """Compile a loss; return the address of its kernel, which is called for rows of a batch.
 
     It takes (row, n_rows, step, job), where `job` is the address of a `TRAINING_JOB`: rows
@@ -347,29 +337,29 @@ def loss_member(code, dtype):
     number = dtype.type
 
     def loss_of_rows(row, n_rows, step, job_address):
-        job = vector_at(job_address, TRAINING_RECORD)[0]
-        plan = matrix_at(job.plan, job.n_operations, N_COLUMNS, np.int64)
-        acts, deltas = vector_at(job.acts, number), vector_at(job.deltas, number)
-        labels = vector_at(job.labels, np.int64)
-        targets = matrix_at(job.targets, job.n_samples, job.n_outputs, number)
-        order = vector_at(job.order, np.int64)
-        sample_weight = vector_at(job.sample_weight, np.float64)
-        batch_loss = vector_at(job.batch_loss, np.float64)
-        row_loss = vector_at(job.row_loss, np.float64)
-        parameters = vector_at(job.loss_parameters, np.float64)
-        last, start = job.n_operations - 1, step * job.batch_size
-        n_out, at, distance = plan[last, N_OUT], plan[last, OUT_AT], plan[last, OUT_PANEL]
+        job = job_at(job_address)
+        work = work_at(job.work)
+        op = operation_at(work.operations + (job.n_operations - 1) * OPERATION_BYTES)
+        z = result_of(op, vector_at(work.acts, number))
+        dz = result_of(op, vector_at(work.deltas, number))
+        start = step * job.batch_size
         total = vector_at(job.batch_weight, np.float64)[step]
         share = min(job.batch_size, job.n_order - start) / total
-        z, dz = Panels(acts, at, distance, n_out), Panels(deltas, at, distance, n_out)
-        samples, sums = order[start + row : start + row + n_rows], batch_loss[row : row + n_rows]
+        order = vector_at(work.order, np.int64)
+        samples = order[start + row : start + row + n_rows]
+        sums = vector_at(job.batch_loss, np.float64)[row : row + n_rows]
+        row_loss = vector_at(job.row_loss, np.float64)[row : row + n_rows]
+        labels = vector_at(job.labels, np.int64)
+        targets = matrix_at(job.targets, job.n_samples, op.n_out, number)
+        parameters = vector_at(job.loss_parameters, np.float64)
         scales = number(job.loss_scale), number(job.gradient_scale / total)
         loss_rows(code, parameters, scales, z, dz, row, samples, labels, targets, sums)
-        for r in range(row, row + n_rows):
+        sample_weight = vector_at(job.sample_weight, np.float64)
+        for r in range(n_rows):
             weight = 1.0
             if job.is_weighted:
-                weight = sample_weight[order[start + r]]
-                weigh_row(number(weight), dz, r)
-            row_loss[r] += weight * share * batch_loss[r]
+                weight = sample_weight[samples[r]]
+                weigh_row(number(weight), dz, row + r)
+            row_loss[r] += weight * share * sums[r]
 
-    return member(loss_of_rows)
+    return compile_at_address(loss_of_rows, 4)

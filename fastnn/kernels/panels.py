@@ -4,17 +4,19 @@ A matrix (B, n) is stored as its columns in groups of `TILE_VECTORS` vectors. Ea
 is row-major with nothing between its rows; the last one is narrower. Columns beyond n, up to whole
 vectors, are padding, which holds zeros. `distance` is that from one panel to the next.
 
-    element (r, c) is at   start + (c // panel) * distance + r * panel_width + c % panel
+    element (r, c) is at   at + (c // panel) * distance + r * panel_width + c % panel
 
-Kernels that serve ordinary row-major arrays too take the length of a panel as an argument: such an
-array is a single panel that is n wide, without padding.
+Sizes are functions that Python calls too: where a plan puts a matrix, and where a kernel finds it,
+follow from the same lines.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
+from fastnn.kernels.memory import CACHE_LINE
 from fastnn.kernels.tile import (
+    CELL_BYTES,
     TILE_ROWS,
     TILE_VECTORS,
     add,
@@ -31,27 +33,42 @@ from fastnn.kernels.tile import (
     zero_group,
     zeros,
 )
-from fastnn.runtime.jit import inner, pasted
+from fastnn.runtime.cpu import VECTOR_BYTES
+from fastnn.runtime.jit import inner, shared
 
-_LINE_BYTES = 64
+# Sizes. `itemsize` is that of an element: 4 or 8 bytes.
 
 
-@inner
+@shared
 def round_up(n, multiple):
-    """Smallest multiple of `multiple` that is not below n."""
+    """Return the smallest multiple of `multiple` that is not below n."""
     return (n + multiple - 1) // multiple * multiple
 
 
-@inner
-def panel_columns(like):
-    """Columns of a full panel in an array of the dtype of `like`."""
-    return TILE_VECTORS * lanes_of(like)
+@shared
+def panel_columns(itemsize):
+    """Return how many columns a full panel has."""
+    return TILE_VECTORS * VECTOR_BYTES // itemsize
 
 
-@inner
-def panel_width(n, j, like, panel):
-    """Columns, with padding, of the panel that begins at column j of n."""
-    return min(round_up(n - j, max(lanes_of(like), TILE_ROWS, cell_of(like))), panel)
+@shared
+def panel_width(n, j, itemsize):
+    """Return how many columns, with padding, the panel has that begins at column j of n."""
+    unit = max(VECTOR_BYTES // itemsize, TILE_ROWS, CELL_BYTES // itemsize)
+    return min(round_up(n - j, unit), panel_columns(itemsize))
+
+
+@shared
+def padded_width(n, itemsize):
+    """Return how many columns all panels of n columns have, with padding."""
+    last = (n - 1) // panel_columns(itemsize) * panel_columns(itemsize)
+    return last + panel_width(n, last, itemsize)
+
+
+@shared
+def weight_distance(n_rows, itemsize):
+    """Return the distance of the panels of packed weights: rows fill whole tiles."""
+    return panel_columns(itemsize) * round_up(n_rows, TILE_ROWS)
 
 
 class Panels(NamedTuple):
@@ -65,25 +82,26 @@ class Panels(NamedTuple):
 
 @inner
 def place(m, r, j):
-    """Place of row r in the panel that begins at column j."""
-    panel = panel_columns(m.data)
-    return m.at + j // panel * m.distance + r * panel_width(m.n, j, m.data, panel)
+    """Return where row r lies in the panel that begins at column j."""
+    itemsize = m.data.itemsize
+    return m.at + j // panel_columns(itemsize) * m.distance + r * panel_width(m.n, j, itemsize)
 
 
 @inner
-def _place_of_cell(m, r, c):
-    """Place of row r in the cell that begins at column c."""
-    panel = panel_columns(m.data)
+def place_of(m, r, c):
+    """Return where the element in row r and column c lies."""
+    panel = panel_columns(m.data.itemsize)
     return place(m, r, c // panel * panel) + c % panel
+
+
+# Groups: the columns of a row, GROUP_BYTES at a time (`fastnn.kernels.tile`).
 
 
 @inner
 def _places_of_cells(m, r, c):
-    """Places of both cells of a group in row r; the lower for both where the panels end with it."""
-    last = (m.n - 1) // panel_columns(m.data) * panel_columns(m.data)
-    end = last + panel_width(m.n, last, m.data, panel_columns(m.data))
-    low, second = _place_of_cell(m, r, c), c + cell_of(m.data)
-    return low, _place_of_cell(m, r, second) if second < end else low
+    """Return the places of both cells of a group; the lower for both where the panels end."""
+    low, second = place_of(m, r, c), c + cell_of(m.data)
+    return low, place_of(m, r, second) if second < padded_width(m.n, m.data.itemsize) else low
 
 
 @inner
@@ -111,10 +129,13 @@ def sum_of_row(m, r):
     return row_sum(total)
 
 
+# Copies.
+
+
 @inner
 def prefetch_lines(n, array, o):
     """Fetch n elements from o on for later, line by line of the cache."""
-    for c in range(0, n, _LINE_BYTES // array.itemsize):
+    for c in range(0, n, CACHE_LINE // array.itemsize):
         prefetch(array, o + c)
 
 
@@ -126,54 +147,59 @@ def copy(n, source, so, target, to):
         b[i] = a[i]
 
 
-@pasted
-def copy_to_panels(n, x, xo, r, acts, at, distance):
-    """Overwrite row r of a matrix in panels with the n numbers at x[xo]."""
-    panel = panel_columns(acts)
-    for j in range(0, n, panel):
-        start = at + j // panel * distance + r * panel_width(n, j, acts, panel)
-        if n - j >= panel:
-            store(load(zeros(x, 1, TILE_VECTORS), x, xo + j, 0), acts, start, 0)
+@inner
+def copy_to_row(x, xo, m, r):
+    """Overwrite row r of a matrix in panels with the numbers of an ordinary row at x[xo]."""
+    panel = panel_columns(m.data.itemsize)
+    for j in range(0, m.n, panel):
+        start = place(m, r, j)
+        if m.n - j >= panel:
+            store(load(zeros(x, 1, TILE_VECTORS), x, xo + j, 0), m.data, start, 0)
         else:
-            copy(n - j, x, xo + j, acts, start)
+            copy(m.n - j, x, xo + j, m.data, start)
 
 
 @inner
-def copy_rows(row, n_rows, n, source, so, target, to, distance):
+def copy_from_row(m, r, out, o):
+    """Overwrite the numbers of an ordinary row at out[o] with row r of a matrix in panels."""
+    panel = panel_columns(m.data.itemsize)
+    for j in range(0, m.n, panel):
+        copy(min(panel, m.n - j), m.data, place(m, r, j), out, o + j)
+
+
+@inner
+def copy_rows(source, target, row, n_rows):
     """Overwrite rows of a matrix in panels with those of another one."""
-    panel = panel_columns(source)
-    for j in range(0, n, panel):
-        width = panel_width(n, j, source, panel)
-        at = j // panel * distance + row * width
-        copy(n_rows * width, source, so + at, target, to + at)
+    for j in range(0, source.n, panel_columns(source.data.itemsize)):
+        size = n_rows * panel_width(source.n, j, source.data.itemsize)
+        copy(size, source.data, place(source, row, j), target.data, place(target, row, j))
 
 
 @inner
-def add_rows(row, n_rows, n, source, so, target, to, distance):
+def add_rows(source, target, row, n_rows):
     """Add rows of a matrix in panels to those of another one."""
-    panel = panel_columns(source)
-    for j in range(0, n, panel):
-        width = panel_width(n, j, source, panel)
-        at, size = j // panel * distance + row * width, n_rows * width
-        a, b = source[so + at : so + at + size], target[to + at : to + at + size]
+    for j in range(0, source.n, panel_columns(source.data.itemsize)):
+        size = n_rows * panel_width(source.n, j, source.data.itemsize)
+        so, to = place(source, row, j), place(target, row, j)
+        a, b = source.data[so : so + size], target.data[to : to + size]
         for i in range(size):
             b[i] += a[i]
 
 
 @inner
-def copy_transposed(n_in, n_out, i, n_i, j, width, params, o, transposed, wt):
-    """Write the block of weights at o, rows from i and columns from j, into the panels of w.T."""
-    lanes, panel = lanes_of(params), panel_columns(params)
-    columns = min(width, n_out - j)
+def copy_transposed(w, transposed, i, n_i, j):
+    """Overwrite panels of w.T with a block of w: rows from i on, in the panel of column j."""
+    lanes, panel = lanes_of(w.data), panel_columns(w.data.itemsize)
+    width = panel_width(w.n, j, w.data.itemsize)
+    columns = min(width, w.n - j)
+    whole = columns // lanes * lanes
     for t in range(i, i + n_i, TILE_ROWS):
-        p = t // panel
-        wt_width = panel_width(n_in, p * panel, params, panel)
-        source = o + (t - i) * width
-        target = wt + p * panel * n_out + j * wt_width + t - p * panel
-        whole = columns // lanes * lanes
+        p = t // panel * panel
+        step = panel_width(transposed.n, p, w.data.itemsize)
+        source, target = place(w, t, j), place(transposed, j, p) + t - p
         for c in range(0, whole, lanes):
-            tile = load(zeros(params, TILE_ROWS, 1), params, source + c, width)
-            store_transposed(tile, transposed, target + c * wt_width, wt_width)
+            tile = load(zeros(w.data, TILE_ROWS, 1), w.data, source + c, width)
+            store_transposed(tile, transposed.data, target + c * step, step)
         for c in range(whole, columns):
             for r in range(TILE_ROWS):
-                transposed[target + c * wt_width + r] = params[source + r * width + c]
+                transposed.data[target + c * step + r] = w.data[source + r * width + c]

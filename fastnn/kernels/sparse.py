@@ -3,93 +3,97 @@
     data (nnz,), indices (nnz,) int32, indptr (N + 1,) int64
 
 hold row r in [indptr[r], indptr[r + 1]), its columns ascending and each named once. No row is made
-dense: the way forward adds the rows of w that a sample names, and the gradient of a row of w sums
+dense: the forward pass adds the rows of w that a sample names, and the gradient of a row of w sums
 over the samples that name it. For that, the entries of a batch are sorted by column first.
 
-Both sums are the chains of `fastnn.kernels.affine` without the terms that are zero, so a sparse
+Both sums are the chains of `fastnn.kernels.products` without the terms that are zero, so a sparse
 matrix gives the same bits as the dense one.
 """
 
-from fastnn.kernels.affine import NO_BIAS, RECTIFY
-from fastnn.kernels.panels import panel_columns, panel_width
-from fastnn.kernels.tile import lanes_of, load_row, rank1, relu, store, zeros
-from fastnn.runtime.jit import inner, pasted
+import functools
+from typing import NamedTuple
+
+import numpy as np
+
+from fastnn.kernels.memory import vector_at
+from fastnn.kernels.operation import sample_of, work_at
+from fastnn.kernels.panels import panel_columns, panel_width, place
+from fastnn.kernels.products import NO_BIAS, RECTIFY
+from fastnn.kernels.tile import by_width, columns_of, lanes_of, load_row, rank1, relu, store
+from fastnn.runtime.jit import compile_at_address, inner
+
+
+class Entries(NamedTuple):
+    """Entries [low, high) of a sparse table: a row of samples, or a column of a batch."""
+
+    low: int
+    high: int
+    values: np.ndarray
+    places: np.ndarray  # the column of each, or the row
 
 
 @inner
-def _sum_of_rows(tile, low, high, data, indices, width, w, wo):
-    """tile += sum over entries e of data[e] * (the panel's row named indices[e])."""
-    for e in range(low, high):
-        tile = rank1(tile, data, e, 0, w, wo + indices[e] * width)
+def _sum_of_rows(tile, entries, w, at):
+    """tile += sum over the entries of value * the row of w that they name, from the place `at`."""
+    width = columns_of(tile)
+    for e in range(entries.low, entries.high):
+        tile = rank1(tile, entries.values, e, 0, w.data, at + entries.places[e] * width)
     return tile
 
 
 @inner
-def _row_tile(tile, low, high, data, indices, width, w, wo, b, bo, out, oo, finish):
-    if bo != NO_BIAS:
-        tile = load_row(tile, b, bo)
-    tile = _sum_of_rows(tile, low, high, data, indices, width, w, wo)
-    if finish == RECTIFY:
+def _row_tile(tile, r, j, entries, p):
+    """Columns from j on of row r of a product."""
+    if p.b_at != NO_BIAS:
+        tile = load_row(tile, p.b, p.b_at + j)
+    tile = _sum_of_rows(tile, entries, p.w, place(p.w, 0, j))
+    if p.finish == RECTIFY:
         tile = relu(tile)
-    store(tile, out, oo, 0)
+    store(tile, p.out.data, place(p.out, r, j), 0)
+
+
+_any_row_tile = by_width(_row_tile, 1)
 
 
 @inner
-def multiply_sparse_row(
-    r, low, high, data, indices, n_out, w, wo, w_panel, b, bo, out, oo, out_panel, finish
-):
-    """Overwrite row r of out with x @ w + b, for the sample x with entries [low, high).
-
-    w, b and out lie in panels as `fastnn.kernels.affine.multiply_rows` says, which see.
-    """
-    lanes, panel = lanes_of(out), panel_columns(out)
-    for j in range(0, n_out, panel):
-        width = panel_width(n_out, j, out, panel)
-        wj, bj = wo + j // panel * w_panel, bo if bo == NO_BIAS else bo + j
-        oj = oo + j // panel * out_panel + r * width
-        if width == 3 * lanes:
-            tile = zeros(out, 1, 3)
-            _row_tile(tile, low, high, data, indices, width, w, wj, b, bj, out, oj, finish)
-        elif width == 2 * lanes:
-            tile = zeros(out, 1, 2)
-            _row_tile(tile, low, high, data, indices, width, w, wj, b, bj, out, oj, finish)
-        else:
-            for c in range(0, width, lanes):  # more than one vector where a tile's rows are more
-                tile = zeros(out, 1, 1)
-                bc = bj if bj == NO_BIAS else bj + c
-                _row_tile(
-                    tile, low, high, data, indices, width, w, wj + c, b, bc, out, oj + c, finish
-                )
+def multiply_sparse_row(r, entries, p):
+    """Overwrite row r of a product's result for a sample with some entries; p.x is not read."""
+    out = p.out
+    for j in range(0, out.n, panel_columns(out.data.itemsize)):
+        vectors = panel_width(out.n, j, out.data.itemsize) // lanes_of(out.data)
+        _any_row_tile(vectors, out.data, r, j, entries, p)
 
 
-@pasted
-def sort_by_column(
-    thread, n_threads, n_columns, n_rows, start, order, data, indices, indptr,
-    column_end, entry_row, entry_value,
-):  # fmt: skip
+@inner
+def _sort_by_column(thread, n_threads, work, data):
     """Sort the entries of a batch by column, then by row: a member's share of the columns.
 
-    Row r of the batch is sample order[start + r]. On return, the entries of column c lie from
-    column_end[c - 1] (0 for the first) to column_end[c] in entry_row and entry_value.
+    On return, the entries of column c lie from column_end[c - 1] (0 for the first) to column_end[c]
+    in entry_row and entry_value.
     """
+    n_columns = work.n_inputs
     first, last = n_columns * thread // n_threads, n_columns * (thread + 1) // n_threads
+    indices, indptr = vector_at(work.indices, np.int32), vector_at(work.indptr, np.int64)
+    order, column_end = vector_at(work.order, np.int64), vector_at(work.column_end, np.int64)
+    entry_row = vector_at(work.entry_row, np.int32)
+    entry_value = vector_at(work.entry_value, data.dtype.type)
     for c in range(first, last):
         column_end[c] = 0
-    place = 0
-    for r in range(n_rows):
-        sample = order[start + r]
+    to = 0
+    for r in range(work.n_rows):
+        sample = sample_of(work, order, r)
         for e in range(indptr[sample], indptr[sample + 1]):
             c = indices[e]
             if c < first:
-                place += 1
+                to += 1
             elif c < last:
                 column_end[c] += 1
     for c in range(first, last):  # from numbers of entries to where they begin
         count = column_end[c]
-        column_end[c] = place
-        place += count
-    for r in range(n_rows):
-        sample = order[start + r]
+        column_end[c] = to
+        to += count
+    for r in range(work.n_rows):
+        sample = sample_of(work, order, r)
         for e in range(indptr[sample], indptr[sample + 1]):
             c = indices[e]
             if first <= c < last:
@@ -98,30 +102,37 @@ def sort_by_column(
                 column_end[c] += 1
 
 
-@pasted
-def backward_weight_block_sparse(
-    i, n_i, n_in, column_end, entry_row, entry_value, dout, do, width, dw, o
-):
-    """Overwrite rows [i, i + n_i) of a panel of dw with x.T @ dout, for a batch sorted by column.
+@functools.cache
+def sort_kernel(dtype):
+    """Return the address of (thread, n_threads, work), which sorts a member's share of a batch."""
+    number = dtype.type
 
-    dout and dw are as `fastnn.kernels.affine.backward_weight_block` says.
+    def sort_by_column(thread, n_threads, work):
+        work = work_at(work)
+        _sort_by_column(thread, n_threads, work, vector_at(work.x, number))
+
+    return compile_at_address(sort_by_column, 3)
+
+
+@inner
+def _gradient_tile(tile, entries, dout, j, dw, o):
+    store(_sum_of_rows(tile, entries, dout, place(dout, 0, j)), dw, o, 0)
+
+
+_any_gradient_tile = by_width(_gradient_tile, 1)
+
+
+@inner
+def backward_weight_block_sparse(entries_of, dout, task, n_in, dw):
+    """Overwrite dw with a block of x.T @ dout, as `backward_weight_block`, for a sorted batch.
+
+    `entries_of` is (column_end, entry_value, entry_row).
     """
-    lanes = lanes_of(dw)
-    for t in range(n_i):
-        low, high = 0, 0
-        if i + t < n_in:
-            low, high = column_end[i + t - 1] if i + t > 0 else 0, column_end[i + t]
-        oi = o + t * width
-        if width == 3 * lanes:
-            tile = zeros(dw, 1, 3)
-            tile = _sum_of_rows(tile, low, high, entry_value, entry_row, width, dout, do)
-            store(tile, dw, oi, 0)
-        elif width == 2 * lanes:
-            tile = zeros(dw, 1, 2)
-            tile = _sum_of_rows(tile, low, high, entry_value, entry_row, width, dout, do)
-            store(tile, dw, oi, 0)
-        else:
-            for c in range(0, width, lanes):
-                tile = zeros(dw, 1, 1)
-                tile = _sum_of_rows(tile, low, high, entry_value, entry_row, width, dout, do + c)
-                store(tile, dw, oi + c, 0)
+    column_end, values, rows = entries_of
+    width = panel_width(dout.n, task.j, dw.itemsize)
+    for t in range(task.n_i):
+        low, high, i = 0, 0, task.i + t
+        if i < n_in:
+            low, high = column_end[i - 1] if i > 0 else 0, column_end[i]
+        entries = Entries(low, high, values, rows)
+        _any_gradient_tile(width // lanes_of(dw), dw, entries, dout, task.j, dw, t * width)

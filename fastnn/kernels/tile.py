@@ -9,7 +9,9 @@ that is, a product of matrices written as a sum of outer products. All `rows * v
 in registers until the sum is complete, so each step reads only `rows + vectors` operands from
 memory for `rows * vectors` fused multiply-adds.
 
-This is the only file that knows LLVM. Everything else is plain Numba code over these operations.
+All that kernels do with these registers is here, as LLVM's instructions; what is built of it is
+plain Numba code. (`fma`, `memory`, `calls`, `team`, `vectormath` and `denormals` have some lines of
+LLVM each, for numbers, addresses, atomics and the CPU's modes.)
 Arrays are flat, C-contiguous and addressed by element offsets; nothing is bounds-checked.
 """
 
@@ -21,13 +23,15 @@ from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
 from fastnn.kernels.noise import GOLDEN_32, ROUNDS
-from fastnn.runtime.cpu import VECTOR_BYTES
+from fastnn.runtime.cpu import N_REGISTERS, VECTOR_BYTES
+from fastnn.runtime.jit import inner
 
-# 24 accumulators of the 32 registers of AVX-512, 12 of the 16 of AVX2, 8 of the 16 of SSE. Rows
-# must be a power of two (transposed stores), and a panel a multiple of them, in both dtypes.
-# Chosen by benchmarks/tile_shapes.py.
-TILE_ROWS = 8 if VECTOR_BYTES == 64 else 4
-TILE_VECTORS = 2 if VECTOR_BYTES == 16 else 3
+# Rows and vectors of a tile, by the width and the number of registers. All but a few registers are
+# accumulators. Rows must be a power of two (transposed stores), and a panel a multiple of them and
+# of a cell, in both dtypes. Chosen by benchmarks/tile_shapes.py, but for ARM: no machine was there.
+TILE_ROWS, TILE_VECTORS = {(64, 32): (8, 3), (32, 16): (4, 3), (16, 16): (4, 2), (16, 32): (4, 4)}[
+    VECTOR_BYTES, N_REGISTERS
+]
 # A tile of one vector has twice the rows where it can: with fewer accumulators, each sum would wait
 # for its last multiply-add.
 NARROW_ROWS = 2 * TILE_ROWS
@@ -154,6 +158,52 @@ def zeros(typingctx, like, rows, vectors):
         return ir.Constant(context.get_value_type(tile), None)
 
     return tile(like, rows, vectors), codegen
+
+
+@intrinsic
+def columns_of(typingctx, tile):
+    """Columns of a tile: a constant of the compiled kernel."""
+
+    def codegen(context, builder, signature, args):
+        return context.get_constant(types.intp, tile.vectors * tile.lanes)
+
+    return types.intp(tile), codegen
+
+
+def by_width(function, rows, vectors=TILE_VECTORS):
+    """Return a function that calls another one with a tile of zeros of the width that it is given.
+
+    Parameters
+    ----------
+    function : callable
+        Takes a tile of `rows` rows and some vectors, and further arguments.
+    rows : int
+    vectors : int, default=TILE_VECTORS
+        The most that a tile has.
+
+    Returns
+    -------
+    callable
+        Takes the number of vectors, an array of the dtype, and the further arguments. It is
+        compiled into the kernel that calls it, once for each number of vectors.
+    """
+    if vectors == 1:
+
+        @inner
+        def narrowest(n_vectors, like, *args):
+            function(zeros(like, rows, 1), *args)
+
+        return narrowest
+    narrower = by_width(function, rows, vectors - 1)
+
+    @inner
+    def choose(n_vectors, like, *args):
+        if n_vectors == vectors:
+            function(zeros(like, rows, vectors), *args)
+        else:
+            narrower(n_vectors, like, *args)
+
+    return choose
 
 
 @intrinsic

@@ -6,49 +6,32 @@ methods compute the same numbers one layer at a time, for those who want to watc
 """
 
 from fastnn.errors import shown
-from fastnn.layers.activations import Identity, LeakyReLU, ReLU, Sigmoid, Softmax, Step, Tanh
+from fastnn.layers import activations
+from fastnn.layers.activations import *  # noqa: F403
 from fastnn.layers.affine import Affine
 from fastnn.layers.base import Layer, ParametricLayer
+from fastnn.layers.batch_norm import BatchNorm
 from fastnn.layers.dropout import Dropout
-from fastnn.layers.elementwise import ELU, GELU, SELU, Activation, HardTanh, Mish, SiLU, Softplus
-from fastnn.layers.normalisation import BatchNorm, LayerNorm
+from fastnn.layers.layer_norm import LayerNorm
 from fastnn.layers.residual import MAX_NESTING, Residual
-
-LAYERS = {
-    layer.__name__: layer
-    for layer in (
-        Affine,
-        Identity,
-        ReLU,
-        LeakyReLU,
-        Sigmoid,
-        Tanh,
-        Softmax,
-        Step,
-        ELU,
-        SELU,
-        GELU,
-        SiLU,
-        Softplus,
-        Mish,
-        HardTanh,
-        Dropout,
-        BatchNorm,
-        LayerNorm,
-        Residual,
-    )
-}
-"""Layers by their class name, as model files name them."""
 
 __all__ = [
     "LAYERS",
-    "Activation",
+    "MAX_NESTING",
+    "Affine",
+    "BatchNorm",
+    "Dropout",
     "Layer",
+    "LayerNorm",
     "ParametricLayer",
+    "Residual",
     "from_config",
     "layers_from",
-    *LAYERS,
 ]
+__all__ += activations.__all__
+
+LAYERS = Layer.by_name
+"""Layers by their class name, as model files name them."""
 
 
 def from_config(name, config, depth=0):

@@ -1,8 +1,9 @@
 """The affine layer: one neuron for each column of its weights."""
 
 from fastnn import initializers
-from fastnn.kernels import codes
-from fastnn.layers.base import ParametricLayer
+from fastnn.engine.plan import Kernels
+from fastnn.kernels import affine
+from fastnn.layers.base import ParameterBlock, ParametricLayer
 from fastnn.linalg import matmul
 from fastnn.regularization import Regularization
 from fastnn.validation import (
@@ -61,8 +62,6 @@ class Affine(ParametricLayer):
     ((3, 2), [4.0, 4.0])
     """
 
-    kind = codes.AFFINE
-
     def __init__(
         self,
         n_inputs,
@@ -95,19 +94,32 @@ class Affine(ParametricLayer):
             config["regularization"] = self.regularization.config()
         return config
 
-    def shapes(self):
-        shapes = {"w": (self.n_inputs, self.n_outputs)}
-        if self.bias:
-            shapes["b"] = (self.n_outputs,)
-        return shapes
+    def blocks(self):
+        shape = self.n_inputs, self.n_outputs
+        w = ParameterBlock("w", shape, is_weight=True, keeps_transposed=True)
+        return (w, ParameterBlock("b", shape[1:])) if self.bias else (w,)
 
-    def tensors(self):
-        return self.params["w"], self.params.get("b")
+    def kernels(self, dtype, purpose):
+        if purpose.one_row:
+            forward = affine.row_forward_kernel(dtype, purpose.packed)
+            return Kernels(forward, is_product=True)
+        forward, in_place = affine.forward_kernel, 0
+        if purpose.sparse:
+            forward = affine.sparse_forward_kernel
+        if not purpose.training:
+            if not purpose.sparse:
+                in_place = affine.in_place_forward_kernel(dtype)
+            return Kernels(forward(dtype), forward_in_place=in_place, is_product=True)
+        weight_gradient = affine.weight_gradient_kernel
+        if purpose.sparse:
+            weight_gradient = affine.sparse_weight_gradient_kernel
+        sums = {"w": weight_gradient(dtype), "b": affine.column_sums_kernel(dtype)}
+        return Kernels(forward(dtype), affine.backward_kernel(dtype), sums=sums, is_product=True)
 
     def _draw(self, rng, before):
         init = self.init
         if init == "auto":
-            init = initializers.default_for(None if before is None else before.function)
+            init = initializers.default_for(None if before is None else before.activation)
         draw = initializers.get(init)
         shape = self.n_inputs, self.n_outputs
         w = as_array("init", draw(rng, *shape, self._dtype))

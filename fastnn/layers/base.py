@@ -1,11 +1,37 @@
 """What all layers have in common."""
 
 import math
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from fastnn.kernels import codes
+from fastnn.engine.plan import Kernels
+from fastnn.kernels.residual import copy_backward_kernel, copy_forward_kernel
 from fastnn.validation import check_dtype, check_inputs, check_seed
+
+
+class ParameterBlock(NamedTuple):
+    """A matrix or a vector of parameters.
+
+    Attributes
+    ----------
+    name : str
+        In the layer's `params` or `buffers`.
+    shape : tuple of int
+        (I, O) or (O,).
+    is_weight : bool
+        Whether penalties, decay and limits are for it.
+    is_buffer : bool
+        Whether training changes it, but no gradient: running statistics.
+    keeps_transposed : bool
+        Whether training keeps a transposed copy, for the gradient of the layer's input.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    is_weight: bool = False
+    is_buffer: bool = False
+    keeps_transposed: bool = False
 
 
 class Layer:
@@ -13,15 +39,15 @@ class Layer:
 
     Attributes
     ----------
-    kind, activation : int
-        Kind of operation in a plan, and the function it applies (`fastnn.kernels.codes`).
-    slope : float
-        Of that function for negative input.
-    function : str or None
-        Name of an activation, by which the layer before finds its first weights
-        (`fastnn.initializers.default_for`).
+    activation : str or None
+        Name of the function it applies (`fastnn.kernels.activations.ACTIVATIONS`), by which the
+        layer before finds its first weights too.
+    parameter : float
+        Of that function.
     numbers : tuple of float
-        What the kernels of the layer need to know beside its sizes.
+        What the kernels of the layer need to know beside its sizes, at most 3.
+    n_states : int
+        Vectors that its kernels remember from the forward pass.
     only_in_training : bool
         Whether predictions pass it by.
     noise_seed : int
@@ -35,15 +61,22 @@ class Layer:
         Elements in all of them.
     """
 
-    kind = codes.ACTIVATION
-    activation = codes.IDENTITY
-    slope = 0.0
-    function = None
-    numbers = ()
+    activation: str | None = None
+    parameter = 0.0
+    numbers: tuple[float, ...] = ()
+    n_states = 0
     only_in_training = False
-    noise_seed = 0
+    noise_seed: int | None = 0
     n_params = 0
     n_buffers = 0
+    by_name: ClassVar[dict[str, type["Layer"]]] = {}
+    """Layers of this package by their class name, as model files name them."""
+
+    def __init_subclass__(cls, in_files=True, **arguments):
+        super().__init_subclass__(**arguments)
+        ours = cls.__module__.startswith("fastnn.layers.") and cls.__module__ != __name__
+        if in_files and ours and not cls.__name__.startswith("_"):
+            Layer.by_name[cls.__name__] = cls
 
     def __init__(self):
         self.grads = {}
@@ -62,16 +95,27 @@ class Layer:
         """Return the constructor's arguments, as JSON can hold them."""
         return {}
 
-    def members(self, dtype, training):
-        """Return the addresses of the layer's own kernels, by column of a plan; compile them.
+    def blocks(self):
+        """Return the blocks of parameters, in their order in memory; statistics come last."""
+        return ()
+
+    def kernels(self, dtype, purpose):
+        """Return the kernels of the layer's operation, compiled.
 
         Parameters
         ----------
         dtype : numpy.dtype
-        training : bool
-            Whether they are for training or for prediction.
+        purpose : fastnn.engine.plan.Purpose
+
+        Returns
+        -------
+        fastnn.engine.plan.Kernels
         """
-        raise NotImplementedError
+        return Kernels(copy_forward_kernel(dtype), copy_backward_kernel(dtype))
+
+    def add_to(self, plan):
+        """Add the layer's operations to a plan (`fastnn.engine.plan.PlanBuilder`)."""
+        plan.add(self)
 
     def leaves(self):
         """Yield the layers that do the work: this one, or those inside of it."""
@@ -126,13 +170,16 @@ class ParametricLayer(Layer):
     def __getstate__(self):
         return {**vars(self), "in_net": False}  # a copy belongs to no net yet
 
+    def add_to(self, plan):
+        plan.add(self, self.n_outputs)
+
     def shapes(self):
         """Return the shapes of the parameters by name, in their order in memory."""
-        raise NotImplementedError
+        return {block.name: block.shape for block in self.blocks() if not block.is_buffer}
 
     def buffer_shapes(self):
         """Return the shapes of the running statistics by name."""
-        return {}
+        return {block.name: block.shape for block in self.blocks() if block.is_buffer}
 
     @property
     def n_params(self):
@@ -178,10 +225,6 @@ class ParametricLayer(Layer):
     def forget(self):
         """Go back to having no parameters: `params` draws them anew."""
         self._params = self._buffers = None
-
-    def tensors(self):
-        """Return parameters and statistics as a plan takes them (`fastnn.engine.plan.pack`)."""
-        return (*self.params.values(), *self.buffers.values())
 
     @property
     def initialized(self):

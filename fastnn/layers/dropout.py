@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from fastnn.engine.plan import Kernels
 from fastnn.errors import shown
-from fastnn.kernels import codes, reference
-from fastnn.kernels.dropout import dropout_members
+from fastnn.kernels import dropout, reference
 from fastnn.layers.base import Layer
 from fastnn.validation import (
     MOST,
@@ -50,7 +50,6 @@ class Dropout(Layer):
     [[1.0, 1.0, 1.0, 1.0]]
     """
 
-    kind = codes.EXTERN
     only_in_training = True
 
     def __init__(self, rate=0.5, seed=None):
@@ -74,8 +73,12 @@ class Dropout(Layer):
         if self.noise_seed is None:
             self.noise_seed = int(rng.integers(2**63))
 
-    def members(self, dtype, training):
-        return dropout_members(dtype)
+    def kernels(self, dtype, purpose):
+        return Kernels(dropout.forward_kernel(dtype), dropout.backward_kernel(dtype))
+
+    def add_to(self, plan):
+        if plan.purpose.training:
+            plan.add(self)
 
     def forward(self, x, training=False):
         """Return x (B, I), in training with some elements dropped, others each time."""

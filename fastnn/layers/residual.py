@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from fastnn.engine.plan import Kernels
 from fastnn.errors import shown
-from fastnn.kernels import codes
+from fastnn.kernels import residual
 from fastnn.layers.base import Layer
 from fastnn.validation import float_matrix
 
@@ -30,8 +31,6 @@ class Residual(Layer):
     >>> Sequential([Affine(4, 16), block, ReLU(), Affine(16, 2)]).n_outputs
     2
     """
-
-    kind = codes.FORK
 
     def __init__(self, layers):
         super().__init__()
@@ -69,6 +68,12 @@ class Residual(Layer):
             for k, layer in enumerate(self.layers)
             for name, array in getattr(layer, kind).items()
         }
+
+    def add_to(self, plan):
+        dtype = plan.dtype
+        fork = Kernels(backward=residual.fork_backward_kernel(dtype))
+        join = Kernels(residual.join_forward_kernel(dtype), residual.copy_backward_kernel(dtype))
+        plan.add_residual(self, self.layers, fork, join)
 
     def config(self):
         return {"layers": [[type(layer).__name__, layer.config()] for layer in self.layers]}

@@ -9,6 +9,7 @@ import numba
 from numba import types
 from numba.core import sigutils
 from numba.core.ccallback import CFunc
+from numba.extending import register_jitable
 
 from fastnn.runtime.kernel_cache import enable_caching
 
@@ -64,42 +65,32 @@ def parallel_kernel(function):
 def member(function):
     """Compile a function (thread, n_threads, sync, job) for a team; return its address.
 
-    The arguments are int64 (`fastnn.kernels.team`). Compiled at once, cached on disk. What the
-    function takes from an enclosing scope is a part of the cache's key and must pickle to the
-    same bytes in each process: numbers and NumPy's scalar types do.
+    The arguments are int64 (`fastnn.kernels.team`). Compiled at once, cached on disk.
 
     Returns
     -------
     int
     """
-    return _address_of(function, 4)
+    return compile_at_address(function, 4)
 
 
-def operation(function, cached=True):
-    """Compile a kernel that belongs to an operation of a plan, as `member`; return its address.
+def compile_at_address(function, n_arguments, cached=True):
+    """Compile a function of int64 arguments that returns nothing; return its address.
 
-    `fastnn.kernels.operation` says what its ten arguments are.
+    Compiled at once. What it takes from an enclosing scope is a part of the cache's key: numbers,
+    types, and functions of this package, by their names (`fastnn.runtime.kernel_cache`).
 
     Parameters
     ----------
     function : callable
-    cached : bool, default True
-        Whether on disk. Not for a function that takes another one from an enclosing scope.
+    n_arguments : int
+    cached : bool, default=True
+        Whether the machine code is kept on disk. Not where it depends on a function of a user.
 
     Returns
     -------
     int
     """
-    return _address_of(function, 10, cached)
-
-
-def rule_kernel(function):
-    """Compile an update rule (`fastnn.kernels.updates`), as `member`; return its address."""
-    return _address_of(function, 7)
-
-
-def _address_of(function, n_arguments, cached=True):
-    """Compile a function of int64 arguments that returns nothing; return its address."""
     signature = types.void(*[types.int64] * n_arguments)
     options = {**_OPTIONS, "nogil": True}
     compiled = CFunc(function, sigutils.normalize_signature(signature), {}, options)
@@ -133,6 +124,11 @@ def routine(function):
     so routines that call routines cost compile time.
     """
     return _linked(function)
+
+
+def shared(function):
+    """Let Python and kernels call one function of numbers: LLVM inlines it in kernels."""
+    return register_jitable(forceinline=True, error_model="numpy")(function)
 
 
 def reduction(function):

@@ -14,9 +14,11 @@ import pickle
 import re
 import warnings
 from pathlib import Path
+from types import FunctionType
 
 import llvmlite
 import numba
+import numpy as np
 from numba.core.caching import IndexDataCacheFile
 
 from fastnn.runtime.cpu import VECTOR_BYTES
@@ -102,6 +104,28 @@ class _ContentNamedFiles(IndexDataCacheFile):
         return data if stored_for == [self._stamp, VECTOR_BYTES, key] else None
 
 
+def _described(value):
+    """Describe what a function takes from an enclosing scope, the same text in each process.
+
+    Functions of this package are described by their names, since the stamp covers their code.
+    """
+    function = getattr(value, "py_func", value)
+    if isinstance(function, FunctionType):
+        name = f"{function.__module__}.{function.__qualname__}"
+        if not name.startswith("fastnn."):
+            raise TypeError(f"{name} is no function of this package, so its code cannot be cached")
+        return name, _described_scope(function)
+    if isinstance(value, tuple):
+        return tuple(map(_described, value))
+    if value is None or isinstance(value, (bool, int, float, str, type, np.generic)):
+        return repr(value)
+    raise TypeError(f"the key of a cached function cannot hold {value!r}")
+
+
+def _described_scope(function):
+    return tuple(_described(cell.cell_contents) for cell in function.__closure__ or ())
+
+
 def enable_caching(compiled):
     """Keep the machine code of a dispatcher or a `CFunc` on disk, if a folder can be written to."""
     try:
@@ -109,7 +133,11 @@ def enable_caching(compiled):
     except RuntimeError:  # Numba found no writable folder
         _warn_no_cache("there is no writable folder to keep them in")
     else:
-        compiled._cache._cache_file = _ContentNamedFiles(compiled._cache._cache_file)
+        function = getattr(compiled, "py_func", None) or compiled._pyfunc
+        scope = repr(_described_scope(function))
+        cache = compiled._cache
+        cache._cache_file = _ContentNamedFiles(cache._cache_file)
+        cache._index_key = lambda signature, codegen: (signature, codegen.magic_tuple(), scope)
 
 
 def cache_folder():

@@ -1,11 +1,11 @@
 """Where numbers stopped being finite: the layer to look at when a training breaks down."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
-from fastnn.engine.plan import panel_columns, panel_width
-from fastnn.kernels import codes
+from fastnn.kernels.panels import panel_columns, panel_width
 
 
 class Divergence(NamedTuple):
@@ -65,19 +65,13 @@ def first_not_finite(layers):
     return None
 
 
-def locate(layers, plan, tensors, acts, n_rows):
-    """Say what is the first thing on the way forward that is not finite.
+def locate(memory, n_rows):
+    """Return the first thing in the forward pass that is not finite.
 
     Parameters
     ----------
-    layers : sequence of Layer
-        Of the net.
-    plan : fastnn.engine.plan.Plan
-        Of its training.
-    tensors : list of tuple of ndarray
-        Parameters and running statistics of each layer that has any, in order.
-    acts : ndarray
-        The workspace after the forward pass of a batch.
+    memory : fastnn.training.memory.TrainingMemory
+        After the forward pass of a batch.
     n_rows : int
         Of the batch.
 
@@ -86,14 +80,14 @@ def locate(layers, plan, tensors, acts, n_rows):
     str
         To be followed by "not finite".
     """
+    layers, layout, plan = memory.net.layers, memory.layout, memory.plan
     names = {id(layer): f"{name} ({type(layer).__name__})" for layer, name in names_of(layers)}
-    tensors = iter(tensors)
+    values, largest = layout.unpacked(memory.params), 0.0
     for operation, layer in zip(plan.operations, plan.layers, strict=True):
-        if layer.n_params and operation[codes.KIND] not in (codes.FORK, codes.ADD):
-            arrays = [array for array in next(tensors) if array is not None]
-            if not all(np.isfinite(array).all() for array in arrays[:2]):
+        for placed in layout.blocks_of(layer):
+            if not placed.block.is_buffer and not np.isfinite(placed.view(values)).all():
                 return f"the parameters of {names[id(layer)]} are"
-        largest = _largest(operation, acts, n_rows)
+        largest = _largest(operation, memory.acts, n_rows)
         if not largest < np.inf:
             return f"the output of {names[id(layer)]} is"
     return f"the output of {names[id(layer)]} reaches {largest:.2g}, and the loss is"
@@ -101,11 +95,42 @@ def locate(layers, plan, tensors, acts, n_rows):
 
 def _largest(operation, acts, n_rows):
     """Return the largest magnitude in all rows and columns of an operation's result, or NaN."""
-    largest = 0.0
-    n, panel = int(operation[codes.N_OUT]), panel_columns(acts.dtype)
+    largest, itemsize = 0.0, acts.itemsize
+    n, panel = int(operation["n_out"]), panel_columns(itemsize)
     for j in range(0, n, panel):
-        width = panel_width(n, j, acts.dtype)
-        start = int(operation[codes.OUT_AT]) + j // panel * int(operation[codes.OUT_PANEL])
+        width = panel_width(n, j, itemsize)
+        start = int(operation["out_at"]) + j // panel * int(operation["out_panel"])
         rows = acts[start : start + n_rows * width].reshape(n_rows, width)
         largest = np.maximum(largest, np.abs(rows[:, : n - j]).max())  # NaN stays NaN
     return largest
+
+
+def is_finite(vector):
+    """Return whether all elements are finite; a sum finds that out without a vector of answers."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(vector.sum()) or np.isfinite(vector).all())
+
+
+def turn_back(memory, data_loss, rates):
+    """Undo an epoch that broke down; return what happened.
+
+    Parameters
+    ----------
+    memory : fastnn.training.memory.TrainingMemory
+    data_loss : float
+        Of the epoch.
+    rates : ndarray
+        Learning rate of each batch.
+
+    Returns
+    -------
+    Divergence
+    """
+    batch = memory.stopped_at if memory.stopped_at >= 0 else len(rates) - 1
+    what = "the loss became " + ("NaN" if math.isnan(data_loss) else "infinite")
+    if memory.stopped_at < 0:
+        what = "the weights became NaN or infinite"
+    n_rows = min(memory.rows, int(memory.job["n_order"]) - batch * memory.rows)
+    divergence = Divergence(batch, what, locate(memory, n_rows), float(rates[batch]))
+    memory.undo()
+    return divergence

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastnn.kernels import codes
+from fastnn.kernels.updates import GRADIENT_ALONE
 from fastnn.optimizers import Optimizer
 from fastnn.training.trainer import Trainer
 from fastnn.validation import as_array, kernel_array
@@ -18,7 +18,7 @@ class _NoUpdate(Optimizer):
     """Leaves the parameters alone; the gradient takes the place of the optimizer's state."""
 
     learning_rate: float = 1.0
-    rule = codes.GRADIENT
+    rule = GRADIENT_ALONE
 
 
 class Objective:
@@ -100,7 +100,7 @@ class Objective:
 
 def _in_order(tensors):
     """All weights of tuples (w, b, ...), then all biases."""
-    return [t[0] for t in tensors] + [t[1] for t in tensors if t[1] is not None]
+    return [t[0] for t in tensors] + [t[1] for t in tensors if len(t) > 1]
 
 
 def _flatten(tensors):

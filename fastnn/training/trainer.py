@@ -1,4 +1,4 @@
-"""`Trainer`: the memory of a training, and epochs of compiled steps on it."""
+"""`Trainer`: epochs of compiled steps on a net."""
 
 import math
 import time
@@ -6,42 +6,18 @@ import time
 import numpy as np
 
 from fastnn import losses, optimizers
-from fastnn.engine.plan import build, link, pack, panel_columns, unpack
-from fastnn.engine.sparse_rows import SparseRows
+from fastnn.engine.plan import Holding
+from fastnn.engine.sparse_rows import check_samples
 from fastnn.errors import shown
-from fastnn.kernels import codes
-from fastnn.kernels.constraint import max_norm_members
-from fastnn.kernels.job import SIZES, TRAINING_JOB
-from fastnn.kernels.losses import loss_member
-from fastnn.kernels.memory import Job, aligned_zeros
-from fastnn.kernels.step import BLOCK_ROWS, training_member
-from fastnn.kernels.team import launch
-from fastnn.kernels.tile import TILE_ROWS
-from fastnn.kernels.updates import rule_member
+from fastnn.kernels.updates import GRADIENT_ALONE, RULES
+from fastnn.layers import Affine, BatchNorm
 from fastnn.regularization import Regularization
 from fastnn.runtime import threads
-from fastnn.training.divergence import Divergence, locate
+from fastnn.training.data import check_data
+from fastnn.training.divergence import is_finite, turn_back
+from fastnn.training.memory import TrainingMemory
 from fastnn.training.thread_choice import Pace
-from fastnn.validation import (
-    as_array,
-    check_integer,
-    check_number,
-    check_targets,
-    check_weights,
-    kernel_array,
-)
-
-_NO_WEIGHTS = np.empty(0)
-_ENTRIES = ("indices", "indptr", "column_end", "entry_row", "entry_value")
-
-_STATES = {
-    codes.SGD: 0,
-    codes.MOMENTUM: 1,
-    codes.NESTEROV: 1,
-    codes.RMSPROP: 1,
-    codes.ADAGRAD: 1,
-}
-"""How many state vectors a rule has, where it is not two."""
+from fastnn.validation import as_array, check_integer, check_number, check_weights, kernel_array
 
 
 class Trainer:
@@ -97,7 +73,7 @@ class Trainer:
         self._net = net
         self.loss = losses.get(loss)
         self._optimizer = optimizers.get(optimizer)
-        self._hyperparameters = self._optimizer.hyperparameters
+        self.learning_rate = self._optimizer.learning_rate
         self.batch_size = check_integer("batch_size", batch_size, 1)
         self.alpha = check_number("alpha", alpha)
         self.n_threads = threads.check_num_threads(n_threads)
@@ -107,49 +83,50 @@ class Trainer:
         self.step_count = 0
         self.use_all_threads = False
         self.divergence = None
-        self._capacity, self._sparse = 0, False
-        self._x = self._labels = self._targets = self._weights = None
-        self._job = None
-        self._pace = None
-        plan = build(net.layers, net.n_inputs, net.dtype, 1, packed=True)
-        n_states = _STATES.get(self._optimizer.rule, 2)
-        self._params = aligned_zeros(plan.n_params, net.dtype)
-        self._transposed = aligned_zeros(plan.n_transposed, net.dtype)
-        self._states = [
-            aligned_zeros(plan.n_params if k < n_states else 0, net.dtype) for k in range(2)
-        ]
-        self._gradient = _NO_WEIGHTS
-        if self._optimizer.clip_norm is not None:
-            self._gradient = aligned_zeros(plan.n_params, net.dtype)
-        self._moves = self._optimizer.rule != codes.GRADIENT
-        self._good = np.empty_like(self._params) if self._moves else None
-        self._packed_plan = plan
+        self._data = self._pace = None
+        self._has_batch_norm = any(isinstance(layer, BatchNorm) for layer in net.leaves())
         self._noisy = [layer for layer in net.leaves() if layer.only_in_training]
         self._first_noise = [layer.step for layer in self._noisy]
-        self.pull()
+        self._memory = TrainingMemory(net, self._optimizer, self._held, self.n_threads)
+
+    def _held(self, layer):
+        """Return what holds the weights of a layer back."""
+        if not isinstance(layer, Affine):
+            return Holding()
+        rule = layer.regularization or self._regularization
+        if self._optimizer.rule is GRADIENT_ALONE:  # moves no parameter
+            return Holding(rule.l1, rule.l2)
+        decay = self._optimizer.weight_decay if rule.weight_decay is None else rule.weight_decay
+        return Holding(rule.l1, rule.l2, decay, rule.max_norm)
 
     # Plans and jobs hold addresses, which mean nothing in another process or for other arrays. A
     # copy or a pickle has what they are made from instead, in the order that users see.
 
     def __getstate__(self):
-        y = self._labels if self._labels is not None and len(self._labels) else self._targets
+        data = self._data
         return {
             "arguments": (
-                self._net, self.loss, self._optimizer, self.batch_size, self.alpha, self.n_threads,
+                self._net,
+                self.loss,
+                self._optimizer,
+                self.batch_size,
+                self.alpha,
+                self.n_threads,
                 self._regularization,
             ),
             "use_all_threads": self.use_all_threads,
-            "tensors": self._unpacked(self._params),
+            "parameters": self._memory.layout.unpacked(self._memory.params),
             "state": self.state(),
-            "data": None if self._x is None else (self._x, y, self._weights),
-        }  # fmt: skip
+            "data": None if data is None else (data.x, data.y, data.weights),
+        }
 
     def __setstate__(self, state):
         net, loss, optimizer, batch_size, alpha, n_threads, regularization = state["arguments"]
         n_threads = min(n_threads, threads.get_num_threads())  # it may come from a larger machine
         self.__init__(net, loss, optimizer, batch_size, alpha, n_threads, regularization)
         self.use_all_threads = state["use_all_threads"]
-        pack(self._packed_plan, state["tensors"], self._params, self._transposed)
+        memory = self._memory
+        memory.layout.pack(state["parameters"], memory.params, memory.transposed)
         self.restore(state["state"])
         if state["data"] is not None:
             x, y, weights = state["data"]
@@ -158,11 +135,11 @@ class Trainer:
     @property
     def learning_rate(self):
         """The optimizer's learning rate; may be changed between epochs."""
-        return float(self._hyperparameters[codes.LEARNING_RATE])
+        return self._learning_rate
 
     @learning_rate.setter
     def learning_rate(self, value):
-        self._hyperparameters[codes.LEARNING_RATE] = check_number("learning_rate", value)
+        self._learning_rate = check_number("learning_rate", value)
 
     @property
     def optimizer(self):
@@ -172,36 +149,33 @@ class Trainer:
     @property
     def n_samples(self):
         """Number of samples of the data set."""
-        return len(self._x)
+        return len(self._data)
+
+    @property
+    def memory(self):
+        """The packed parameters, the optimizer's states, and all else that training needs."""
+        return self._memory
 
     def pull(self):
         """Read the net's parameters again, after something else changed them."""
-        pack(self._packed_plan, self._net.tensors(), self._params, self._transposed)
+        self._memory.pull()
 
     def sync(self):
         """Write the trained parameters back to the net."""
-        unpack(self._packed_plan, self._params, self._net.tensors())
+        self._memory.push()
 
     def state_vectors(self):
         """Return the optimizer's states, shaped as the net's `tensors`."""
-        return [self._unpacked(packed) for packed in self._states if len(packed)]
-
-    def _unpacked(self, packed):
-        """Return a packed vector as new arrays, shaped as the net's `tensors`."""
-        tensors = [
-            tuple(None if array is None else np.empty_like(array) for array in arrays)
-            for arrays in self._net.tensors()
-        ]
-        unpack(self._packed_plan, packed, tensors)
-        return tensors
+        layout = self._memory.layout
+        return [layout.tensors(vector) for vector in self._memory.state_vectors()]
 
     def state(self):
         """Return what `restore` needs to go on with this optimizer, on any machine."""
         return {
-            "rule": self._optimizer.rule,
+            "rule": _number_of(self._optimizer.rule),
             "learning_rate": self.learning_rate,
             "step_count": self.step_count,
-            "momentum_product": float(self._hyperparameters[codes.MOMENTUM_PRODUCT]),
+            "momentum_product": self._memory.rule_memory,
             "noise": [(layer.noise_seed, layer.step) for layer in self._noisy],
             "vectors": self.state_vectors(),
         }
@@ -217,7 +191,7 @@ class Trainer:
         shapes = _shapes(self._net.tensors())
         try:
             fits = (
-                state["rule"] == self._optimizer.rule
+                state["rule"] == _number_of(self._optimizer.rule)
                 and all(_shapes(tensors) == shapes for tensors in state["vectors"])
                 and len(state["noise"]) == len(self._noisy)
             )
@@ -225,15 +199,23 @@ class Trainer:
             fits = False
         if not fits:
             raise ValueError("state must come from a trainer of the same rule and shapes")
-        for packed, tensors in zip(self._states, state["vectors"], strict=False):
-            pack(self._packed_plan, tensors, packed, None)
+        layout = self._memory.layout
+        self._memory.set_state_vectors([layout.vector_of(v) for v in state["vectors"]])
         self.learning_rate, self.step_count = state["learning_rate"], state["step_count"]
-        self._hyperparameters[codes.MOMENTUM_PRODUCT] = state["momentum_product"]
+        self._memory.rule_memory = state["momentum_product"]
         for layer, noise in zip(self._noisy, state["noise"], strict=True):
             layer.noise_seed, layer.step = noise
-        self._first_noise = [layer.step - self.step_count for layer in self._noisy]
-        if self._capacity:
-            self._complete(self._plan)
+        self._begin_noise_at(self.step_count)
+
+    def _begin_noise_at(self, step_count):
+        """Let random numbers go on from where each layer is, after so many updates."""
+        self._first_noise = [layer.step - step_count for layer in self._noisy]
+        if self._memory.plan is not None:
+            self._set_noise()
+
+    def _set_noise(self):
+        for layer, first in zip(self._noisy, self._first_noise, strict=True):
+            self._memory.plan.set_noise(layer, first)
 
     def set_data(self, X, y, sample_weight=None):
         """Set what the next epochs train on.
@@ -254,22 +236,23 @@ class Trainer:
             If shapes or values do not suit the net and the loss.
         """
         net = self._net
-        x = net.check_samples(X)
-        if len(x) == 0:
-            raise ValueError("X must have at least 1 row, got 0")
-        labels, targets = check_targets(y, self.loss, len(x), net.n_outputs, net.dtype)
-        weights = _NO_WEIGHTS if sample_weight is None else check_weights(sample_weight, len(x))
-        self._check_batches(len(x), min(self.batch_size, len(x)))
+        x = check_samples(X, net.dtype, net.n_inputs, net.takes_sparse)
+        self.use(check_data(net, x, y, self.loss, sample_weight))
+
+    def use(self, data):
+        """Set what the next epochs train on: a `fastnn.training.data.TrainingData`."""
+        rows = min(self.batch_size, len(data))
+        self._check_batches(len(data), rows)
         self.release_data()  # a layer's kernels may turn out not to compile
-        self._make_workspace(min(self.batch_size, len(x)), x)
-        self._x, self._labels, self._targets, self._weights = x, labels, targets, weights
+        if self._memory.prepare(data.x, rows):
+            self._set_noise()
+            flops = self._memory.plan.flops * rows
+            self._pace = Pace(flops, self.n_threads, self.use_all_threads)
+        self._data = data
 
     def _check_batches(self, n, rows):
         """Refuse a batch of a single row where statistics over a batch are needed."""
-        if (
-            n % rows == 1 % rows
-            and (self._packed_plan.operations[:, codes.KIND] == codes.BATCH).any()
-        ):
+        if n % rows == 1 % rows and self._has_batch_norm:
             raise ValueError(
                 f"batch_size must leave at least 2 rows for each batch with BatchNorm, got {rows} "
                 f"for {n} rows: the last batch has 1"
@@ -277,57 +260,8 @@ class Trainer:
 
     def release_data(self):
         """Forget the data, but not the state of the optimizer: `set_data` comes next."""
-        self._x = self._labels = self._targets = self._weights = self._job = None
-
-    def _make_workspace(self, rows, x):
-        """Make room for batches of so many rows of x, and compile the layers' own kernels."""
-        sparse = isinstance(x, SparseRows)
-        if sparse:  # room for the entries of a batch, by column
-            n_entries = x.most_entries(rows)
-            self._column_end = aligned_zeros(self._net.n_inputs, np.int64)
-            self._entry_row = aligned_zeros(n_entries, np.int32)
-            self._entry_value = aligned_zeros(n_entries, self._net.dtype)
-        if (rows, sparse) == (self._capacity, self._sparse):
-            return
-        dtype = self._net.dtype
-        room = max(rows, TILE_ROWS)
-        plan = build(
-            self._net.layers, self._net.n_inputs, dtype, room, packed=True, dense_input=not sparse
-        )
-        self._complete(plan)
-        self._plan = plan
-        self._acts = aligned_zeros(self._plan.n_acts, dtype)
-        self._deltas = aligned_zeros(self._plan.n_deltas, dtype)
-        self._batch_loss = aligned_zeros(rows, np.float64)
-        self._row_loss = aligned_zeros(rows, np.float64)
-        self._penalty = aligned_zeros(self._plan.n_cells, np.float64)
-        self._squares = aligned_zeros(self._plan.n_cells, np.float64)
-        self._pace = Pace(self._plan.flops * rows, self.n_threads, self.use_all_threads)
-        self._sizes = aligned_zeros(self.n_threads * SIZES, np.float64)
-        block = (BLOCK_ROWS + 1) * panel_columns(dtype)  # of weights, and of biases
-        self._scratch = aligned_zeros(self.n_threads * block, dtype)
-        self._capacity, self._sparse = rows, sparse
-
-    def _complete(self, plan):
-        """Write into a plan what the net's layers do not know by themselves."""
-        link(plan, self._net.dtype)
-        for operation, numbers, layer in zip(
-            plan.operations, plan.numbers, plan.layers, strict=True
-        ):
-            if operation[codes.KIND] == codes.AFFINE:
-                rule = layer.regularization or self._regularization
-                decay = rule.weight_decay
-                numbers[codes.L1], numbers[codes.L2] = rule.l1, rule.l2
-                numbers[codes.DECAY] = self._optimizer.weight_decay if decay is None else decay
-                numbers[codes.MAX_NORM] = rule.max_norm
-                if self._optimizer.rule == codes.GRADIENT:  # moves no parameter
-                    numbers[codes.DECAY], numbers[codes.MAX_NORM] = 0, np.inf
-                if numbers[codes.MAX_NORM] < np.inf:
-                    for column, address in max_norm_members(self._net.dtype).items():
-                        operation[column] = address
-            elif layer.only_in_training:
-                operation[codes.SEED] = layer.noise_seed
-                operation[codes.FIRST_STEP] = self._first_noise[self._noisy.index(layer)]
+        self._data = None
+        self._memory.release()
 
     def run_epoch(self, order, on_progress=None, rates=None):
         """Train once through the samples named by `order`, in batches.
@@ -355,176 +289,83 @@ class Trainer:
         where. The parameters are put back to what they were before the epoch, and the optimizer
         begins anew.
         """
-        if self._x is None:
+        if self._data is None:
             raise RuntimeError("run_epoch needs set_data before it")
-        order = as_array("order", order)
-        if (
-            order.dtype.kind not in "iu"
-            or order.ndim != 1
-            or order.size == 0
-            or order.min() < 0
-            or order.max() >= len(self._x)
-        ):
-            raise ValueError(
-                f"order must be a vector of integers from 0 to {len(self._x) - 1}, "
-                f"got {shown(order)}"
-            )
+        order = self._checked_order(order)
         if on_progress is not None and not callable(on_progress):
             raise ValueError(f"on_progress must be a function, got {shown(on_progress)}")
-        order, n = kernel_array(order, np.int64), len(order)
-        self._check_batches(n, self._capacity)
-        n_steps = -(-n // self._capacity)
+        memory, n = self._memory, len(order)
+        self._check_batches(n, memory.rows)
+        n_steps = -(-n // memory.rows)
         rates = (
             np.full(n_steps, self.learning_rate)
             if rates is None
             else check_weights(rates, n_steps, "rates", least=0)
         )
-        self._row_loss[:] = 0
-        self._penalty[:] = 0
         self.divergence = None
-        if self._moves:
-            self._good[:] = self._params
-        if self._job is None:
-            self._job = self._make_job(order)
-        job = self._job
-        batch_weight = self._weigh_batches(order)
-        job["order"], job["n_order"], job["alpha"] = order, n, self.alpha
-        job["batch_weight"], job["rates"] = batch_weight, rates
+        memory.remember()
+        if memory.job is None:
+            memory.start(self._data, self.loss)
+        memory.begin_epoch(order, self._weigh_batches(order), rates, self.alpha)
         step = 0
-        while step < n_steps:
-            n_threads, steps = self._pace.next_call()
-            end = min(step + steps, n_steps)
-            self._run_steps(job, step, end, n_threads)
-            step = end
-            if job["stopped_at"] >= 0:
-                break
-            if on_progress is not None:
-                done = min(step * self._capacity, n)
-                on_progress(done, float(self._row_loss.sum()) / done)
-        data_loss, penalty = float(self._row_loss.sum()) / n, math.fsum(self._penalty) / n
-        if self._moves and not (math.isfinite(data_loss) and _is_finite(self._params)):
+        while step < n_steps and memory.stopped_at < 0:
+            step = self._run_steps(step, n_steps)
+            if on_progress is not None and memory.stopped_at < 0:
+                done = min(step * memory.rows, n)
+                on_progress(done, float(memory.row_loss.sum()) / done)
+        data_loss = float(memory.row_loss.sum()) / n
+        penalty = math.fsum(memory.penalty) / n
+        if memory.moves and not (math.isfinite(data_loss) and is_finite(memory.params)):
             data_loss = data_loss if not math.isfinite(data_loss) else math.nan
-            self._turn_back(data_loss, n_steps, rates)
+            self.divergence = turn_back(memory, data_loss, rates)
+            self.step_count = 0
+            self._begin_noise_at(0)
         return data_loss, penalty
 
-    def _turn_back(self, data_loss, n_steps, rates):
-        """Say what broke down in this epoch, and undo it."""
-        stopped_at = int(self._job["stopped_at"])
-        batch = stopped_at if stopped_at >= 0 else n_steps - 1
-        what = "the loss became " + ("NaN" if math.isnan(data_loss) else "infinite")
-        if stopped_at < 0:
-            what = "the weights became NaN or infinite"
-        n_rows = min(self._capacity, int(self._job["n_order"]) - batch * self._capacity)
-        tensors = self._unpacked(self._params)
-        where = locate(self._net.layers, self._plan, tensors, self._acts, n_rows)
-        self.divergence = Divergence(batch, what, where, float(rates[batch]))
-        good = self._unpacked(self._good)
-        pack(self._packed_plan, good, self._params, self._transposed)
-        for vector in self._states:
-            vector[:] = 0
-        self._hyperparameters[codes.MOMENTUM_PRODUCT] = 1.0
-        self._first_noise = [layer.step for layer in self._noisy]
-        self.step_count = 0
-        if self._noisy:
-            self._complete(self._plan)
+    def _checked_order(self, order):
+        """Return the order of samples as kernels take it, or raise ValueError."""
+        order = as_array("order", order)
+        n = len(self._data)
+        if (
+            order.dtype.kind not in "iu"
+            or order.ndim != 1
+            or order.size == 0
+            or order.min() < 0
+            or order.max() >= n
+        ):
+            raise ValueError(
+                f"order must be a vector of integers from 0 to {n - 1}, got {shown(order)}"
+            )
+        return kernel_array(order, np.int64)
 
     def _weigh_batches(self, order):
         """Return the sum of the weights of each batch, which is its size without weights."""
-        starts = np.arange(0, len(order), self._capacity)
-        if len(self._weights):
-            return np.add.reduceat(self._weights[order], starts)
-        return np.minimum(len(order) - starts, self._capacity).astype(np.float64)
+        rows, weights = self._memory.rows, self._data.weights
+        starts = np.arange(0, len(order), rows)
+        if len(weights):
+            return np.add.reduceat(weights[order], starts)
+        return np.minimum(len(order) - starts, rows).astype(np.float64)
 
-    def _make_job(self, order):
-        """Return the job of all steps of an epoch, but for which of them."""
-        x = self._x
-        if self._sparse:
-            x = self._x.data
-            entries = {
-                "indices": self._x.indices,
-                "indptr": self._x.indptr,
-                "column_end": self._column_end,
-                "entry_row": self._entry_row,
-                "entry_value": self._entry_value,
-            }
-        else:
-            entries = dict.fromkeys(_ENTRIES, 0)
-        loss_scale, gradient_scale = self.loss.scales(self._net.n_outputs)
-        self._loss_parameters = self.loss.parameters(self._net.n_outputs)  # the job has its address
-        plan = self._plan
-        return Job(
-            TRAINING_JOB,
-            plan=plan.operations,
-            numbers=plan.numbers,
-            tasks=plan.tasks,
-            cost_before=plan.cost_before,
-            params=self._params,
-            state_1=self._states[0],
-            state_2=self._states[1],
-            transposed=self._transposed,
-            gradient=self._gradient,
-            squares=self._squares,
-            acts=self._acts,
-            deltas=self._deltas,
-            scratch=self._scratch,
-            x=x,
-            **entries,
-            labels=self._labels,
-            targets=self._targets,
-            sample_weight=self._weights,
-            order=order,
-            batch_weight=0,
-            rates=0,
-            batch_loss=self._batch_loss,
-            row_loss=self._row_loss,
-            penalty=self._penalty,
-            hyperparameters=self._hyperparameters,
-            loss_parameters=self._loss_parameters,
-            n_operations=len(plan.operations),
-            n_tasks=len(plan.tasks),
-            n_units=plan.n_cells,
-            n_samples=len(self._x),
-            n_inputs=self._net.n_inputs,
-            n_outputs=self._net.n_outputs,
-            n_targets=self._net.n_outputs if len(self._targets) else 0,
-            n_order=len(order),
-            batch_size=self._capacity,
-            first_step=0,
-            last_step=0,
-            updates_before=0,
-            stopped_at=-1,
-            rule=self._optimizer.rule,
-            loss=loss_member(self.loss.code(len(self._labels) > 0), self._net.dtype),
-            update=rule_member(self._optimizer.rule, self._net.dtype),
-            sizes=self._sizes,
-            is_weighted=len(self._weights) > 0,
-            is_constrained=bool(plan.operations[:, codes.CONSTRAIN].any()),
-            scratch_size=len(self._scratch) // self.n_threads,
-            alpha=self.alpha,
-            loss_scale=loss_scale,
-            gradient_scale=gradient_scale,
-            clip_norm=self._optimizer.clip_norm or np.inf,
-        )
-
-    def _run_steps(self, job, first, last, n_threads):
-        job["first_step"], job["last_step"] = first, last
-        job["updates_before"] = self.step_count
-        member = training_member(self._net.dtype, self._sparse)  # compiles, the first time
+    def _run_steps(self, step, n_steps):
+        """Run some of the steps that are left; return how many have been made then."""
+        n_threads, steps = self._pace.next_call()
+        last = min(step + steps, n_steps)
         began = time.perf_counter()
         try:
-            launch(member, job, n_threads)
+            self._memory.run_steps(step, last, self.step_count, n_threads)
         finally:  # Ctrl-C meanwhile is raised right behind the kernel
-            self.step_count = int(job["updates_before"])
+            self.step_count = self._memory.end_steps()
             for layer, before in zip(self._noisy, self._first_noise, strict=True):
                 layer.step = before + self.step_count
-        self._pace.record(n_threads, last - first, time.perf_counter() - began)
+        self._pace.record(n_threads, last - step, time.perf_counter() - began)
+        return last
 
 
-def _is_finite(vector):
-    """Whether all elements are finite; a sum finds that out without a vector of answers."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(vector.sum()) or np.isfinite(vector).all())
+def _number_of(rule):
+    """Return the position of an update rule in the table, by which checkpoints know it."""
+    rules = [*RULES.values()]
+    return rules.index(rule) if rule in rules else len(rules)
 
 
 def _shapes(tensors):
-    return [[None if array is None else array.shape for array in arrays] for arrays in tensors]
+    return [[array.shape for array in arrays] for arrays in tensors]
