@@ -1,6 +1,15 @@
 """Optimizers: update rules and their hyperparameters.
 
-The arithmetic is in `fastnn.kernels.updates`; these classes hold the numbers and check them.
+The arithmetic is in `fastnn.kernels.updates`. The classes of this module hold the hyperparameters
+and check them.
+
+Symbols in the formulas: p is a parameter, g its gradient, t the number of the update, from 1.
+
+Examples
+--------
+>>> from fastnn import optimizers
+>>> optimizers.get("sgd")
+SGD(learning_rate=0.01, momentum=0.0, nesterov=False)
 """
 
 from dataclasses import dataclass, field, fields
@@ -14,30 +23,35 @@ from fastnn.validation import SMALLEST, as_number, check_flag, check_number, che
 
 @dataclass(frozen=True, repr=False)
 class Optimizer:
-    """Base of all optimizers.
+    """Base class of all optimizers.
 
     Parameters
     ----------
     learning_rate : float
         Step size, greater than 0.
-    clip_value : float, optional
-        Each element of the gradient, with the penalties, is brought into
-        ``[-clip_value, clip_value]``. By name only.
-    clip_norm : float, optional
-        Where the norm of the whole gradient, over all parameters with biases and penalties, is
-        larger than this, the gradient is scaled down to it (Pascanu et al., 2013). Comes after
-        `clip_value`. By name only.
+    clip_value : float, default=None
+        Limit of each element of the gradient, penalties included: it is clipped to
+        ``[-clip_value, clip_value]``. Greater than 0, keyword only. None is no limit.
+    clip_norm : float, default=None
+        Limit of the Euclidean norm of the whole gradient, over all parameters and with the
+        penalties: a gradient with a larger norm is scaled down to it (Pascanu et al., 2013), after
+        `clip_value`. Greater than 0, keyword only. None is no limit.
+
+    Attributes
+    ----------
+    weight_decay : float
+        Decoupled decay of the weights, in units of the learning rate; biases have none.
 
     Raises
     ------
     ValueError
-        If a number is out of range.
+        If a hyperparameter is out of range.
 
     Notes
     -----
-    All but `SGD` keep squares of the gradient. In float32 those of numbers beyond 1.8e19 are
-    infinite, and the element, divided by that, stays where it is from then on, as in PyTorch.
-    A limit keeps that away.
+    All optimizers but `SGD` keep squares of the gradient. In float32 the square of a number beyond
+    1.8e19 is infinite. The update is divided by it, so from then on the parameter does not change,
+    as in PyTorch. `clip_value` and `clip_norm` prevent that.
 
     Examples
     --------
@@ -50,10 +64,9 @@ class Optimizer:
     clip_value: float | None = field(default=None, kw_only=True)
     clip_norm: float | None = field(default=None, kw_only=True)
 
-    weight_decay = 0.0
-    """Decoupled decay of the weights in units of the learning rate; biases are free."""
+    weight_decay = 0.0  # of a class, not a hyperparameter of all optimizers
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for item in fields(self):
             value = getattr(self, item.name)
             if item.type in (float, "float") or (value is not None and "clip" in item.name):
@@ -61,7 +74,7 @@ class Optimizer:
             elif item.type in (bool, "bool"):
                 check_flag(item.name, value)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         shown = (item.name for item in fields(self) if getattr(self, item.name) is not None)
         names = sorted(shown, key=lambda name: "clip" in name)
         arguments = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
@@ -69,12 +82,17 @@ class Optimizer:
 
     @property
     def rule(self) -> Rule:
-        """The update rule (`fastnn.kernels.updates.RULES`)."""
+        """The update rule, a row of `fastnn.kernels.updates.RULES`."""
         raise NotImplementedError
 
     @property
     def hyperparameters(self) -> np.ndarray:
-        """The numbers that the rule takes, float64."""
+        """The hyperparameters that the rule takes, in its order.
+
+        Returns
+        -------
+        ndarray of float64 of shape (H,)
+        """
         return np.array([getattr(self, name) for name in self.rule.hyperparameters], np.float64)
 
 
@@ -84,8 +102,8 @@ _RANGES = {
 _RANGES |= {"learning_rate": "> 0", "clip_value": "> 0", "clip_norm": "> 0"}
 
 
-def _check_hyperparameter(name, value):
-    """Raise ValueError if a number is not in the range that the rules say."""
+def _check_hyperparameter(name: str, value: object) -> None:
+    """Raise ValueError if a hyperparameter is not in the range that the rules allow."""
     allowed = _RANGES.get(name, ">= 0")
     if allowed == "> 0":
         check_positive(name, value, SMALLEST if name == "epsilon" else 0.0)
@@ -99,20 +117,20 @@ def _check_hyperparameter(name, value):
 
 @dataclass(frozen=True, repr=False)
 class SGD(Optimizer):
-    """Stochastic gradient descent, with momentum or Nesterov's.
+    """Stochastic gradient descent, without momentum, with it, or with Nesterov's.
 
     ``v = momentum * v - learning_rate * g``, then ``p += v``, or with Nesterov
     ``p += momentum * v - learning_rate * g`` (Sutskever et al., 2013).
 
     Parameters
     ----------
-    learning_rate : float, default 0.01
-        Step size.
-    momentum : float, default 0
-        How much of the last step is kept, in [0, 1].
-    nesterov : bool, default False
+    learning_rate : float, default=0.01
+        Step size, greater than 0.
+    momentum : float, default=0.0
+        Factor of the velocity v of the last update, in [0, 1].
+    nesterov : bool, default=False
         Whether to use Nesterov's momentum.
-    clip_value, clip_norm : float, optional
+    clip_value, clip_norm : float, default=None
         Limits of the gradient, as for `Optimizer`.
 
     Examples
@@ -135,20 +153,20 @@ class SGD(Optimizer):
 
 @dataclass(frozen=True, repr=False)
 class RMSProp(Optimizer):
-    """RMSProp: each gradient divided by the root of its running mean square.
+    """RMSProp: each element of the gradient is divided by its running root mean square.
 
     ``s = rho * s + (1 - rho) * g^2``, then ``p -= learning_rate * g / (sqrt(s) + epsilon)``
     (Tieleman & Hinton, 2012).
 
     Parameters
     ----------
-    learning_rate : float, default 0.001
-        Step size.
-    rho : float, default 0.9
+    learning_rate : float, default=0.001
+        Step size, greater than 0.
+    rho : float, default=0.9
         Decay of the running mean, in [0, 1).
-    epsilon : float, default 1e-7
-        Keeps the divisor from zero.
-    clip_value, clip_norm : float, optional
+    epsilon : float, default=1e-7
+        Added to the divisor, so that it is not zero; greater than 0.
+    clip_value, clip_norm : float, default=None
         Limits of the gradient, as for `Optimizer`.
 
     Examples
@@ -169,23 +187,26 @@ class RMSProp(Optimizer):
 
 @dataclass(frozen=True, repr=False)
 class Adam(Optimizer):
-    """Adam: running means of the gradient and of its square.
+    """Adam: updates by running means of the gradient and of its square.
 
     ``m = beta_1 * m + (1 - beta_1) * g``, ``v = beta_2 * v + (1 - beta_2) * g^2``, then
-    ``p -= step * m / (sqrt(v) + epsilon)`` with
-    ``step = learning_rate * sqrt(1 - beta_2^t) / (1 - beta_1^t)`` (Kingma & Ba, 2015, the
+    ``p -= rate * m / (sqrt(v) + epsilon)`` with
+    ``rate = learning_rate * sqrt(1 - beta_2^t) / (1 - beta_1^t)`` (Kingma & Ba, 2015, the
     efficient form of section 2, which scikit-learn uses too).
 
     Parameters
     ----------
-    learning_rate : float, default 0.001
-        Step size.
-    beta_1, beta_2 : float, default 0.9 and 0.999
-        Decay of the two running means, in [0, 1).
-    epsilon : float, default 1e-8
-        Keeps the divisor from zero. Added to the root of v as it is: where v is corrected first,
-        as in PyTorch, the same value counts for less in the first updates.
-    clip_value, clip_norm : float, optional
+    learning_rate : float, default=0.001
+        Step size, greater than 0.
+    beta_1 : float, default=0.9
+        Decay of the running mean m, in [0, 1).
+    beta_2 : float, default=0.999
+        Decay of the running mean v, in [0, 1).
+    epsilon : float, default=1e-8
+        Added to the divisor, so that it is not zero; greater than 0. PyTorch divides v by
+        ``1 - beta_2^t`` before it adds epsilon, so there the same value has less effect in the
+        first updates.
+    clip_value, clip_norm : float, default=None
         Limits of the gradient, as for `Optimizer`.
 
     Examples
@@ -209,17 +230,18 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam with decoupled weight decay.
 
-    Before Adam's step, ``w -= learning_rate * weight_decay * w`` for all weights w but not for
-    biases (Loshchilov & Hutter, 2019). An L2 penalty would pass through Adam's division; this does
-    not.
+    Before Adam's update, ``w -= learning_rate * weight_decay * w`` for all weights w but not for
+    biases (Loshchilov & Hutter, 2019). The gradient of an L2 penalty would be divided by
+    ``sqrt(v)``; this decay is not.
 
     Parameters
     ----------
     learning_rate, beta_1, beta_2, epsilon : float
         As for `Adam`.
-    weight_decay : float, default 0.01
-        Decay in units of the learning rate. A layer's `Regularization` may say otherwise.
-    clip_value, clip_norm : float, optional
+    weight_decay : float, default=0.01
+        Decay in units of the learning rate, at least 0. The `Regularization` of a layer may
+        override it.
+    clip_value, clip_norm : float, default=None
         Limits of the gradient, as for `Optimizer`.
 
     Examples
@@ -234,17 +256,18 @@ class AdamW(Adam):
 
 @dataclass(frozen=True, repr=False)
 class AdaGrad(Optimizer):
-    """AdaGrad: each gradient divided by the root of the sum of all its squares so far.
+    """AdaGrad: each element of the gradient is divided by the root of the sum of its squares.
 
-    ``s += g^2``, then ``p -= learning_rate * g / (sqrt(s) + epsilon)`` (Duchi et al., 2011).
+    ``s += g^2``, then ``p -= learning_rate * g / (sqrt(s) + epsilon)`` (Duchi et al., 2011). So the
+    updates become smaller and smaller.
 
     Parameters
     ----------
-    learning_rate : float, default 0.01
-        Step size.
-    epsilon : float, default 1e-10
-        Keeps the divisor from zero.
-    clip_value, clip_norm : float, optional
+    learning_rate : float, default=0.01
+        Step size, greater than 0.
+    epsilon : float, default=1e-10
+        Added to the divisor, so that it is not zero; greater than 0.
+    clip_value, clip_norm : float, default=None
         Limits of the gradient, as for `Optimizer`.
 
     Examples
@@ -267,17 +290,17 @@ class NAdam(Adam):
     """Adam with Nesterov's momentum.
 
     m and v are as in `Adam`, the momenta ``mu_t = beta_1 * (1 - 0.96^(0.004 t) / 2)`` grow slowly
-    to beta_1, and ``P_t`` is the product of those up to t. Then
+    to beta_1, and ``P_t`` is the product of the momenta 1 to t. Then
     ``p -= learning_rate * mean / (sqrt(v / (1 - beta_2^t)) + epsilon)`` with
     ``mean = mu_(t+1) * m / (1 - P_(t+1)) + (1 - mu_t) * g / (1 - P_t)`` (Dozat, 2016, section 3).
 
     Parameters
     ----------
-    learning_rate : float, default 0.002
-        Step size.
+    learning_rate : float, default=0.002
+        Step size, greater than 0.
     beta_1, beta_2, epsilon : float
-        As for `Adam`; but epsilon is added after v is corrected.
-    clip_value, clip_norm : float, optional
+        As for `Adam`, but v is divided by ``1 - beta_2^t`` before epsilon is added.
+    clip_value, clip_norm : float, default=None
         Limits of the gradient, as for `Optimizer`.
 
     Examples
@@ -294,7 +317,7 @@ class NAdam(Adam):
         return RULES["nadam"]
 
 
-BY_NAME = {
+BY_NAME: dict[str, type[SGD | RMSProp | Adam | AdaGrad]] = {
     "sgd": SGD,
     "rmsprop": RMSProp,
     "adam": Adam,
@@ -302,20 +325,31 @@ BY_NAME = {
     "adagrad": AdaGrad,
     "nadam": NAdam,
 }
-"""Optimizers by the names that `Sequential.fit` and the command line take."""
+"""The optimizers by name, as `Sequential.fit` and the command line take them."""
 
 
-def get(optimizer):
-    """Return the optimizer itself, or one with default hyperparameters by its name.
+def get(optimizer: str | Optimizer) -> Optimizer:
+    """Return an optimizer by its name; an `Optimizer` is returned as it is.
 
     Parameters
     ----------
-    optimizer : Optimizer or {"sgd", "rmsprop", "adam", "adamw", "adagrad", "nadam"}
+    optimizer : str or Optimizer
+        A name of `BY_NAME` gives the optimizer with its default hyperparameters.
+
+    Returns
+    -------
+    Optimizer
 
     Raises
     ------
     ValueError
-        If it is neither.
+        If `optimizer` is neither an `Optimizer` nor the name of one.
+
+    Examples
+    --------
+    >>> from fastnn import optimizers
+    >>> optimizers.get("rmsprop")
+    RMSProp(learning_rate=0.001, rho=0.9, epsilon=1e-07)
     """
     if isinstance(optimizer, Optimizer):
         return optimizer

@@ -1,1 +1,1 @@
-"""What kernels stand on: how to compile, where machine code is kept, how many threads."""
+"""What all kernels need: compilation, the cache of machine code on disk, threads."""

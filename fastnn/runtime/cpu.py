@@ -1,4 +1,4 @@
-"""What kernels are compiled for: the width of the CPU's SIMD registers, and how many there are."""
+"""The SIMD registers that kernels are compiled for: their width and their number."""
 
 import os
 import platform
@@ -9,14 +9,22 @@ from numba.core.codegen import get_host_cpu_features
 from fastnn.errors import shown
 
 WIDTHS = (16, 32, 64)
-"""Bytes that a SIMD register can have."""
+"""The possible widths of a SIMD register, in bytes."""
 
 VARIABLE = "FASTNN_VECTOR_BYTES"
-"""An environment variable that overrides the width: code of any width runs on any machine."""
+"""The environment variable that overrides the width: code of any width runs on any machine."""
 
 
-def _vector_bytes():
-    """Return the width of a SIMD register: Numba's target CPU may be narrower than the host."""
+def _vector_bytes() -> int:
+    """Return the width of a SIMD register of the CPU that Numba compiles for, in bytes.
+
+    That CPU may have narrower registers than the host.
+
+    Raises
+    ------
+    ValueError
+        If the environment variable `VARIABLE` is set to something that is not in `WIDTHS`.
+    """
     chosen = os.environ.get(VARIABLE)
     if chosen:
         if chosen not in map(str, WIDTHS):
@@ -32,9 +40,9 @@ def _vector_bytes():
 
 
 VECTOR_BYTES = _vector_bytes()
-"""Bytes of a SIMD register. LLVM splits vectors that are wider than those of the machine."""
+"""The width of a SIMD register in bytes. LLVM splits vectors that are wider than the machine's."""
 
-# By width: AVX-512 and 64-bit ARM have 32 registers, AVX2 and SSE 16.
 N_REGISTERS = {16: 32 if platform.machine() in ("aarch64", "arm64") else 16, 32: 16, 64: 32}[
     VECTOR_BYTES
 ]
+"""The number of SIMD registers: 32 with AVX-512 and on 64-bit ARM, 16 with AVX2 and SSE."""

@@ -1,9 +1,12 @@
-"""Numba decorators for every kernel: what is inlined, what is kept on disk.
+"""Numba decorators for all kernels: what is inlined, what is cached on disk.
 
 Arithmetic is strict everywhere: no `fastmath`. LLVM may neither reorder a sum nor choose which
 product it fuses with which sum, so it cannot change a bit from one version, or one CPU, to another.
-`fastnn.kernels.fma` is the fused multiply-add where it is wanted.
+Where a fused multiply-add is wanted, kernels call `fastnn.kernels.fma`.
 """
+
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numba
 from numba import types
@@ -13,22 +16,26 @@ from numba.extending import register_jitable
 
 from fastnn.runtime.kernel_cache import enable_caching
 
-_OPTIONS = {
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+_OPTIONS: dict[str, Any] = {
     "error_model": "numpy",
-    # Kernels own no memory. Otherwise Numba counts references to arrays wherever one is passed on,
-    # with calls between which no tile can stay in registers: a quarter of the time of a product.
+    # Kernels own no memory. With Numba's runtime (NRT), each array that is passed on would have its
+    # references counted, by calls across which no tile stays in registers: a quarter of the time of
+    # a product.
     "_nrt": False,
 }
 
 
-def _compiled(function, **options):
+def _compiled(function: Callable[..., Any], **options: Any) -> Any:
+    """Return a dispatcher whose machine code is cached on disk."""
     dispatcher = numba.njit(**_OPTIONS, **options)(function)
     enable_caching(dispatcher)
     return dispatcher
 
 
-def kernel(function):
-    """Compile a kernel that Python calls: serial, without the GIL, cached on disk.
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile a kernel that Python calls: on one thread, without the GIL, cached on disk.
 
     Parameters
     ----------
@@ -43,29 +50,41 @@ def kernel(function):
     return _compiled(function, nogil=True)
 
 
-def direct_call(compiled, signature):
-    """Return what a kernel's dispatcher calls after it has looked at the types of the arguments.
+def direct_call(compiled: Any, signature: tuple[Any, ...]) -> Any:
+    """Compile a kernel for some types of arguments; return the compiled function.
+
+    A call of it skips the dispatcher, which looks at the types of the arguments each time.
 
     Parameters
     ----------
     compiled : numba.core.dispatcher.Dispatcher
+        The kernel.
     signature : tuple of numba.types.Type
-        The only types it will be called with. Nothing checks them, but an array of layout "A" may
-        have any strides and be read-only.
+        Types of the arguments. Nothing checks that a call keeps to them, but an array of layout
+        "A" may have any strides and be read-only.
+
+    Returns
+    -------
+    callable
     """
     compiled.compile(signature)
     return compiled.overloads[signature].entry_point
 
 
-def parallel_kernel(function):
-    """Compile a kernel with `numba.prange` loops: as `kernel`, on several threads."""
+def parallel_kernel(function: Callable[..., Any]) -> Any:
+    """Compile a kernel as `kernel` does, with `numba.prange` loops that run on several threads."""
     return _compiled(function, nogil=True, parallel=True)
 
 
-def member(function):
-    """Compile a function (thread, n_threads, sync, job) for a team; return its address.
+def member(function: Callable[..., Any]) -> int:
+    """Compile a member, the function that each thread of a team runs; return its address.
 
-    The arguments are int64 (`fastnn.kernels.team`). Compiled at once, cached on disk.
+    Compiled at once, cached on disk.
+
+    Parameters
+    ----------
+    function : callable
+        Takes (thread, n_threads, sync, job), all int64 (`fastnn.kernels.team`).
 
     Returns
     -------
@@ -74,26 +93,32 @@ def member(function):
     return compile_at_address(function, 4)
 
 
-def compile_at_address(function, n_arguments, cached=True):
+def compile_at_address(function: Callable[..., Any], n_arguments: int, cached: bool = True) -> int:
     """Compile a function of int64 arguments that returns nothing; return its address.
 
-    Compiled at once. What it takes from an enclosing scope is a part of the cache's key: numbers,
-    types, and functions of this package, by their names (`fastnn.runtime.kernel_cache`).
+    Compiled at once. The variables of an enclosing scope that it uses are part of the cache's key:
+    numbers, types, and functions of this package, by their names (`fastnn.runtime.kernel_cache`).
 
     Parameters
     ----------
     function : callable
     n_arguments : int
     cached : bool, default=True
-        Whether the machine code is kept on disk. Not where it depends on a function of a user.
+        Whether the machine code is cached on disk; False if it depends on a function of a user.
 
     Returns
     -------
     int
+
+    Raises
+    ------
+    TypeError
+        If `cached` is true, and the function uses a variable of an enclosing scope that the key
+        cannot hold.
     """
     signature = types.void(*[types.int64] * n_arguments)
     options = {**_OPTIONS, "nogil": True}
-    compiled = CFunc(function, sigutils.normalize_signature(signature), {}, options)
+    compiled: Any = CFunc(function, sigutils.normalize_signature(signature), {}, options)
     if cached:
         enable_caching(compiled)
     compiled.compile()
@@ -101,24 +126,25 @@ def compile_at_address(function, n_arguments, cached=True):
     return compiled.address
 
 
-_members = []  # the code at an address lives as long as its CFunc
+_members: list[Any] = []  # the code at an address lives as long as its CFunc
 
 
-def inner(function):
-    """Compile a function that other kernels call: LLVM puts its code in the place of each call."""
+def inner(function: Callable[..., Any]) -> Any:
+    """Compile a function that only kernels call: LLVM inlines each call."""
     return _linked(function, forceinline=True)
 
 
-def pasted(function):
-    """Compile a function that one other kernel calls, once: as if its text stood there.
+def pasted(function: Callable[..., Any]) -> Any:
+    """Compile a function that one other kernel calls, in one place: Numba inlines it.
 
-    Cheaper to compile than `inner`, which pays for each function once, but not for two calls.
+    With one call this is cheaper to compile than `inner`, with two or more it is not: here each
+    call is compiled anew, there the function once.
     """
     return numba.njit(inline="always", **_OPTIONS)(function)
 
 
-def routine(function):
-    """Compile a function that only other kernels call, too long to be pasted into each.
+def routine(function: Callable[..., Any]) -> Any:
+    """Compile a function that only kernels call, and that is too long to be inlined in each.
 
     Not cached by itself: it is linked into each kernel that calls it, and optimised again there,
     so routines that call routines cost compile time.
@@ -126,25 +152,26 @@ def routine(function):
     return _linked(function)
 
 
-def shared(function):
-    """Let Python and kernels call one function of numbers: LLVM inlines it in kernels."""
+def shared(function: _Function) -> _Function:
+    """Make a Python function of numbers one that kernels can call too: LLVM inlines it there."""
     return register_jitable(forceinline=True, error_model="numpy")(function)
 
 
-def reduction(function):
-    """Compile a `routine` whose sums LLVM may reorder and fuse: to compare with, in the ladder.
+def reduction(function: Callable[..., Any]) -> Any:
+    """Compile a `routine` whose sums LLVM may reorder and fuse, for comparisons in the ladder.
 
-    The order, and so the bits, depends on the CPU.
+    The order depends on the CPU, and so do the bits of the result.
     """
     return _linked(function, fastmath={"contract", "reassoc"})
 
 
-def _linked(function, **options):
+def _linked(function: Callable[..., Any], **options: Any) -> Any:
+    """Return a dispatcher that only kernels can call."""
     return numba.njit(
         nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS, **options
     )(function)
 
 
-def reference(function):
-    """Compile a plain reference loop."""
+def reference(function: Callable[..., Any]) -> Any:
+    """Compile a reference loop (`fastnn.kernels.reference`), cached on disk."""
     return _compiled(function)

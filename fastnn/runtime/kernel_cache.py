@@ -1,11 +1,14 @@
-"""Where compiled kernels are kept on disk, so that no process ever runs the wrong machine code.
+"""The cache of compiled kernels on disk. No process ever loads the wrong machine code from it.
 
-Numba's own cache falls short in two ways. It keys a function by the text of the file that holds it
-and does not see the other files that the function calls, so after an upgrade it could run old
-code: here the key has a digest of the whole kernel source. And it numbers the files of a function
-through an index which two processes may read, change and write at the same time; then one number
-stands for two functions, and a later process calls code made for other types of arguments. Here a
-file is named by what it holds, and holds a digest of its content.
+It replaces two parts of Numba's own cache.
+
+- Numba's key of a function is the text of the file that defines it, not of the other files whose
+  functions it calls, so after an upgrade it could load old code. Here the key has a digest of the
+  source of all kernels.
+- Numba numbers the compiled versions of a function in an index file. When two processes read,
+  change and write it at the same time, one number stands for two versions, and a later process
+  calls code that was compiled for other types of arguments. Here the name of a file is a digest of
+  its key, there is no index, and the file begins with a digest of its content.
 """
 
 import functools
@@ -15,6 +18,7 @@ import re
 import warnings
 from pathlib import Path
 from types import FunctionType
+from typing import Any
 
 import llvmlite
 import numba
@@ -24,12 +28,12 @@ from numba.core.caching import IndexDataCacheFile
 from fastnn.runtime.cpu import VECTOR_BYTES
 
 _DIGEST_BYTES = 32
-_STAMP_DIGITS = 12  # of the name of a file; all of the stamp is in its content
+_STAMP_DIGITS = 12  # in the name of a file, whose content has the whole stamp
 
 
 @functools.cache
-def source_stamp():
-    """Digest of all that decides a kernel's machine code: kernel sources and compiler versions.
+def source_stamp() -> str:
+    """Return a digest of what decides all machine code: sources of kernels, versions of compilers.
 
     Returns
     -------
@@ -46,11 +50,11 @@ def source_stamp():
     return digest.hexdigest()
 
 
-_warned = []
+_warned: list[str] = []
 
 
-def _warn_no_cache(reason):
-    """Say once, in one line, why everything is compiled in each process."""
+def _warn_no_cache(reason: str) -> None:
+    """Warn, once in a process and in one line, that kernels cannot be cached on disk."""
     if not _warned:
         _warned.append(reason)
         warnings.warn(
@@ -62,24 +66,33 @@ def _warn_no_cache(reason):
 
 
 class _ContentNamedFiles(IndexDataCacheFile):
-    """The compiled versions of one function: a file for each, and no index."""
+    """The compiled versions of one function: a file for each, and no index.
 
-    def __init__(self, numbered):
+    Parameters
+    ----------
+    numbered : numba.core.caching.IndexDataCacheFile
+        Numba's own files of the function, which this takes the place of.
+    """
+
+    def __init__(self, numbered: Any) -> None:
         super().__init__(
             numbered._cache_path,
             numbered._index_name.removesuffix(".nbi"),
             (numbered._source_stamp, source_stamp()),
         )
-        # Without the number of the line, which changes with the text above the function.
+        # Without the line number, which changes with the text above the function.
         self._base = re.sub(r"-\d+(?=\.py)", "", self._index_name.removesuffix(".nbi"))
         self._stamp = hashlib.sha256(repr(self._source_stamp).encode()).hexdigest()
 
-    def _name_of(self, key):
+    def _name_of(self, key: Any) -> str:
         digest = hashlib.sha256(f"{self._stamp} {VECTOR_BYTES} {key!r}".encode()).hexdigest()
         return f"{self._base}.{self._stamp[:_STAMP_DIGITS]}.{digest[:32]}.nbc"
 
-    def save(self, key, data):
-        """Write a file for this version of the function; remove those of older code."""
+    def save(self, key: Any, data: Any) -> None:
+        """Write the file of a version of the function; remove those of older source.
+
+        Warns once if the folder cannot be written to.
+        """
         content = self._dump((self._stamp, VECTOR_BYTES, key, data))
         try:
             with self._open_for_write(self._data_path(self._name_of(key))) as file:
@@ -91,8 +104,8 @@ class _ContentNamedFiles(IndexDataCacheFile):
         except OSError as error:  # a full disk must not stop a computation
             _warn_no_cache(f"{self._cache_path} cannot be written to ({error.strerror})")
 
-    def load(self, key):
-        """Return what `save` was given for the key; None if there is none, or it is damaged."""
+    def load(self, key: Any) -> Any:
+        """Return the data that was saved with a key; None if there is no file, or a damaged one."""
         try:
             file = Path(self._data_path(self._name_of(key))).read_bytes()
         except OSError:
@@ -104,10 +117,15 @@ class _ContentNamedFiles(IndexDataCacheFile):
         return data if stored_for == [self._stamp, VECTOR_BYTES, key] else None
 
 
-def _described(value):
-    """Describe what a function takes from an enclosing scope, the same text in each process.
+def _described(value: Any) -> Any:
+    """Return a value of an enclosing scope in a form whose `repr` is the same in each process.
 
-    Functions of this package are described by their names, since the stamp covers their code.
+    Functions of this package become their names, since the stamp covers their code.
+
+    Raises
+    ------
+    TypeError
+        If there is no such form.
     """
     function = getattr(value, "py_func", value)
     if isinstance(function, FunctionType):
@@ -122,12 +140,21 @@ def _described(value):
     raise TypeError(f"the key of a cached function cannot hold {value!r}")
 
 
-def _described_scope(function):
+def _described_scope(function: FunctionType) -> tuple[Any, ...]:
+    """Return the variables of enclosing scopes that a function uses, as `_described` does."""
     return tuple(_described(cell.cell_contents) for cell in function.__closure__ or ())
 
 
-def enable_caching(compiled):
-    """Keep the machine code of a dispatcher or a `CFunc` on disk, if a folder can be written to."""
+def enable_caching(compiled: Any) -> None:
+    """Cache the machine code of a dispatcher or a `CFunc` on disk.
+
+    Warns once in a process if there is no writable folder.
+
+    Raises
+    ------
+    TypeError
+        If the function uses a variable of an enclosing scope that has no form for the key.
+    """
     try:
         compiled.enable_caching()
     except RuntimeError:  # Numba found no writable folder
@@ -140,8 +167,8 @@ def enable_caching(compiled):
         cache._index_key = lambda signature, codegen: (signature, codegen.magic_tuple(), scope)
 
 
-def cache_folder():
-    """Return the folder where compiled kernels are kept, or None where none is writable."""
+def cache_folder() -> str | None:
+    """Return the folder of the cache, or None if none is writable."""
     compiled = numba.njit(source_stamp.__wrapped__)
     try:
         compiled.enable_caching()

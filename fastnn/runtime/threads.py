@@ -1,18 +1,20 @@
-"""How many threads a kernel may use, and when it must do with one.
+"""The number of threads that a kernel may use, and the cases in which it is one.
 
-Kernels give the same bits for any number of threads, so falling back to one is always right. It
-is done wherever Numba's threading layer could kill the process or hang:
+Kernels give the same bits for any number of threads, so one thread is always right. A kernel runs
+on one thread where more would be slow, or where Numba's threading layer could hang or abort the
+process:
 
-- while another Python thread is in a kernel with several threads: they would share the cores,
-- in a forked child, if threads of the layer, or of an OpenMP that it would use, did not come along,
-- on the layer "workqueue", while there are other Python threads at all. It aborts the process when
-  two threads are in parallel loops at once, and a loop of the user's in another thread (or one that
-  calls back to Python) asks nobody. Numba takes this layer where it finds neither TBB nor OpenMP
-  (``pip install tbb``, ``apt-get install libgomp1``; on macOS ``pip install intel-openmp``).
+- while another Python thread runs a kernel on several threads: the two would share the cores;
+- in a forked child, if the parent had started the threading layer, or has an OpenMP that the layer
+  would share: a child has none of its parent's threads;
+- on the layer "workqueue", while there is any other Python thread. This layer aborts the process
+  when two threads run parallel loops at once, and parallel loops of the user take no lock of ours.
+  Numba chooses it if it finds neither TBB nor OpenMP (``pip install tbb``,
+  ``apt-get install libgomp1``; on macOS ``pip install intel-openmp``).
 
-What cannot be helped: two parallel loops of the user's at once on "workqueue"; one that a thread
-runs there which C code started, while kernels run, since Python does not know of that thread; and
-the user's own loops in a forked child on "omp".
+These cases cannot be prevented here: on "workqueue", two parallel loops of the user at once, or one
+beside a kernel, in a thread that C code started and Python does not know; on "omp", a parallel loop
+of the user in a forked child.
 """
 
 import ctypes
@@ -24,35 +26,42 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 import numba
 from numba.core.compiler_lock import global_compiler_lock
 
 from fastnn.errors import shown
 
-# Below this many floating-point operations between two barriers, threads cost more than they gain.
-# Measured by benchmarks/thread_threshold.py.
 MIN_FLOPS_PER_THREAD = 150_000
+"""The least work of a thread between two barriers, in floating-point operations.
+
+With less, a thread costs more time than it saves: measured by benchmarks/thread_threshold.py.
+"""
 
 _SECONDS_BETWEEN_LOOKS = 0.1
 
-# A team that has waited for so many seconds, and for that share of its time, met another library's
-# threads: alone it would not have taken longer. Short jobs then do without a team for a while,
-# longer each time that it turns out to be too early.
+# A team whose first thread waited for more than so many seconds, and for more than that share of
+# its time, shared its cores with threads of another library: one thread would have been no slower.
+# Short jobs then run on one thread for a while, which doubles each time that a team meets such
+# threads again.
 _MOST_WAIT, _MOST_WAITING = 0.001, 0.4
 _SHORTEST_REST, _LONGEST_REST = 0.01, 0.1
 _crowded_until, _rest = 0.0, _SHORTEST_REST
 
-_chosen = None
-_team_limit = math.inf
+_SETTINGS: Any = numba.config  # its values are set when it is loaded
+
+_chosen: int | None = None
+_team_limit: float = math.inf
 _region = threading.Lock()
-_layer = None
+_layer: str | None = None
 _forked = False
 
 
-def _in_forked_child():
-    # Threads do not come along, nor does who would release a lock. A child of a process that
-    # never used threads is as good as new.
+def _in_forked_child() -> None:
+    # A child has no threads of its parent, so a thread that held a lock never releases it. If the
+    # parent has used no threads, the child may use them as any process may.
     global _forked, _region
     _forked = _forked or _layer_in_use() is not None or _has_openmp()
     _region = threading.Lock()
@@ -60,8 +69,8 @@ def _in_forked_child():
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows
-    # A fork waits for the compiler: in the child, nobody would complete what another thread has
-    # begun to compile, or release its locks.
+    # A fork waits until no thread compiles: the child has no such thread, so there the function
+    # would never be complete, and the lock never be released.
     os.register_at_fork(
         before=global_compiler_lock.acquire,
         after_in_parent=global_compiler_lock.release,
@@ -69,18 +78,18 @@ if hasattr(os, "register_at_fork"):  # not on Windows
     )
 
 
-def _layer_in_use():
-    """Name of Numba's threading layer, or None if it has not been started."""
+def _layer_in_use() -> str | None:
+    """Return the name of Numba's threading layer, or None if it has not been started."""
     try:
         return numba.threading_layer()
     except ValueError:
         return None
 
 
-def _has_openmp():
-    """Whether there is an OpenMP in the process that Numba would share, with PyTorch for example.
+def _has_openmp() -> bool:
+    """Return whether the process has loaded an OpenMP that Numba would share, as with PyTorch.
 
-    If anybody has used it before a fork, the child waits for its threads for ever.
+    If it was used before a fork, a parallel loop in the child waits for its threads for ever.
     """
     try:
         ctypes.CDLL("libgomp.so.1", mode=getattr(os, "RTLD_NOLOAD", 0))
@@ -89,29 +98,34 @@ def _has_openmp():
     return True
 
 
-def _can_be_entered():
-    """Whether the threading layer can take a team, whatever others do meanwhile."""
+def _can_be_entered() -> bool:
+    """Return whether the threading layer can run a team, whatever other threads do meanwhile."""
     global _layer
     if _forked:
         return False
     if _layer is None:
-        with global_compiler_lock:  # a fork must not come between
+        with global_compiler_lock:  # no fork before the layer is started
             numba.get_num_threads()  # starts it
         _layer = numba.threading_layer()
     return _layer != "workqueue" or len(sys._current_frames()) == 1
 
 
 @functools.cache
-def _cgroup_quota(root="/"):
-    """CPUs that the quotas of this process's control groups allow, rounded up; or infinity.
+def _cgroup_quota(root: str = "/") -> float:
+    """Return how many CPUs the quotas of this process's control groups allow, or infinity.
 
-    Those of the groups above it count too. In a container the path of a group may be that of the
-    host, of which only the top can be seen.
+    The least of the quotas of the group and of all groups above it. In a container, the path of the
+    group may be that on the host, of which only the topmost group is visible.
 
     Parameters
     ----------
-    root : str
-        Where the folders proc and sys are.
+    root : str, default="/"
+        The folder that has the folders proc and sys.
+
+    Returns
+    -------
+    int or inf
+        Rounded up.
     """
     try:
         lines = Path(root, "proc/self/cgroup").read_text().splitlines()
@@ -121,9 +135,9 @@ def _cgroup_quota(root="/"):
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if controllers == "":  # version 2
-            top, files = Path(root, "sys/fs/cgroup"), ("cpu.max",)
+            top, files = Path(root, "sys/fs/cgroup"), ["cpu.max"]
         elif "cpu" in controllers.split(","):  # version 1
-            top, files = Path(root, "sys/fs/cgroup/cpu"), ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+            top, files = Path(root, "sys/fs/cgroup/cpu"), ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
         else:
             continue
         group = top / path.lstrip("/")
@@ -131,8 +145,8 @@ def _cgroup_quota(root="/"):
     return min(quotas)
 
 
-def _quota_of(folder, files):
-    """CPUs by the quota and the period that stand in the files of a control group."""
+def _quota_of(folder: Path, files: list[str]) -> float:
+    """Return how many CPUs the quota and the period in the files of a control group allow."""
     try:
         quota, period = " ".join((folder / file).read_text() for file in files).split()
     except (OSError, ValueError):
@@ -141,37 +155,40 @@ def _quota_of(folder, files):
 
 
 @functools.cache
-def _openmp_setting():
-    """Return the number in OMP_NUM_THREADS, of which there may be one for each level of nesting."""
+def _openmp_setting() -> float:
+    """Return the first number in OMP_NUM_THREADS, for the outermost loops, or infinity."""
     first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     return int(first) if first.isdecimal() and int(first) > 0 else math.inf
 
 
 @functools.cache
-def _available_in(period):
-    """CPUs that this process may use, in a period of time."""
+def _available_in(period: int) -> int:
+    """Return how many CPUs this process may use in a period of time."""
     _available_in.cache_clear()  # forgets the periods before
     try:
         affinity = len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows
         affinity = os.cpu_count() or 1
-    limits = numba.config.NUMBA_NUM_THREADS, affinity, _cgroup_quota(), _openmp_setting()
+    limits = _SETTINGS.NUMBA_NUM_THREADS, affinity, _cgroup_quota(), _openmp_setting()
     return int(max(1, min(limits)))
 
 
-def _available():
-    """CPUs that this process may use. They may change, but asking takes 10 microseconds."""
+def _available() -> int:
+    """Return how many CPUs this process may use, looked up at most ten times a second.
+
+    The number may change, but a look at the system takes 10 microseconds.
+    """
     return _available_in(int(time.monotonic() / _SECONDS_BETWEEN_LOOKS))
 
 
-def set_num_threads(n):
-    """Set how many threads kernels may use at most in this process.
+def set_num_threads(n: int | None) -> None:
+    """Set the largest number of threads that kernels use in this process.
 
     Parameters
     ----------
     n : int or None
         From 1 to `NUMBA_NUM_THREADS`, which is by default the number of CPUs that this process
-        may use. None goes back to the default of `get_num_threads`.
+        may use. None restores the default of `get_num_threads`.
 
     Raises
     ------
@@ -190,51 +207,80 @@ def set_num_threads(n):
     _chosen = None if n is None else check_num_threads(n)
 
 
-def get_num_threads():
-    """Return how many threads kernels may use at most.
+def get_num_threads() -> int:
+    """Return the largest number of threads that kernels use.
 
     Returns
     -------
     int
-        What `set_num_threads` said, else the number of CPUs that this process may use: the
-        least of its CPU affinity, the quotas of its control groups (of a container, for
-        example), and the environment's `NUMBA_NUM_THREADS` and `OMP_NUM_THREADS`.
+        The number given to `set_num_threads`. By default the number of CPUs that this process may
+        use: the least of its CPU affinity, the quotas of its control groups (of a container, for
+        example), and the environment variables `NUMBA_NUM_THREADS` and `OMP_NUM_THREADS`.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.get_num_threads() >= 1
+    True
     """
     return _chosen if _chosen is not None else _available()
 
 
-def check_num_threads(n):
-    """Return `n`, a number of threads given by the user, or raise ValueError; None is the default.
+def check_num_threads(n: object) -> int:
+    """Return a number of threads that the user gave, or raise ValueError.
+
+    Parameters
+    ----------
+    n : int or None
+        None is `get_num_threads()`.
+
+    Returns
+    -------
+    int
 
     Raises
     ------
     ValueError
         If `n` is not an integer from 1 to the number of threads that Numba may use.
+
+    Examples
+    --------
+    >>> from fastnn.runtime.threads import check_num_threads
+    >>> check_num_threads(1)
+    1
     """
     if n is None:
         return get_num_threads()
-    limit = numba.config.NUMBA_NUM_THREADS
-    if isinstance(n, bool) or not isinstance(n, numbers.Integral) or not 1 <= n <= limit:
+    limit = _SETTINGS.NUMBA_NUM_THREADS
+    if isinstance(n, bool) or not isinstance(n, numbers.Integral) or not 1 <= int(n) <= limit:
         raise ValueError(f"n_threads must be an integer from 1 to {limit}, got {shown(n)}")
     return int(n)
 
 
-def limit_teams(n):
-    """Remember that the threading layer cannot run more than `n` threads together."""
+def limit_teams(n: int) -> None:
+    """Limit all later teams to `n` threads: the threading layer cannot run more at once."""
     global _team_limit
     _team_limit = max(1, n)
 
 
-def at_most(n_threads):
-    """Return `n_threads`, or fewer if the threading layer has failed to run so many together."""
-    return min(n_threads, _team_limit)
+def at_most(n_threads: int) -> int:
+    """Return `n_threads`, or fewer if the threading layer has failed to run so many at once."""
+    return int(min(n_threads, _team_limit))
 
 
-def note_wait(waited, seconds):
-    """Take note of how long a team took, and how long of that its first member waited for the last.
+def note_wait(waited: float, seconds: float) -> None:
+    """Record the times of a team, from which `at_most_now` knows whether the cores are crowded.
 
-    Another library's threads may spin on the cores for a while after each call, as those of
-    OpenBLAS do for 30 milliseconds. A member then waits for its core for one or two time slices.
+    Threads of another library may keep a core busy for a while after each call, as those of
+    OpenBLAS do for 30 milliseconds. A thread of a team then waits for its core for one or two time
+    slices.
+
+    Parameters
+    ----------
+    waited : float
+        Seconds for which the first thread of the team waited for the last one.
+    seconds : float
+        Seconds that the team took in all.
     """
     global _crowded_until, _rest
     if waited > _MOST_WAIT and waited > _MOST_WAITING * seconds:
@@ -244,47 +290,67 @@ def note_wait(waited, seconds):
         _rest = _SHORTEST_REST
 
 
-def at_most_now(n_threads):
-    """Return `n_threads`, or one while the cores are crowded: for jobs shorter than a time slice.
+def at_most_now(n_threads: int) -> int:
+    """Return `n_threads`, or 1 while the cores are crowded: for jobs shorter than a time slice.
 
-    Long jobs, such as trainings, find out for themselves how many threads are best.
+    Long jobs such as a training measure by themselves how many threads are best.
     """
     return 1 if n_threads > 1 and time.monotonic() < _crowded_until else n_threads
 
 
-def worthwhile(flops, n_threads, min_flops=MIN_FLOPS_PER_THREAD):
-    """Return how many of `n_threads` threads pay off for a piece of work.
+def worthwhile(flops: float, n_threads: int, min_flops: float = MIN_FLOPS_PER_THREAD) -> int:
+    """Return the number of threads that is fastest for some work, by its size.
 
     Parameters
     ----------
     flops : float
-        Floating-point operations between two meetings of the threads.
+        Floating-point operations between two barriers.
     n_threads : int
-        The most to use.
-    min_flops : float
-        Operations below which a thread costs more than it gains.
+        The largest number to return.
+    min_flops : float, default=150_000
+        The least work of a thread, in floating-point operations.
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> from fastnn.runtime.threads import worthwhile
+    >>> worthwhile(flops=200_000, n_threads=2)
+    1
     """
     return max(1, min(at_most(n_threads), int(flops / min_flops)))
 
 
 class parallel_region:  # noqa: N801
-    """Reserve the threading layer; yield how many threads the caller may use now.
+    """A context manager that reserves the threading layer for a team.
 
-    One thread where the layer must not be entered: see the top of the file.
+    It gives the number of threads that the team may have: `n_threads`, or 1 where the threading
+    layer must not be entered (see the top of this file). It is a class because one made by
+    `contextlib` would take longer than the rest of a launch.
 
-    A class, because a generator would take longer than the rest of a launch.
+    Parameters
+    ----------
+    n_threads : int
+        The number of threads that are wanted.
     """
 
     __slots__ = ("_granted",)
 
-    def __init__(self, n_threads):
+    def __init__(self, n_threads: int) -> None:
         self._granted = n_threads
 
-    def __enter__(self):
+    def __enter__(self) -> int:
         if self._granted > 1 and not (_can_be_entered() and _region.acquire(blocking=False)):
             self._granted = 1
         return self._granted
 
-    def __exit__(self, *_):
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         if self._granted > 1:
             _region.release()
