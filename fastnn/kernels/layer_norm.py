@@ -19,12 +19,12 @@ from fastnn.kernels.operation import (
     work_at,
 )
 from fastnn.kernels.panels import (
-    Panels,
     load_group,
-    panel_columns,
     panel_width,
     place,
+    row_of,
     store_group,
+    vector_row,
 )
 from fastnn.kernels.tile import (
     add,
@@ -52,59 +52,52 @@ EPSILON = 0
 
 
 @inner
-def _deviations(x, r, c, centre):
-    """Return a group of row r less `centre`, with zeros behind the last column."""
-    zero = x.data.dtype.type(0)
-    distance = scale_and_shift(load_group(x, r, c), x.data.dtype.type(1), -centre)
-    return fill_after(distance, x.n - c, zero)
+def _deviations(x, c, centre):
+    """Return a group of a row less `centre`, with zeros behind the last column."""
+    number = x.data.dtype.type
+    distance = scale_and_shift(load_group(x, c), number(1), -centre)
+    return fill_after(distance, x.n - c, number(0))
 
 
 @inner
-def _normalise_row(r, x, out, gamma, beta, epsilon):
-    """Overwrite row r of out; return the mean and 1 / sqrt(variance + epsilon) of that of x."""
+def _normalise_row(x, out, gamma, beta, epsilon):
+    """Overwrite a row of out; return the mean and 1 / sqrt(variance + epsilon) of that of x."""
     number = x.data.dtype.type
     zero, one, count, group = number(0), number(1), number(x.n), 2 * cell_of(x.data)
-    first = x.data[place(x, r, 0)]
+    first = x.data[x.at if x.last > 0 else x.last_at]
     total = zero_group(x.data)
     for c in range(0, x.n, group):
-        total = add(total, _deviations(x, r, c, first))
+        total = add(total, _deviations(x, c, first))
     mean = first + row_sum(total) / count
     squares = zero_group(x.data)
     for c in range(0, x.n, group):
-        deviation = _deviations(x, r, c, mean)
+        deviation = _deviations(x, c, mean)
         squares = multiply_add(deviation, deviation, squares)
     inverse = one / math.sqrt(or_nan(row_sum(squares)) / count + epsilon)
     for c in range(0, x.n, group):
-        normal = scale_and_shift(_deviations(x, r, c, mean), inverse, zero)
-        normal = multiply_add(normal, load_group(gamma, 0, c), load_group(beta, 0, c))
-        store_group(out, r, c, fill_after(normal, x.n - c, zero))
+        normal = scale_and_shift(_deviations(x, c, mean), inverse, zero)
+        normal = multiply_add(normal, load_group(gamma, c), load_group(beta, c))
+        store_group(out, c, fill_after(normal, x.n - c, zero))
     return mean, inverse
 
 
 @inner
-def _differentiate_row(r, x, dx, dout, gamma, mean, inverse):
+def _differentiate_row(x, dx, dout, gamma, mean, inverse):
     """dx = (g - mean(g) - xhat mean(g xhat)) / sqrt(variance + epsilon), for g = dout gamma."""
     number = x.data.dtype.type
     zero, count, group = number(0), number(x.n), 2 * cell_of(x.data)
     total, slope = zero_group(x.data), zero_group(x.data)
     for c in range(0, x.n, group):
-        g = multiply(load_group(dout, r, c), load_group(gamma, 0, c))
-        g = fill_after(g, x.n - c, zero)
+        g = fill_after(multiply(load_group(dout, c), load_group(gamma, c)), x.n - c, zero)
         total = add(total, g)
-        slope = multiply_add(g, _deviations(x, r, c, mean), slope)
+        slope = multiply_add(g, _deviations(x, c, mean), slope)
     mean_gradient = row_sum(total) / count
     factor = row_sum(slope) * inverse * inverse / count
     for c in range(0, x.n, group):
-        g = multiply(load_group(dout, r, c), load_group(gamma, 0, c))
-        part = scale_and_shift(_deviations(x, r, c, mean), factor, mean_gradient)
+        g = multiply(load_group(dout, c), load_group(gamma, c))
+        part = scale_and_shift(_deviations(x, c, mean), factor, mean_gradient)
         gradient = scale_and_shift(subtract(g, part), inverse, zero)
-        store_group(dx, r, c, fill_after(gradient, x.n - c, zero))
-
-
-@inner
-def _vector(params, at, n):
-    """Return a vector of parameters as a matrix of one row."""
-    return Panels(params, at, panel_columns(params.itemsize), n)
+        store_group(dx, c, fill_after(gradient, x.n - c, zero))
 
 
 @functools.cache
@@ -116,9 +109,11 @@ def forward_kernel(dtype):
         op, work = operation_at(op), work_at(work)
         a, p = vector_at(work.acts, number), vector_at(work.params, number)
         x, out, epsilon = input_of(op, a), result_of(op, a), number(op.numbers[EPSILON])
-        gamma, beta = _vector(p, op.blocks[GAMMA], op.n_out), _vector(p, op.blocks[BETA], op.n_out)
+        gamma = vector_row(p, op.blocks[GAMMA], op.n_out)
+        beta = vector_row(p, op.blocks[BETA], op.n_out)
         for r in range(low, low + count):
-            mean, inverse = _normalise_row(r, x, out, gamma, beta, epsilon)
+            x_row, out_row = row_of(x, r), row_of(out, r)
+            mean, inverse = _normalise_row(x_row, out_row, gamma, beta, epsilon)
             a[op.state_at + r], a[op.state_at + op.state_step + r] = mean, inverse
 
     return operation_kernel(layer_norm_forward)
@@ -133,10 +128,11 @@ def backward_kernel(dtype):
         op, work = operation_at(op), work_at(work)
         a, d = vector_at(work.acts, number), vector_at(work.deltas, number)
         x, dx, dout = input_of(op, a), input_of(op, d), result_of(op, d)
-        gamma = _vector(vector_at(work.params, number), op.blocks[GAMMA], op.n_out)
+        gamma = vector_row(vector_at(work.params, number), op.blocks[GAMMA], op.n_out)
         for r in range(low, low + count):
             mean, inverse = a[op.state_at + r], a[op.state_at + op.state_step + r]
-            _differentiate_row(r, x, dx, dout, gamma, mean, inverse)
+            dx_row, dout_row = row_of(dx, r), row_of(dout, r)
+            _differentiate_row(row_of(x, r), dx_row, dout_row, gamma, mean, inverse)
 
     return operation_kernel(layer_norm_backward)
 

@@ -29,10 +29,18 @@ from fastnn.kernels.panels import (
     panel_width,
     place,
     place_of,
+    row_of,
     store_group,
     sum_of_row,
 )
-from fastnn.kernels.tile import cell_of, fill_after, larger, row_max, scale_and_shift, zero_group
+from fastnn.kernels.tile import (
+    cell_of,
+    fill_after,
+    larger,
+    row_max,
+    row_sum,
+    scale_and_shift,
+)
 from fastnn.kernels.vectormath import exp, logistic, softplus
 from fastnn.runtime.jit import compile_at_address, inner, pasted
 
@@ -136,32 +144,41 @@ def _quantile_slope(z, t, q):
 
 
 @inner
-def _for_outputs(function, factor, parameters, step, z, dz, row, samples, targets):
-    """Overwrite rows of dz with factor * function(z, t), for each output and its target.
+def _for_outputs(function, factor, parameters, step, z, dz, r, wanted):
+    """Overwrite row r of dz with factor * function(z, t), for each output and its target.
 
     The parameter of output c is parameters[c * step].
     """
     number, panel = z.data.dtype.type, panel_columns(z.data.itemsize)
     shared = number(parameters[0])
-    for r in range(samples.size):
-        for j in range(0, z.n, panel):
-            start, count = place(z, row + r, j), min(panel, z.n - j)
-            outputs, results = z.data[start : start + count], dz.data[start : start + count]
-            wanted = targets[samples[r], j : j + count]
-            for c in range(count):
-                parameter = number(parameters[j + c]) if step else shared
-                results[c] = factor * function(outputs[c], wanted[c], parameter)
+    for j in range(0, z.n, panel):
+        at, count = place(z, r, j), min(panel, z.n - j)
+        outputs, results = z.data[at : at + count], dz.data[at : at + count]
+        targets = wanted[j : j + count]
+        for c in range(count):
+            parameter = number(parameters[j + c]) if step else shared
+            results[c] = factor * function(outputs[c], targets[c], parameter)
 
 
 @pasted
-def _sum_over_outputs(loss, slope, scales, parameters, step, z, dz, row, samples, targets, sums):
-    """sums[r] = scales[0] * sum of the losses of a row, dz = scales[1] * slope."""
+def _sum_over_outputs(loss, slope, scales, parameters, step, z, dz, row, wanted, sums):
+    """sums[r] = scales[0] * sum of the losses of a row, dz = scales[1] * slope.
+
+    `wanted` is (samples, targets).
+    """
+    samples, targets = wanted
     number = z.data.dtype.type
-    _for_outputs(loss, number(1), parameters, step, z, dz, row, samples, targets)
     for r in range(samples.size):
-        sums[r] = scales[0] * sum_of_row(dz, row + r)
-    _for_outputs(slope, scales[1], parameters, step, z, dz, row, samples, targets)
-    for r in range(samples.size):
+        if z.n == 1:
+            at, target = place(z, row + r, 0), targets[samples[r], 0]
+            parameter = number(parameters[0])
+            sums[r] = scales[0] * loss(z.data[at], target, parameter)
+            dz.data[at] = scales[1] * slope(z.data[at], target, parameter)
+        else:
+            own = targets[samples[r]]
+            _for_outputs(loss, number(1), parameters, step, z, dz, row + r, own)
+            sums[r] = scales[0] * sum_of_row(row_of(dz, row + r))
+            _for_outputs(slope, scales[1], parameters, step, z, dz, row + r, own)
         _clear_padding(dz, row + r)
 
 
@@ -169,17 +186,22 @@ def _sum_over_outputs(loss, slope, scales, parameters, step, z, dz, row, samples
 
 
 @inner
-def _shift_row(z, dz, r):
+def _shift_row(z, dz):
     """Overwrite a row of dz with z - max z, and its padding with -infinity; return the maximum."""
     number = z.data.dtype.type
-    lowest, group = number(-np.inf), 2 * cell_of(z.data)
-    highest = fill_after(zero_group(z.data), 0, lowest)
-    for c in range(0, z.n, group):
-        highest = larger(highest, fill_after(load_group(z, r, c), z.n - c, lowest))
+    one, lowest, group = number(1), number(-np.inf), 2 * cell_of(z.data)
+    first = fill_after(load_group(z, 0), z.n, lowest)
+    if z.n <= group:  # in one go
+        largest = row_max(first)
+        store_group(dz, 0, scale_and_shift(first, one, -largest))
+        return largest
+    highest = first
+    for c in range(group, z.n, group):
+        highest = larger(highest, fill_after(load_group(z, c), z.n - c, lowest))
     largest = row_max(highest)
     for c in range(0, z.n, group):
-        shifted = scale_and_shift(load_group(z, r, c), number(1), -largest)
-        store_group(dz, r, c, fill_after(shifted, z.n - c, lowest))
+        shifted = scale_and_shift(load_group(z, c), one, -largest)
+        store_group(dz, c, fill_after(shifted, z.n - c, lowest))
     return largest
 
 
@@ -195,15 +217,20 @@ def _exponentiate_rows(dz, row, n_rows):
 
 
 @inner
-def _normalise_row(dz, r, scale):
+def _normalise_row(dz, scale):
     """Multiply a row of dz, whose padding is zero, by scale / its sum; return the sum."""
-    zero = dz.data.dtype.type(0)
-    total = sum_of_row(dz, r)
-    factor = scale / total
-    for c in range(0, dz.n, 2 * cell_of(dz.data)):
-        group = scale_and_shift(load_group(dz, r, c), factor, zero)
+    zero, group = dz.data.dtype.type(0), 2 * cell_of(dz.data)
+    if dz.n <= group:  # in one go
+        row = fill_after(load_group(dz, 0), dz.n, zero)
+        total = row_sum(row)
         # Zero times NaN is NaN, but padding stays zero whatever the row holds.
-        store_group(dz, r, c, fill_after(group, dz.n - c, zero))
+        store_group(dz, 0, fill_after(scale_and_shift(row, scale / total, zero), dz.n, zero))
+        return total
+    total = sum_of_row(dz)
+    factor = scale / total
+    for c in range(0, dz.n, group):
+        product = scale_and_shift(load_group(dz, c), factor, zero)
+        store_group(dz, c, fill_after(product, dz.n - c, zero))
     return total
 
 
@@ -234,11 +261,11 @@ def _softmax_cross_entropy(scale, z, dz, row, samples, labels, sums):
     With m = max z, log(sum e^z) = m + log(sum e^(z - m)), which cannot overflow.
     """
     for r in range(samples.size):
-        largest = _shift_row(z, dz, row + r)
+        largest = _shift_row(row_of(z, row + r), row_of(dz, row + r))
         sums[r] = largest - z.data[place_of(z, row + r, labels[samples[r]])]
     _exponentiate_rows(dz, row, samples.size)
     for r in range(samples.size):
-        total = _normalise_row(dz, row + r, scale)
+        total = _normalise_row(row_of(dz, row + r), scale)
         sums[r] += math.log(total)
         dz.data[place_of(dz, row + r, labels[samples[r]])] -= scale
 
@@ -252,7 +279,7 @@ def _softmax_cross_entropy_dense(smoothing, scale, z, dz, row, samples, targets,
     number, panel = z.data.dtype.type, panel_columns(z.data.itemsize)
     keep, share = number(1) - smoothing, smoothing / number(z.n)
     for r in range(samples.size):
-        largest, total = _shift_row(z, dz, row + r), 0.0
+        largest, total = _shift_row(row_of(z, row + r), row_of(dz, row + r)), 0.0
         for j in range(0, z.n, panel):
             start = place(z, row + r, j)
             for c in range(min(panel, z.n - j)):
@@ -264,7 +291,7 @@ def _softmax_cross_entropy_dense(smoothing, scale, z, dz, row, samples, targets,
         target_sum = number(0)
         for c in range(z.n):
             target_sum += fma(keep, targets[samples[r], c], share)
-        total = _normalise_row(dz, row + r, scale * target_sum)
+        total = _normalise_row(row_of(dz, row + r), scale * target_sum)
         sums[r] += target_sum * math.log(total)
         for j in range(0, z.n, panel):
             start = place(z, row + r, j)
@@ -301,29 +328,42 @@ def loss_rows(code, parameters, scales, z, dz, row, samples, labels, targets, su
         _softmax_cross_entropy_dense(smoothing, scales[1], z, dz, row, samples, targets, sums)
     elif code == SQUARED_ERROR:
         _sum_over_outputs(
-            _squared_error, _squared_error_slope, scales, parameters, 0,
-            z, dz, row, samples, targets, sums,
-        )  # fmt: skip
+            _squared_error,
+            _squared_error_slope,
+            scales,
+            parameters,
+            0,
+            z,
+            dz,
+            row,
+            (samples, targets),
+            sums,
+        )
     elif code == BINARY_CROSS_ENTROPY:
         _sum_over_outputs(
-            _binary_cross_entropy, _binary_cross_entropy_slope, scales, parameters, 0,
-            z, dz, row, samples, targets, sums,
-        )  # fmt: skip
+            _binary_cross_entropy,
+            _binary_cross_entropy_slope,
+            scales,
+            parameters,
+            0,
+            z,
+            dz,
+            row,
+            (samples, targets),
+            sums,
+        )
     elif code == POISSON:
         _sum_over_outputs(
-            _poisson, _poisson_slope, scales, parameters, 0,
-            z, dz, row, samples, targets, sums,
-        )  # fmt: skip
+            _poisson, _poisson_slope, scales, parameters, 0, z, dz, row, (samples, targets), sums
+        )
     elif code == HUBER:
         _sum_over_outputs(
-            _huber, _huber_slope, scales, parameters, 0,
-            z, dz, row, samples, targets, sums,
-        )  # fmt: skip
+            _huber, _huber_slope, scales, parameters, 0, z, dz, row, (samples, targets), sums
+        )
     else:
         _sum_over_outputs(
-            _quantile, _quantile_slope, scales, parameters, 1,
-            z, dz, row, samples, targets, sums,
-        )  # fmt: skip
+            _quantile, _quantile_slope, scales, parameters, 1, z, dz, row, (samples, targets), sums
+        )
 
 
 @functools.cache

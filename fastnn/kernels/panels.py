@@ -17,6 +17,7 @@ import numpy as np
 from fastnn.kernels.memory import CACHE_LINE
 from fastnn.kernels.tile import (
     CELL_BYTES,
+    GROUP_BYTES,
     TILE_ROWS,
     TILE_VECTORS,
     add,
@@ -97,35 +98,85 @@ def place_of(m, r, c):
 # Groups: the columns of a row, GROUP_BYTES at a time (`fastnn.kernels.tile`).
 
 
-@inner
-def _places_of_cells(m, r, c):
-    """Return the places of both cells of a group; the lower for both where the panels end."""
-    low, second = place_of(m, r, c), c + cell_of(m.data)
-    return low, place_of(m, r, second) if second < padded_width(m.n, m.data.itemsize) else low
+class Row(NamedTuple):
+    """A row of a matrix in panels: where its columns lie is quickly found, one after the other."""
+
+    data: np.ndarray
+    at: int  # of column 0
+    step: int  # from the end of its part of one panel to the next part
+    n: int
+    last: int  # first column of the last panel
+    last_at: int  # `last` less than its place
+    end: int  # columns with padding
 
 
 @inner
-def load_group(m, r, c):
-    """Return the group of columns of row r that begins at column c, with what is behind them."""
-    low, high = _places_of_cells(m, r, c)
-    return load_halves(zero_group(m.data), m.data, low, high)
+def row_of(m, r):
+    """Return row r of a matrix."""
+    itemsize = m.data.itemsize
+    panel = panel_columns(itemsize)
+    last = (m.n - 1) // panel * panel
+    width = panel_width(m.n, last, itemsize)
+    last_at = m.at + last // panel * m.distance + r * width - last
+    return Row(m.data, m.at + r * panel, m.distance - panel, m.n, last, last_at, last + width)
 
 
 @inner
-def store_group(m, r, c, group):
-    """Overwrite the group of columns of row r that begins at column c, and padding behind it."""
-    low, high = _places_of_cells(m, r, c)
-    store_halves(group, m.data, low, high)
+def vector_row(data, at, n):
+    """Return an ordinary vector of n parameters, with its padding, as a row."""
+    return Row(data, at, np.int64(0), n, np.int64(0), at, padded_width(n, data.itemsize))
 
 
 @inner
-def sum_of_row(m, r):
+def _in_row(row, c):
+    """Return where column c of a row lies."""
+    if c >= row.last:
+        return row.last_at + c
+    return row.at + c // panel_columns(row.data.itemsize) * row.step + c
+
+
+if VECTOR_BYTES == GROUP_BYTES:  # a panel consists of whole groups
+
+    @inner
+    def load_group(row, c):
+        """Return the group of a row that begins at column c, with what is behind the last one."""
+        return load(zero_group(row.data), row.data, _in_row(row, c), 0)
+
+    @inner
+    def store_group(row, c, group):
+        """Overwrite the group of a row that begins at column c, and the padding behind it."""
+        store(group, row.data, _in_row(row, c), 0)
+
+else:
+
+    @inner
+    def _places_of_cells(row, c):
+        """Return the places of both cells of a group; the lower for both where the row ends."""
+        low, second = _in_row(row, c), c + cell_of(row.data)
+        return low, _in_row(row, second) if second < row.end else low
+
+    @inner
+    def load_group(row, c):
+        """Return the group of a row that begins at column c, with what is behind the last one."""
+        low, high = _places_of_cells(row, c)
+        return load_halves(zero_group(row.data), row.data, low, high)
+
+    @inner
+    def store_group(row, c, group):
+        """Overwrite the group of a row that begins at column c, and the padding behind it."""
+        low, high = _places_of_cells(row, c)
+        store_halves(group, row.data, low, high)
+
+
+@inner
+def sum_of_row(row):
     """Return the sum of a row, in the order of a group's partial sums."""
-    if m.n == 1:
-        return m.data[place(m, r, 0)]
-    total, zero = zero_group(m.data), m.data.dtype.type(0)
-    for c in range(0, m.n, 2 * cell_of(m.data)):
-        total = add(total, fill_after(load_group(m, r, c), m.n - c, zero))
+    if row.n == 1:
+        return row.data[row.last_at]
+    zero, group = row.data.dtype.type(0), 2 * cell_of(row.data)
+    total = zero_group(row.data)
+    for c in range(0, row.n, group):
+        total = add(total, fill_after(load_group(row, c), row.n - c, zero))
     return row_sum(total)
 
 
