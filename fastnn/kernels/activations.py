@@ -10,8 +10,9 @@ zero.
 """
 
 import functools
+from dataclasses import dataclass
 from types import FunctionType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numba
 import numpy as np
@@ -49,7 +50,8 @@ GELU_SLOPE, GELU_CUBIC = 0.7978845608028654, 0.044715  # sqrt(2 / pi), and a fit
 _DENSITY_AT_0 = 0.3989422804014327  # 1 / sqrt(2 pi), of the normal distribution
 
 
-class Activation(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Activation:
     """A row of the table.
 
     Attributes

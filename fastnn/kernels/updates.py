@@ -6,6 +6,7 @@ the rule (velocity, running means). They overwrite p and the states.
 
 import functools
 import math
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +24,8 @@ MEMORY = 3
 """That of them which begins at 1, and which the rule finds again in the next update."""
 
 
-class Rule(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Rule:
     """A row of the table.
 
     Attributes

@@ -3,7 +3,6 @@
 `fastnn.kernels.activations` has the functions and their derivatives.
 """
 
-import numpy as np
 
 from fastnn.engine.plan import Kernels
 from fastnn.errors import shown
@@ -79,7 +78,6 @@ class _Activation(Layer):
         dx = check_gradient(dout, self._kept)
         row = self._row(dx.dtype)
         if dx.size and row is not None:
-            dx = np.array(dx)
             _, differentiate = array_kernels(row, self.activation is not None)
             differentiate(dx, self._kept, self.parameter)
         return dx
