@@ -1,1 +1,1 @@
-"""From layers to what kernels run: the plan of a net, its prediction, sparse samples."""
+"""The plan of a net that kernels run, the layout of its parameters, its predictor, sparse rows."""

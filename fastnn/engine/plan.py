@@ -1,15 +1,17 @@
-"""The plan: a net's layers as records that kernels can read, and the memory that they need.
+"""The plan of a net: its operations as records that kernels read, and their places in memory.
 
-Layers add operations to a plan (`Layer.add_to`); then each gets its place in the workspace, and the
-records are written, with the addresses of all kernels. Kernels compile once for each dtype, not for
-each architecture.
+Each layer adds its operations to a `PlanBuilder` (`Layer.add_to`). Then each operation gets places
+in the workspace, and the records are written, with the addresses of all kernels. A kernel is
+compiled once for each dtype, not for each net.
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from fastnn.engine.layout import Block, ParameterLayout, PlacedBlock
 from fastnn.kernels.activations import ACTIVATIONS, activate_kernel, differentiate_kernel
 from fastnn.kernels.constraint import max_norm_kernel
 from fastnn.kernels.memory import CACHE_LINE
@@ -19,23 +21,26 @@ from fastnn.kernels.products import KEEP, MASK, NO_BIAS, RECTIFY
 from fastnn.kernels.tile import CELL_BYTES, TILE_ROWS
 from fastnn.kernels.weight_phase import BLOCK_ROWS
 
-# A net with fewer bytes of weights gets smaller blocks, so that threads can share them out evenly.
+# A net with fewer bytes of weights gets smaller tasks, so that all threads have the same work.
 _FEW_BYTES = 147_456
+
+_INPUT = -1  # the place of the net's input, until it is known
 
 
 class Purpose(NamedTuple):
-    """What a plan is for.
+    """The use of a plan.
 
     Attributes
     ----------
     training : bool
-        Otherwise dropout is left out, and batch normalisation takes its running statistics.
+        Whether the plan is for training. One for predictions has no dropout and no backward pass,
+        and its batch normalisation takes the running statistics.
     sparse : bool
-        Whether samples are sparse. The first layer is affine then.
+        Whether samples are sparse. Then the first layer is affine.
     one_row : bool
-        Whether it is for one row at a time, which lies as in an ordinary array.
+        Whether the plan computes one row at a time. Then a row is contiguous, not in panels.
     packed : bool
-        Whether the parameters are packed, and not as users see them.
+        Whether kernels read the packed parameters, not the user's vector.
     """
 
     training: bool = False
@@ -45,33 +50,74 @@ class Purpose(NamedTuple):
 
 
 class Kernels(NamedTuple):
-    """The kernels of a layer's operation (`fastnn.kernels.operation`): addresses, or 0.
+    """The kernels of a layer's operation (`fastnn.kernels.operation`): addresses, or 0 for none.
 
     Attributes
     ----------
     forward, backward : int
+        The kernels of the forward pass and of the backward pass.
     forward_in_place : int
-        A forward pass of a prediction that reads samples where they lie.
-    sums : dict of str to int
-        `sum_gradient` of each block of parameters.
-    gradients : dict of str to int
-        Of blocks without: in which vector of its state the backward pass leaves the gradient.
+        A kernel for predictions that reads the samples from the user's array, without a copy.
+    sums : mapping of str to int
+        For each block of parameters by name, its `sum_gradient`.
+    gradients : mapping of str to int
+        For each block without a `sum_gradient`, the number of the vector, among the `n_states` of
+        the layer, that the backward pass overwrites with the gradient.
     whole_batch : bool
+        Whether the operation needs the whole batch at once.
     is_product : bool
-        Whether it applies a ReLU to its result, and the derivative of one to its gradient.
+        Whether the forward kernel can apply a ReLU to its result, and the backward kernel the
+        derivative of one to its gradient.
     """
 
     forward: int = 0
     backward: int = 0
     forward_in_place: int = 0
-    sums: dict = {}  # noqa: RUF012  # never changed
-    gradients: dict = {}  # noqa: RUF012
+    sums: Mapping[str, int] = {}
+    gradients: Mapping[str, int] = {}
     whole_batch: bool = False
     is_product: bool = False
 
 
+class PlanLayer(Protocol):
+    """The part of a `fastnn.layers.Layer` that a plan needs."""
+
+    @property
+    def activation(self) -> str | None: ...
+
+    @property
+    def parameter(self) -> float: ...
+
+    @property
+    def numbers(self) -> tuple[float, ...]: ...
+
+    @property
+    def n_states(self) -> int: ...
+
+    @property
+    def noise_seed(self) -> int | None: ...
+
+    def blocks(self) -> Sequence[Block]: ...
+
+    def kernels(self, dtype: np.dtype, purpose: Purpose) -> Kernels: ...
+
+    def add_to(self, plan: "PlanBuilder") -> None: ...
+
+    def leaves(self) -> Iterator["PlanLayer"]: ...
+
+
 class Holding(NamedTuple):
-    """What holds the weights of a block back: penalties, decay, and a limit of their norm."""
+    """The regularization of the weights of a block, as `fastnn.regularization.Regularization`.
+
+    Attributes
+    ----------
+    l1, l2 : float
+        Factors of the penalties.
+    decay : float
+        Decoupled weight decay, in units of the learning rate.
+    max_norm : float
+        Limit of the norm of each column.
+    """
 
     l1: float = 0.0
     l2: float = 0.0
@@ -80,30 +126,32 @@ class Holding(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A net, laid out in memory for blocks of a given number of rows.
+    """The plan of a net for a given number of rows.
 
     Attributes
     ----------
-    operations : ndarray (L,) of OPERATION
-        What kernels do, in order.
+    operations : ndarray of OPERATION of shape (L,)
+        The operations, in the order of the forward pass.
     blocks : ndarray of BLOCK
-        Where the parameters of the operations are.
-    tasks : ndarray (T,) of TASK
-        Pieces of the weight phase.
-    cost_before : ndarray (T + 1,) of int64
-        Work in the tasks before each one.
-    segments : ndarray (S + 1,) of int64
-        The operations in pieces: each but the first begins with one that needs the whole batch.
+        The blocks of parameters, operation by operation.
+    tasks : ndarray of TASK of shape (T,)
+        The tasks of the weight phase.
+    cost_before : ndarray of int64 of shape (T + 1,)
+        For each task, the sum of the costs of all tasks before it; the sum of all at the end.
+    segments : ndarray of int64 of shape (S + 1,)
+        Bounds of the segments that the operations are cut into: each segment but the first begins
+        with an operation that needs the whole batch.
     layers : tuple of Layer
-        What each operation came from.
+        For each operation, the layer that added it.
     n_acts, n_deltas : int
         Elements of the activations, and of their gradients.
     n_cells : int
-        Cells of columns in all blocks, for which sums over weights are kept.
+        Number of cells of columns in all blocks. Sums over weights are kept by cell.
     flops : int
-        Floating-point operations of one row: forward, backward to input, backward to weight.
+        Floating-point operations for one row: of the forward pass, and of the gradients of inputs
+        and of weights.
     flops_forward : int
-        Those of the forward pass alone.
+        Floating-point operations for one row of the forward pass alone.
     """
 
     operations: np.ndarray
@@ -111,7 +159,7 @@ class Plan(NamedTuple):
     tasks: np.ndarray
     cost_before: np.ndarray
     segments: np.ndarray
-    layers: tuple
+    layers: tuple[PlanLayer, ...]
     n_acts: int
     n_deltas: int
     n_cells: int
@@ -119,17 +167,25 @@ class Plan(NamedTuple):
     flops_forward: int
 
     @property
-    def needs_whole_batch(self):
-        """Whether an operation takes statistics of a batch."""
+    def needs_whole_batch(self) -> bool:
+        """Whether there is an operation that needs the whole batch."""
         return bool(self.operations["whole_batch"].any())
 
     @property
-    def is_constrained(self):
-        """Whether weights have a limit."""
+    def is_constrained(self) -> bool:
+        """Whether there are weights whose norm has a limit."""
         return bool(self.blocks["constrain"].any())
 
-    def set_noise(self, layer, first_step):
-        """Write where the random numbers of a layer come from."""
+    def set_noise(self, layer: PlanLayer, first_step: int) -> None:
+        """Write the source of a layer's random numbers into its operations.
+
+        Parameters
+        ----------
+        layer : Layer
+            Its `noise_seed` is written.
+        first_step : int
+            The number of the first batch.
+        """
         for k, owner in enumerate(self.layers):
             if owner is layer:
                 self.operations["seed"][k] = layer.noise_seed
@@ -137,61 +193,99 @@ class Plan(NamedTuple):
 
 
 class _Operation:
-    """An operation while the plan is made."""
+    """An operation of a plan that is being built."""
 
-    def __init__(self, layer, kernels, n_in, n_out, blocks=()):
+    def __init__(
+        self,
+        layer: PlanLayer,
+        kernels: Kernels,
+        n_in: int,
+        n_out: int,
+        blocks: Sequence[PlacedBlock] = (),
+    ) -> None:
         self.layer, self.kernels, self.blocks = layer, kernels, blocks
         self.n_in, self.n_out = n_in, n_out
-        self.activation, self.parameter = None, layer.parameter
-        self.fork = self.join = None  # the other end of a residual block
+        self.activation: str | None = None
+        self.parameter = layer.parameter
+        self.fork: _Operation | None = None  # of the end of a residual block, its beginning
+        self.join: _Operation | None = None  # of the beginning of a residual block, its end
         self.is_activation = False
         self.has_parameters = any(not placed.block.is_buffer for placed in blocks)
         self.needs_dx = self.masks_dx = self.differentiates = False
         self.x_at = self.out_at = self.state_at = self.state_step = 0
 
     @property
-    def activation_in_product(self):
+    def activation_in_product(self) -> bool:
         """Whether the product applies the activation to a tile before it stores it."""
         return self.kernels.is_product and self.activation == "relu"
 
 
 class PlanBuilder:
-    """Collects the operations of a net.
+    """The operations of a net, to which each layer adds its own.
 
     Parameters
     ----------
     n_inputs : int
         Columns of the net's input.
     layout : ParameterLayout
+        Places of the net's parameters.
     purpose : Purpose
+        Use of the plan.
+
+    Attributes
+    ----------
+    width : int
+        Columns of the result of the last operation.
+    dtype : numpy.dtype
+        Type of the net.
+    operations : list
+        The operations so far.
     """
 
-    def __init__(self, n_inputs, layout, purpose):
+    def __init__(self, n_inputs: int, layout: ParameterLayout, purpose: Purpose) -> None:
         self.width, self.layout, self.purpose = n_inputs, layout, purpose
-        self.dtype, self.operations = layout.dtype, []
+        self.dtype = layout.dtype
+        self.operations: list[_Operation] = []
 
-    def add(self, layer, n_out=None):
-        """Add the operation of a layer; return it. A later layer takes its n_out columns."""
+    def add(self, layer: PlanLayer, n_out: int | None = None) -> _Operation:
+        """Add the operation of a layer; return it.
+
+        Parameters
+        ----------
+        layer : Layer
+            Its `kernels` are compiled.
+        n_out : int, default=None
+            Columns of the result. None is as many as those of the input.
+        """
         first = not self.operations
         purpose = self.purpose if first else self.purpose._replace(sparse=False)
         kernels = layer.kernels(self.dtype, purpose)
         return self._append(layer, kernels, n_out, self.layout.blocks_of(layer))
 
-    def _append(self, layer, kernels, n_out=None, blocks=()):
+    def _append(
+        self,
+        layer: PlanLayer,
+        kernels: Kernels,
+        n_out: int | None = None,
+        blocks: Sequence[PlacedBlock] = (),
+    ) -> _Operation:
         n_out = self.width if n_out is None else n_out
         self.operations.append(_Operation(layer, kernels, self.width, n_out, blocks))
         self.width = n_out
         return self.operations[-1]
 
-    def activate(self, layer, copy):
-        """Let the operation before apply a layer's activation, if it has none yet.
+    def activate(self, layer: PlanLayer, copy: Kernels) -> None:
+        """Add the activation of a layer to the last operation, or an operation of its own.
+
+        The latter if there is no operation yet, or the last one has an activation, is the identity,
+        or is an end of a residual block.
 
         Parameters
         ----------
         layer : Layer
             Its `activation` is a name, or None for the identity.
         copy : Kernels
-            Of the operation that is needed otherwise.
+            Kernels that copy, for an operation of its own.
         """
         last = self.operations[-1] if self.operations else None
         if last is None or last.is_activation or last.join is not None or last.activation:
@@ -200,30 +294,52 @@ class PlanBuilder:
         if layer.activation is not None:
             last.activation, last.parameter = layer.activation, layer.parameter
 
-    def add_residual(self, layer, block, fork, join):
-        """Add a residual block: the layers of `block`, between the operations of both ends."""
+    def add_residual(
+        self, layer: PlanLayer, block: Sequence[PlanLayer], fork: Kernels, join: Kernels
+    ) -> None:
+        """Add a residual block.
+
+        Parameters
+        ----------
+        layer : Layer
+            The residual layer.
+        block : sequence of Layer
+            The layers inside.
+        fork, join : Kernels
+            Kernels of the operations at the beginning and at the end of the block.
+        """
         begin = self._append(layer, fork)
-        begin.join = begin  # no activation is joined to it meanwhile
+        begin.join = begin  # until the end is known: no activation is added to it
         for inner in block:
             inner.add_to(self)
         begin.join = self._append(layer, join)
         begin.join.fork = begin
 
 
-def build(layers, n_inputs, layout, n_rows, purpose, held=None):
-    """Lay out a net in memory, and compile the kernels that it needs.
+def build(
+    layers: Sequence[PlanLayer],
+    n_inputs: int,
+    layout: ParameterLayout,
+    n_rows: int,
+    purpose: Purpose,
+    held: Callable[[Any], Holding] | None = None,
+) -> Plan:
+    """Build the plan of a net, and compile the kernels that it needs.
 
     Parameters
     ----------
     layers : sequence of Layer
+        The layers of the net.
     n_inputs : int
         Columns of the net's input.
     layout : ParameterLayout
+        Places of the net's parameters.
     n_rows : int
-        Rows of the activations, padded to whole tiles where it is not one.
+        Rows of the activations; unless `purpose` is for one row, padded to whole tiles.
     purpose : Purpose
-    held : callable, optional
-        Returns the `Holding` of a layer's weights.
+        Use of the plan.
+    held : callable, default=None
+        A function of a layer that returns the `Holding` of its weights. None regularizes none.
 
     Returns
     -------
@@ -239,7 +355,7 @@ def build(layers, n_inputs, layout, n_rows, purpose, held=None):
     size = _place(operations, n_rows, dtype)
     blocks = _block_records(operations, layout, purpose, held or (lambda layer: Holding()))
     tasks, costs, n_cells = _weight_tasks(operations, dtype)
-    products = [
+    products = [  # multiply-adds for one row, and whether the gradient of the input is needed
         (math.prod(placed.block.shape), op.needs_dx)
         for op in operations
         for placed in op.blocks
@@ -264,28 +380,33 @@ def build(layers, n_inputs, layout, n_rows, purpose, held=None):
     )
 
 
-def _decide_derivatives(operations):
-    """Decide which gradients are needed, and who multiplies by the derivative of an activation."""
-    trained = False  # whether there are parameters in or before the operation
+def _decide_derivatives(operations: list[_Operation]) -> None:
+    """Decide which gradients are needed, and which kernel applies the derivative of an activation.
+
+    That of a ReLU is applied by the backward kernel of the product after it, all others by the
+    `differentiate` of their own operation.
+    """
+    trained = False  # whether there are parameters in the operation or before it
     for before, op in zip([None, *operations], operations, strict=False):
         op.needs_dx = trained
-        op.masks_dx = trained and op.kernels.is_product and before.activation == "relu"
-        if op.masks_dx:
-            before.differentiates = False
+        op.masks_dx = False
+        if trained and op.kernels.is_product and before is not None and before.activation == "relu":
+            op.masks_dx, before.differentiates = True, False
         trained = trained or op.has_parameters
         op.differentiates = trained and op.activation is not None
 
 
-def _line(dtype):
-    """Return how many elements a cache line holds."""
+def _line(dtype: np.dtype) -> int:
+    """Return the number of elements of a cache line."""
     return CACHE_LINE // dtype.itemsize
 
 
-def _distance(n_rows, dtype):
+def _distance(n_rows: int, dtype: np.dtype) -> int:
     """Return the distance of the panels of a matrix with `n_rows` rows, in elements.
 
-    An odd number of cache lines: places in the first-level cache repeat every 64 lines, so those
-    of a row in all panels would coincide. A single row lies as in an ordinary array.
+    It is an odd number of cache lines: places in the first-level cache repeat every 64 lines, so
+    with a multiple of 64 lines the parts of one row would all have the same place. The panels of a
+    single row are adjacent: it is contiguous.
     """
     panel = panel_columns(dtype.itemsize)
     if n_rows == 1:
@@ -293,20 +414,20 @@ def _distance(n_rows, dtype):
     return (-(-n_rows * panel // _line(dtype)) | 1) * _line(dtype)
 
 
-def _matrix_size(n, n_rows, dtype):
-    """Return the elements of a matrix (n_rows, n) in panels, up to the next cache line."""
+def _matrix_size(n: int, n_rows: int, dtype: np.dtype) -> int:
+    """Return the number of elements of a matrix (n_rows, n) in panels, in whole cache lines."""
     panel = panel_columns(dtype.itemsize)
     last = (n - 1) // panel
     size = last * _distance(n_rows, dtype) + n_rows * panel_width(n, last * panel, dtype.itemsize)
     return round_up(size, _line(dtype))
 
 
-def _place(operations, n_rows, dtype):
-    """Give each result its panels in the workspace; return its size, without the net's input.
+def _place(operations: list[_Operation], n_rows: int, dtype: np.dtype) -> int:
+    """Give each result a place in the workspace; return the size of all, without the net's input.
 
-    The input lies behind all else, since it has no gradient.
+    The input is at the end of the activations, since it has no gradient.
     """
-    offset, before = 0, None
+    offset, before = 0, _INPUT
     for k, op in enumerate(operations):
         op.x_at = before
         if op.join is not None or _adds_in_place(operations, k):
@@ -322,24 +443,27 @@ def _place(operations, n_rows, dtype):
             offset += op.layer.n_states * op.state_step
         before = op.out_at
     for op in operations:
-        op.x_at = offset if op.x_at is None else op.x_at
-        op.out_at = offset if op.out_at is None else op.out_at
+        op.x_at = offset if op.x_at == _INPUT else op.x_at
+        op.out_at = offset if op.out_at == _INPUT else op.out_at
     return offset
 
 
-def _adds_in_place(operations, k):
+def _adds_in_place(operations: list[_Operation], k: int) -> bool:
     """Return whether operation k is a sum that may overwrite its first term."""
     op, before = operations[k], operations[k - 1]
     return op.fork is not None and before.join is None and before.activation is None
 
 
-def _operation_records(operations, n_rows, layout, purpose):
-    """Write the records of all operations."""
+def _operation_records(
+    operations: list[_Operation], n_rows: int, layout: ParameterLayout, purpose: Purpose
+) -> np.ndarray:
+    """Return the records of all operations."""
     dtype = layout.dtype
     records = np.zeros(len(operations), OPERATION)
     for record, op in zip(records, operations, strict=True):
-        kernels, activation = op.kernels, ACTIVATIONS.get(op.activation)
-        values = {
+        kernels = op.kernels
+        activation = None if op.activation is None else ACTIVATIONS.get(op.activation)
+        values: dict[str, Any] = {
             "n_in": op.n_in,
             "n_out": op.n_out,
             "x_at": op.x_at,
@@ -360,8 +484,9 @@ def _operation_records(operations, n_rows, layout, purpose):
         }
         places = [p.at if purpose.packed else p.user_at for p in op.blocks]
         values["blocks"] = [*places, *[NO_BIAS] * MOST_BLOCKS][:MOST_BLOCKS]
-        if op.fork or op.join:
-            values["other_at"] = (op.fork or op.join).out_at
+        other = op.fork or op.join
+        if other is not None:
+            values["other_at"] = other.out_at
         if activation is not None and not op.activation_in_product:
             values["activate"] = activate_kernel(activation, dtype)
         if purpose.training:
@@ -374,14 +499,19 @@ def _operation_records(operations, n_rows, layout, purpose):
     return records
 
 
-def _block_records(operations, layout, purpose, held):
-    """Write the records of all blocks of parameters, operation by operation."""
+def _block_records(
+    operations: list[_Operation],
+    layout: ParameterLayout,
+    purpose: Purpose,
+    held: Callable[[Any], Holding],
+) -> np.ndarray:
+    """Return the records of all blocks of parameters, operation by operation."""
     rows = []
     for k, op in enumerate(operations):
         holding = held(op.layer)
         for placed in op.blocks:
             block, kernels = placed.block, op.kernels
-            row = {
+            row: dict[str, Any] = {
                 "operation": k,
                 "at": placed.at,
                 "n_rows": placed.n_rows,
@@ -404,12 +534,14 @@ def _block_records(operations, layout, purpose, held):
     return np.array(rows, BLOCK)
 
 
-def _weight_tasks(operations, dtype):
-    """Cut the weight phase into pieces of the blocks, panel by panel; return also their costs.
+def _weight_tasks(
+    operations: list[_Operation], dtype: np.dtype
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Cut the weight phase into tasks, panel by panel; return them, their costs, and `n_cells`.
 
-    The pieces have the same rows at every width of vectors, and their cells of columns (CELL_BYTES)
-    have the same numbers: sums over weights are taken by cell. A vector comes before the matrix
-    beside it, so that both read the gradients of a panel while it is near.
+    At every width of SIMD registers, tasks have the same rows, and their cells of columns
+    (CELL_BYTES) the same numbers: sums over weights are taken by cell. A bias comes before the
+    matrix of its layer, so that both read the gradients of a panel while it is in the cache.
     """
     cell, itemsize = CELL_BYTES // dtype.itemsize, dtype.itemsize
     work = sum(
@@ -420,8 +552,9 @@ def _weight_tasks(operations, dtype):
     )
     few = work * itemsize < _FEW_BYTES
     most_rows = BLOCK_ROWS // 3 if few else BLOCK_ROWS
-    tasks, costs, n_cells = [], [], 0
-    first = 0
+    tasks: list[tuple[int, ...]] = []
+    costs: list[int] = []
+    first = n_cells = 0
     for op in operations:
         own = [
             (first + k, placed) for k, placed in enumerate(op.blocks) if not placed.block.is_buffer
