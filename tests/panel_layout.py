@@ -6,7 +6,11 @@ that reads it is found out by its result, and one that writes it by `Panels.take
 
 import numpy as np
 
+from fastnn.kernels import panels
 from fastnn.kernels.tile import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES
+
+CELL_BYTES = 32
+"""A cell, a part of a row in which sums are kept, is divided between two panels at no width."""
 
 GUARD = 9
 """Elements behind the last panel that nobody may touch."""
@@ -15,6 +19,11 @@ GUARD = 9
 def lanes(dtype):
     """Return how many elements one SIMD vector holds."""
     return VECTOR_BYTES // np.dtype(dtype).itemsize
+
+
+def cell(dtype):
+    """Return how many elements a cell holds."""
+    return CELL_BYTES // np.dtype(dtype).itemsize
 
 
 def whole(n, multiple):
@@ -33,13 +42,19 @@ class Panels:
     dtype : dtype
     offset, gap : int
         Elements before the first panel, and between two of them.
-    panel : int, optional
-        Columns of a panel. With n, the matrix is an ordinary one.
+
+    Attributes
+    ----------
+    panel : int
+        Columns of a panel.
+    distance : int
+        Elements from the beginning of a panel to that of the next one.
+    flat : ndarray
     """
 
-    def __init__(self, shape, dtype, offset=3, gap=5, panel=None):
+    def __init__(self, shape, dtype, offset=3, gap=5):
         self.shape, self.dtype, self.offset = shape, np.dtype(dtype), offset
-        self.panel = panel or TILE_VECTORS * lanes(dtype)
+        self.panel = TILE_VECTORS * lanes(dtype)
         self.distance = shape[0] * self.panel + gap
         size = offset + -(-shape[1] // self.panel) * self.distance + GUARD
         self.flat = np.full(size, np.nan, dtype)
@@ -51,10 +66,15 @@ class Panels:
         result.fill(array, padding=padding)
         return result
 
+    def argument(self):
+        """Return it as kernels take it."""
+        return panels.Panels(self.flat, self.offset, self.distance, self.shape[1])
+
     def width(self, j):
-        """Return the columns of the panel that begins at column j: whole vectors, whole tiles."""
+        """Return the columns of the panel of column j: whole vectors, whole tiles, whole cells."""
         columns = min(self.shape[1] - j, self.panel)
-        return min(whole(columns, max(lanes(self.dtype), TILE_ROWS)), self.panel)
+        unit = max(lanes(self.dtype), TILE_ROWS, cell(self.dtype))
+        return min(whole(columns, unit), self.panel)
 
     def parts(self, flat=None):
         """Yield of each panel its first column, how many it has, and its rows, with padding."""
