@@ -1,18 +1,18 @@
-"""Starting values for the weights of a layer.
+"""Initializers: functions that draw the first weights of a layer.
 
 Every initializer is a function ``(rng, n_inputs, n_outputs, dtype)`` that returns a new array of
-shape ``(n_inputs, n_outputs)``. The scaled ones choose the variance so that signals keep their
-size from layer to layer: with too small weights they fade, with too large ones they explode, and
-either way the gradient carries nothing.
+shape ``(n_inputs, n_outputs)``. Most choose the variance by the sizes of the layer, so that the
+variance of the activations is about the same in all layers. With weights that are too small, the
+activations and their gradients vanish from layer to layer; with too large ones they explode.
 
 A uniform draw on ``[-limit, limit)`` has variance ``limit**2 / 3``; each ``*_uniform`` function
 has the variance of its ``*_normal`` twin.
 
-Glorot's and He's functions go by the authors' first names as well: ``xavier_uniform`` is
-`glorot_uniform`, ``kaiming_normal`` is `he_normal`.
+Glorot's and He's functions have names after the authors' first names as well: ``xavier_uniform``
+is `glorot_uniform`, ``kaiming_normal`` is `he_normal`.
 
-Numbers are drawn in float64 and rounded to `dtype` afterwards, so a seed gives the same network
-in both precisions.
+Numbers are drawn in float64 and rounded to `dtype` afterwards, so a seed gives the same weights in
+both precisions.
 
 References
 ----------
@@ -25,9 +25,17 @@ References
    learning in deep linear neural networks", ICLR 2014.
 .. [5] G. Klambauer, T. Unterthiner, A. Mayr, S. Hochreiter, "Self-Normalizing Neural Networks",
    NeurIPS 2017.
+
+Examples
+--------
+>>> import numpy as np
+>>> from fastnn import initializers
+>>> initializers.he_normal(np.random.default_rng(0), 784, 128).shape
+(784, 128)
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -64,22 +72,24 @@ __all__ = [
 
 
 def _check_shape(n_inputs: int, n_outputs: int, dtype: DTypeLike) -> None:
-    """Refuse a layer without inputs or outputs, for which the formulas divide by zero."""
+    """Raise ValueError for a dtype or sizes that no layer can have."""
     check_dtype(dtype)
     for name, value in (("n_inputs", n_inputs), ("n_outputs", n_outputs)):
         check_integer(name, value, 1, MOST_COLUMNS)
     check_elements("n_inputs * n_outputs", n_inputs * n_outputs)
 
 
-def _check(rng, n_inputs: int, n_outputs: int, dtype: DTypeLike) -> None:
-    """Refuse arguments that no random weights can be drawn for."""
+def _check(rng: object, n_inputs: int, n_outputs: int, dtype: DTypeLike) -> None:
+    """Raise ValueError for arguments that no random weights can be drawn with."""
     if not isinstance(rng, np.random.Generator):
         raise ValueError(f"rng must be a numpy.random.Generator, got {shown(rng)}")
     _check_shape(n_inputs, n_outputs, dtype)
 
 
-def _normal(rng, n_inputs, n_outputs, dtype, variance):
-    """Draw from the normal distribution of mean 0 and the given variance."""
+def _normal(
+    rng: np.random.Generator, n_inputs: int, n_outputs: int, dtype: DTypeLike, variance: float
+) -> np.ndarray:
+    """Return weights from the normal distribution of mean 0 and the given variance."""
     return (np.sqrt(variance) * rng.standard_normal((n_inputs, n_outputs))).astype(dtype)
 
 
@@ -90,15 +100,15 @@ def uniform(
     dtype: DTypeLike = np.float32,
     limit: float = 0.05,
 ) -> np.ndarray:
-    """Draw uniformly from ``[-limit, limit)``.
+    """Return weights drawn uniformly from ``[-limit, limit)``.
 
     Parameters
     ----------
     rng : numpy.random.Generator
-        Source of the random numbers; its state advances.
+        Source of the random numbers.
     n_inputs, n_outputs : int
-        Sizes I and O of the layer, each >= 1.
-    dtype : data-type, default=float32
+        Sizes I and O of the layer, at least 1.
+    dtype : dtype-like, default=float32
         Type of the result.
     limit : float, default=0.05
         Half the width of the range, finite and >= 0.
@@ -106,12 +116,11 @@ def uniform(
     Returns
     -------
     ndarray of shape (I, O)
-        The weights.
 
     Raises
     ------
     ValueError
-        If a size is below 1, or `limit` is negative or not finite.
+        If an argument is out of range.
 
     Examples
     --------
@@ -129,29 +138,29 @@ def uniform(
 def glorot_uniform(
     rng: np.random.Generator, n_inputs: int, n_outputs: int, dtype: DTypeLike = np.float32
 ) -> np.ndarray:
-    """Draw uniformly with ``limit = sqrt(6 / (n_inputs + n_outputs))``.
+    """Return weights drawn uniformly, with ``limit = sqrt(6 / (n_inputs + n_outputs))``.
 
-    A compromise between keeping the variance of the signals on the way forward (``1 / n_inputs``)
-    and of the gradients on the way back (``1 / n_outputs``). For Tanh, Sigmoid and Softmax layers.
+    A compromise between the variance that keeps the size of the activations in the forward pass,
+    ``1 / n_inputs``, and the one that keeps the size of the gradients in the backward pass,
+    ``1 / n_outputs``. For layers before Tanh, Sigmoid and Softmax.
 
     Parameters
     ----------
     rng : numpy.random.Generator
-        Source of the random numbers; its state advances.
+        Source of the random numbers.
     n_inputs, n_outputs : int
-        Sizes I and O of the layer, each >= 1.
-    dtype : data-type, default=float32
+        Sizes I and O of the layer, at least 1.
+    dtype : dtype-like, default=float32
         Type of the result.
 
     Returns
     -------
     ndarray of shape (I, O)
-        The weights.
 
     Raises
     ------
     ValueError
-        If a size is below 1.
+        If an argument is out of range.
 
     Notes
     -----
@@ -172,26 +181,25 @@ def glorot_uniform(
 def glorot_normal(
     rng: np.random.Generator, n_inputs: int, n_outputs: int, dtype: DTypeLike = np.float32
 ) -> np.ndarray:
-    """Draw normally with variance ``2 / (n_inputs + n_outputs)``.
+    """Return weights of the normal distribution with variance ``2 / (n_inputs + n_outputs)``.
 
     Parameters
     ----------
     rng : numpy.random.Generator
-        Source of the random numbers; its state advances.
+        Source of the random numbers.
     n_inputs, n_outputs : int
-        Sizes I and O of the layer, each >= 1.
-    dtype : data-type, default=float32
+        Sizes I and O of the layer, at least 1.
+    dtype : dtype-like, default=float32
         Type of the result.
 
     Returns
     -------
     ndarray of shape (I, O)
-        The weights.
 
     Raises
     ------
     ValueError
-        If a size is below 1.
+        If an argument is out of range.
 
     Notes
     -----
@@ -212,28 +220,27 @@ def glorot_normal(
 def he_uniform(
     rng: np.random.Generator, n_inputs: int, n_outputs: int, dtype: DTypeLike = np.float32
 ) -> np.ndarray:
-    """Draw uniformly with ``limit = sqrt(6 / n_inputs)``.
+    """Return weights drawn uniformly, with ``limit = sqrt(6 / n_inputs)``.
 
-    Twice the variance of :func:`lecun_uniform`, because a ReLU silences half of its inputs.
+    Twice the variance of `lecun_uniform`, because a ReLU sets about half of its inputs to zero.
 
     Parameters
     ----------
     rng : numpy.random.Generator
-        Source of the random numbers; its state advances.
+        Source of the random numbers.
     n_inputs, n_outputs : int
-        Sizes I and O of the layer, each >= 1.
-    dtype : data-type, default=float32
+        Sizes I and O of the layer, at least 1.
+    dtype : dtype-like, default=float32
         Type of the result.
 
     Returns
     -------
     ndarray of shape (I, O)
-        The weights.
 
     Raises
     ------
     ValueError
-        If a size is below 1.
+        If an argument is out of range.
 
     Notes
     -----
@@ -254,26 +261,27 @@ def he_uniform(
 def he_normal(
     rng: np.random.Generator, n_inputs: int, n_outputs: int, dtype: DTypeLike = np.float32
 ) -> np.ndarray:
-    """Draw normally with variance ``2 / n_inputs``, for layers followed by ReLU.
+    """Return weights of the normal distribution with variance ``2 / n_inputs``.
+
+    For layers before ReLU, as `he_uniform`.
 
     Parameters
     ----------
     rng : numpy.random.Generator
-        Source of the random numbers; its state advances.
+        Source of the random numbers.
     n_inputs, n_outputs : int
-        Sizes I and O of the layer, each >= 1.
-    dtype : data-type, default=float32
+        Sizes I and O of the layer, at least 1.
+    dtype : dtype-like, default=float32
         Type of the result.
 
     Returns
     -------
     ndarray of shape (I, O)
-        The weights.
 
     Raises
     ------
     ValueError
-        If a size is below 1.
+        If an argument is out of range.
 
     Notes
     -----
@@ -294,26 +302,27 @@ def he_normal(
 def lecun_uniform(
     rng: np.random.Generator, n_inputs: int, n_outputs: int, dtype: DTypeLike = np.float32
 ) -> np.ndarray:
-    """Draw uniformly with ``limit = sqrt(3 / n_inputs)``.
+    """Return weights drawn uniformly, with ``limit = sqrt(3 / n_inputs)``.
+
+    With the variance ``1 / n_inputs``, as `lecun_normal`.
 
     Parameters
     ----------
     rng : numpy.random.Generator
-        Source of the random numbers; its state advances.
+        Source of the random numbers.
     n_inputs, n_outputs : int
-        Sizes I and O of the layer, each >= 1.
-    dtype : data-type, default=float32
+        Sizes I and O of the layer, at least 1.
+    dtype : dtype-like, default=float32
         Type of the result.
 
     Returns
     -------
     ndarray of shape (I, O)
-        The weights.
 
     Raises
     ------
     ValueError
-        If a size is below 1.
+        If an argument is out of range.
 
     Notes
     -----
@@ -334,26 +343,27 @@ def lecun_uniform(
 def lecun_normal(
     rng: np.random.Generator, n_inputs: int, n_outputs: int, dtype: DTypeLike = np.float32
 ) -> np.ndarray:
-    """Draw normally with variance ``1 / n_inputs``: each output starts with its input's variance.
+    """Return weights of the normal distribution with variance ``1 / n_inputs``.
+
+    With inputs of mean 0 and variance 1, the outputs have variance 1 too. For layers before SELU.
 
     Parameters
     ----------
     rng : numpy.random.Generator
-        Source of the random numbers; its state advances.
+        Source of the random numbers.
     n_inputs, n_outputs : int
-        Sizes I and O of the layer, each >= 1.
-    dtype : data-type, default=float32
+        Sizes I and O of the layer, at least 1.
+    dtype : dtype-like, default=float32
         Type of the result.
 
     Returns
     -------
     ndarray of shape (I, O)
-        The weights.
 
     Raises
     ------
     ValueError
-        If a size is below 1.
+        If an argument is out of range.
 
     Notes
     -----
@@ -378,41 +388,42 @@ def orthogonal(
     dtype: DTypeLike = np.float32,
     gain: float = 1.0,
 ) -> np.ndarray:
-    """Draw a random rotation: columns, or rows where there are fewer, of length `gain`.
+    """Return a random matrix whose columns, or rows if there are fewer, are orthogonal.
 
-    All columns (rows) are perpendicular to each other. A square w turns its input and changes no
-    length, so however many such layers follow one another, signals on the way forward and
-    gradients on the way back keep their size exactly, not just on average. That holds as long as
-    there is no activation between; before a ReLU, which silences half, take the gain ``sqrt(2)``.
+    Each has the length `gain`. A square w with gain 1 is a rotation or a reflection, so however
+    many such layers follow one another, activations in the forward pass and gradients in the
+    backward pass keep their length exactly, not just on average, as long as there is no activation
+    between them. Before ReLU, which sets about half of its inputs to zero, use the gain
+    ``sqrt(2)``.
 
     Parameters
     ----------
     rng : numpy.random.Generator
-        Source of the random numbers; its state advances.
+        Source of the random numbers.
     n_inputs, n_outputs : int
-        Sizes I and O of the layer, each >= 1.
-    dtype : data-type, default=float32
+        Sizes I and O of the layer, at least 1.
+    dtype : dtype-like, default=float32
         Type of the result.
     gain : float, default=1.0
-        Factor of the result, finite and >= 0.
+        Length of the columns or rows, finite and >= 0.
 
     Returns
     -------
     ndarray of shape (I, O)
-        The weights: ``w.T @ w`` is ``gain**2`` times the identity if I >= O, ``w @ w.T`` if
+        ``w.T @ w`` is ``gain**2`` times the identity if I >= O, ``w @ w.T`` if
         I <= O.
 
     Raises
     ------
     ValueError
-        If a size is below 1, or `gain` is negative or not finite.
+        If an argument is out of range.
 
     Notes
     -----
     Saxe et al. (2014). Q of the QR decomposition of a matrix of normally distributed numbers, with
-    the signs chosen so that the diagonal of R is positive: without that, Q would not be uniform
-    over all rotations and reflections (F. Mezzadri, "How to generate random matrices from the
-    classical compact groups", Notices of the AMS 54, 2007).
+    the signs that make the diagonal of R positive: otherwise the distribution of Q over all
+    rotations and reflections would not be uniform (F. Mezzadri, "How to generate random matrices
+    from the classical compact groups", Notices of the AMS 54, 2007).
 
     Examples
     --------
@@ -437,31 +448,30 @@ def constant(
     dtype: DTypeLike = np.float32,
     value: float = 0.0,
 ) -> np.ndarray:
-    """Fill with one value.
+    """Return weights that all have one value.
 
-    With equal weights all the units of a hidden layer stay equal for ever, so this is for the
-    last layer and for examples worked by hand.
+    In a hidden layer, all neurons would have the same gradient and so the same weights for ever.
+    This is for the last layer, and for examples that are computed by hand.
 
     Parameters
     ----------
     rng : numpy.random.Generator or None
-        Not used; there so that all initializers are called alike.
+        Not used: all initializers take the same arguments.
     n_inputs, n_outputs : int
-        Sizes I and O of the layer, each >= 1.
-    dtype : data-type, default=float32
+        Sizes I and O of the layer, at least 1.
+    dtype : dtype-like, default=float32
         Type of the result.
     value : float, default=0.0
-        The value.
+        The value, finite in `dtype`.
 
     Returns
     -------
     ndarray of shape (I, O)
-        The weights.
 
     Raises
     ------
     ValueError
-        If a size is below 1.
+        If an argument is out of range.
 
     Examples
     --------
@@ -484,26 +494,25 @@ def zeros(
     n_outputs: int,
     dtype: DTypeLike = np.float32,
 ) -> np.ndarray:
-    """Fill with zeros; :func:`constant` says what that is good for.
+    """Return weights that are zero. For the last layer only, as `constant`.
 
     Parameters
     ----------
     rng : numpy.random.Generator or None
-        Not used; there so that all initializers are called alike.
+        Not used: all initializers take the same arguments.
     n_inputs, n_outputs : int
-        Sizes I and O of the layer, each >= 1.
-    dtype : data-type, default=float32
+        Sizes I and O of the layer, at least 1.
+    dtype : dtype-like, default=float32
         Type of the result.
 
     Returns
     -------
     ndarray of shape (I, O)
-        The weights.
 
     Raises
     ------
     ValueError
-        If a size is below 1.
+        If an argument is out of range.
 
     Examples
     --------
@@ -514,7 +523,7 @@ def zeros(
     return constant(rng, n_inputs, n_outputs, dtype)
 
 
-# Names by which other libraries know them.
+# Their names in other libraries.
 xavier_uniform, xavier_normal = glorot_uniform, glorot_normal
 kaiming_uniform, kaiming_normal = he_uniform, he_normal
 
@@ -536,25 +545,24 @@ _BY_NAME = {
 }
 
 
-def get(name: str | Callable, argument: str = "initializer") -> Callable[..., np.ndarray]:
-    """Find an initializer by its name; a function is handed back as it is.
+def get(name: str | Callable[..., Any], argument: str = "initializer") -> Callable[..., np.ndarray]:
+    """Return an initializer by its name; a function is returned as it is.
 
     Parameters
     ----------
     name : str or callable
-        Name of a function of this module, or a function with the same four arguments.
+        The name of a function of this module, or a function with the same four arguments.
     argument : str, default="initializer"
-        What to call it in errors.
+        Name of the argument in errors.
 
     Returns
     -------
     callable
-        The initializer.
 
     Raises
     ------
     ValueError
-        If there is no initializer of that name.
+        If `name` is neither a function nor the name of an initializer.
 
     Examples
     --------
@@ -570,19 +578,19 @@ def get(name: str | Callable, argument: str = "initializer") -> Callable[..., np
 
 
 def default_for(activation: str | None) -> str:
-    """Name the initializer for a layer whose outputs go through an activation.
+    """Return the name of the initializer for a layer before an activation.
 
     Parameters
     ----------
     activation : str or None
-        Its name, such as "relu"; None where there is none.
+        Name of the activation, such as "relu"; None if there is none.
 
     Returns
     -------
     str
-        "he_uniform" for ReLU and its relatives, which silence about half of their inputs;
-        "lecun_normal" for SELU, which keeps mean 0 and variance 1 only if it begins with them [5];
-        "glorot_uniform" for all others and for none.
+        "he_uniform" for ReLU and its relatives, which set about half of their inputs to zero;
+        "lecun_normal" for SELU, which keeps mean 0 and variance 1 only if its inputs have them [5];
+        "glorot_uniform" for all others and for None.
 
     Examples
     --------

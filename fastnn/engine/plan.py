@@ -530,7 +530,7 @@ def _block_records(
                 row |= holding._asdict()
                 if holding.max_norm < np.inf:
                     row["constrain"] = max_norm_kernel(layout.dtype)
-            rows.append(tuple(row.get(name, 0) for name in BLOCK.names))
+            rows.append(tuple(row.get(name, 0) for name in BLOCK.names or ()))
     return np.array(rows, BLOCK)
 
 

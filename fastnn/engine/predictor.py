@@ -107,6 +107,7 @@ class Predictor:
         # A call removes a workspace and puts it back at its end, so no two calls share one.
         self._idle: dict[_Key, list[_Workspace]] = {}
         self._call: Any = None  # the compiled entry point
+        self._is_prepared = False
 
     def takes(self, x: object) -> bool:
         """Return whether x is a kernel array with the right columns, which needs no conversion."""
@@ -141,8 +142,8 @@ class Predictor:
         self._flops = plan.flops_forward
         self._member = prediction_member(self.dtype)
         matrix = types.Array(from_dtype(self.dtype), 2, "C")
-        # Last: a call in another thread takes this as a sign that all is prepared.
         self._call = direct_call(start_prediction, (*[types.int64] * 3, matrix, matrix))
+        self._is_prepared = True  # last: another Python thread may look at it meanwhile
 
     def predict(self, x: np.ndarray | SparseRows, n_threads: int | None) -> np.ndarray:
         """Return the output of the net.
@@ -159,7 +160,7 @@ class Predictor:
         ndarray of shape (N, O)
         """
         # Few checks and few steps: with a small net, they take longer than the kernels.
-        if self._call is None:
+        if not self._is_prepared:
             self._prepare()
         n_rows = x.shape[0]
         out = np.empty((n_rows, self.n_outputs), self.dtype)

@@ -1,10 +1,23 @@
-"""Activations: layers that apply a function to each element, or to each row.
+"""Activations: layers that apply a function to each element or to each row.
 
-`fastnn.kernels.activations` has the functions and their derivatives.
+The functions and their derivatives are in `fastnn.kernels.activations`. In the formulas, z is an
+element of the batch, or a row of it.
+
+Examples
+--------
+>>> import numpy as np
+>>> from fastnn.layers.activations import ReLU
+>>> ReLU().forward(np.array([[-1.0, 2.0]]))
+array([[0., 2.]])
 """
 
+from collections.abc import Callable
+from typing import Any, Literal
 
-from fastnn.engine.plan import Kernels
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastnn.engine.plan import Kernels, PlanBuilder, Purpose
 from fastnn.errors import shown
 from fastnn.kernels.activations import (
     ACTIVATIONS,
@@ -13,6 +26,7 @@ from fastnn.kernels.activations import (
     forward_kernel,
     user_activation,
 )
+from fastnn.kernels.activations import Activation as Row
 from fastnn.layers.base import Layer
 from fastnn.validation import check_gradient, check_number, float_matrix
 
@@ -36,32 +50,51 @@ __all__ = [
 
 
 class _Activation(Layer):
-    """Base of the layers that apply a function to each row or element."""
+    """Base class of the layers that apply a function to each element or row."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self._kept = None  # the result or the input, whichever the derivative is a function of
+        # The result or the input of the last forward pass, whichever the derivative depends on.
+        self._kept: np.ndarray | None = None
 
-    def _row(self, dtype):
-        """Return the function's row of the table, for arrays of a dtype."""
-        return ACTIVATIONS.get(self.activation)
+    def _row(self, dtype: np.dtype) -> Row | None:
+        """Return the row of the function in the table, for a dtype; None for the identity."""
+        return None if self.activation is None else ACTIVATIONS.get(self.activation)
 
-    def kernels(self, dtype, purpose):
+    def kernels(self, dtype: np.dtype, purpose: Purpose) -> Kernels:
         row = self._row(dtype)
         if row is None or row.from_result:
             return super().kernels(dtype, purpose)
         cached = self.activation is not None
         return Kernels(forward_kernel(row, dtype, cached), backward_kernel(row, dtype, cached))
 
-    def add_to(self, plan):
+    def add_to(self, plan: PlanBuilder) -> None:
         row = self._row(plan.dtype)
         if row is None or row.from_result:
             plan.activate(self, self.kernels(plan.dtype, plan.purpose))
         else:
             plan.add(self)
 
-    def forward(self, x, training=False):
-        """Return f(x) for x (B, I)."""
+    def forward(self, x: ArrayLike, training: bool = False) -> np.ndarray:
+        """Return the function of x.
+
+        Parameters
+        ----------
+        x : array-like of shape (B, I)
+            The batch.
+        training : bool, default=False
+            Makes no difference.
+
+        Returns
+        -------
+        ndarray of shape (B, I)
+            A new array, of float32 if x is of float32, else of float64.
+
+        Raises
+        ------
+        ValueError
+            If x is not a numeric matrix.
+        """
         out = self._kept = float_matrix("x", x)
         row = self._row(out.dtype)
         if row is None:
@@ -73,8 +106,7 @@ class _Activation(Layer):
             apply(out, self.parameter)
         return out.copy() if row.from_result else out
 
-    def backward(self, dout):
-        """Return the gradient with respect to x, given dout (B, I)."""
+    def backward(self, dout: ArrayLike) -> np.ndarray:
         dx = check_gradient(dout, self._kept)
         row = self._row(dx.dtype)
         if dx.size and row is not None:
@@ -84,11 +116,19 @@ class _Activation(Layer):
 
 
 class Identity(_Activation):
-    """The identity: ``f(x) = x``."""
+    """The identity: ``f(z) = z``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import Identity
+    >>> Identity().forward(np.array([[-1.0, 2.0]]))
+    array([[-1.,  2.]])
+    """
 
 
 class ReLU(_Activation):
-    """Rectified linear unit: ``f(x) = max(x, 0)``, with the derivative 0 at 0.
+    """Rectified linear unit: ``f(z) = max(z, 0)``, with the derivative 0 at 0.
 
     Examples
     --------
@@ -102,49 +142,92 @@ class ReLU(_Activation):
 
 
 class LeakyReLU(_Activation):
-    """Leaky ReLU: ``f(x) = x`` for x > 0, else ``negative_slope * x`` (Maas et al., 2013).
+    """Leaky ReLU: ``f(z) = z`` for z > 0, else ``negative_slope * z`` (Maas et al., 2013).
 
     Parameters
     ----------
-    negative_slope : float, default 0.01
+    negative_slope : float, default=0.01
         At least 0.
+
+    Raises
+    ------
+    ValueError
+        If `negative_slope` is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import LeakyReLU
+    >>> LeakyReLU(0.25).forward(np.array([[-1.0, 2.0]]))
+    array([[-0.25,  2.  ]])
     """
 
     activation = "leaky_relu"
 
-    def __init__(self, negative_slope=0.01):
+    def __init__(self, negative_slope: float = 0.01) -> None:
         super().__init__()
         self.parameter = check_number("negative_slope", negative_slope)
 
-    def config(self):
+    def config(self) -> dict[str, Any]:
         return {"negative_slope": self.parameter}
 
 
 class Sigmoid(_Activation):
-    """The logistic function: ``f(x) = 1 / (1 + exp(-x))``."""
+    """The logistic function: ``f(z) = 1 / (1 + exp(-z))``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import Sigmoid
+    >>> Sigmoid().forward(np.array([[0.0, 2.0]])).round(4)
+    array([[0.5   , 0.8808]])
+    """
 
     activation = "logistic"
 
 
 class Tanh(_Activation):
-    """The hyperbolic tangent."""
+    """The hyperbolic tangent: ``f(z) = (exp(z) - exp(-z)) / (exp(z) + exp(-z))``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import Tanh
+    >>> Tanh().forward(np.array([[0.0, 2.0]])).round(4)
+    array([[0.   , 0.964]])
+    """
 
     activation = "tanh"
 
 
 class Softmax(_Activation):
-    """Softmax of each row: ``f(x)_c = exp(x_c) / sum_k exp(x_k)``.
+    """Softmax of each row: ``f(z)_c = exp(z_c) / sum_k exp(z_k)``.
 
-    Not needed before the loss "softmax_cross_entropy", which takes logits.
+    Not to be used before the loss "softmax_cross_entropy", which takes logits.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import Softmax
+    >>> Softmax().forward(np.array([[0.0, 0.0, 0.0, 0.0]]))
+    array([[0.25, 0.25, 0.25, 0.25]])
     """
 
     activation = "softmax"
 
 
 class Step(_Activation):
-    """The step of the perceptron: 1 for x > 0, else 0.
+    """The step function of the perceptron: ``f(z) = 1`` for z > 0, else 0.
 
-    Its derivative is zero everywhere, so nothing before it can be trained by back-propagation.
+    The derivative is taken to be 0 everywhere, so layers before it cannot be trained by
+    back-propagation.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import Step
+    >>> Step().forward(np.array([[-1.0, 0.0, 2.0]]))
+    array([[0., 0., 1.]])
     """
 
     activation = "step"
@@ -153,12 +236,18 @@ class Step(_Activation):
 class ELU(_Activation):
     """Exponential linear unit: ``f(z) = z`` for z > 0, else ``alpha * (exp(z) - 1)``.
 
-    Its mean is nearer to zero than that of a ReLU (Clevert, Unterthiner and Hochreiter, 2016).
+    The mean of its outputs is nearer to zero than that of a ReLU (Clevert, Unterthiner and
+    Hochreiter, 2016).
 
     Parameters
     ----------
-    alpha : float, default 1.0
-        At least 0. Minus the limit for z to minus infinity.
+    alpha : float, default=1.0
+        At least 0; ``-alpha`` is the limit for z to minus infinity.
+
+    Raises
+    ------
+    ValueError
+        If `alpha` is out of range.
 
     Examples
     --------
@@ -170,24 +259,24 @@ class ELU(_Activation):
 
     activation = "elu"
 
-    def __init__(self, alpha=1.0):
+    def __init__(self, alpha: float = 1.0) -> None:
         super().__init__()
         self.parameter = check_number("alpha", alpha)
 
     @property
-    def alpha(self):
+    def alpha(self) -> float:
         """Minus the limit for z to minus infinity."""
         return self.parameter
 
-    def config(self):
+    def config(self) -> dict[str, Any]:
         return {"alpha": self.parameter}
 
 
 class SELU(_Activation):
     """Scaled ELU: ``f(z) = 1.0507 * ELU(alpha=1.6733)(z)`` (Klambauer et al., 2017).
 
-    With these two numbers, activations of mean 0 and variance 1 keep them from layer to layer,
-    where weights have the variance 1 / I: ``Affine(..., init="lecun_normal")``.
+    With these two constants, and weights of variance 1 / I (``Affine(..., init="lecun_normal")``),
+    the activations keep mean 0 and variance 1 from layer to layer.
 
     Examples
     --------
@@ -207,9 +296,14 @@ class GELU(_Activation):
 
     Parameters
     ----------
-    approximate : {"none", "tanh"}, default "none"
-        "tanh" is ``z * (1 + tanh(sqrt(2 / pi) * (z + 0.044715 * z**3))) / 2``, off by at most
-        0.0005, which some models were trained with.
+    approximate : {"none", "tanh"}, default="none"
+        "tanh" is ``z * (1 + tanh(sqrt(2 / pi) * (z + 0.044715 * z**3))) / 2``, which differs by at
+        most 0.0005. Some models were trained with it.
+
+    Raises
+    ------
+    ValueError
+        If `approximate` is neither of the two.
 
     Examples
     --------
@@ -219,14 +313,14 @@ class GELU(_Activation):
     array([[-0.1587,  0.8413]])
     """
 
-    def __init__(self, approximate="none"):
+    def __init__(self, approximate: Literal["none", "tanh"] = "none") -> None:
         super().__init__()
         if not isinstance(approximate, str) or approximate not in ("none", "tanh"):
             raise ValueError(f'approximate must be "none" or "tanh", got {shown(approximate)}')
-        self.approximate = approximate
+        self.approximate: Literal["none", "tanh"] = approximate
         self.activation = "gelu" if approximate == "none" else "gelu_tanh"
 
-    def config(self):
+    def config(self) -> dict[str, Any]:
         return {"approximate": self.approximate}
 
 
@@ -275,7 +369,7 @@ class Mish(_Activation):
 
 
 class HardTanh(_Activation):
-    """A tanh of straight lines: ``f(z) = max(-1, min(z, 1))``; at -1 and 1 the derivative is 0.
+    """Piecewise linear tanh: ``f(z) = max(-1, min(z, 1))``; at -1 and 1 the derivative is 0.
 
     Examples
     --------
@@ -289,26 +383,29 @@ class HardTanh(_Activation):
 
 
 class Activation(_Activation, in_files=False):
-    """A function of your own: ``f(z)`` for each element z, with its derivative ``df(z)``.
+    """A function of the user: ``f(z)`` for each element z, with the derivative ``df(z)``.
 
-    Both take one number and return one, and are compiled by Numba when a net first needs them: so
-    they may use `math`, NumPy's functions of numbers, and other functions that Numba compiled.
-    Nothing checks that df is the derivative of f; the example does, by a central difference.
+    Both functions take one number and return one. Numba compiles them when the layer is first used,
+    so they may call `math`, NumPy's functions of numbers, and other functions that Numba has
+    compiled. Nothing checks that df is the derivative of f; the example does, by a central
+    difference.
 
     Parameters
     ----------
     f, df : callable
-        Python functions, or ones that `numba.njit` has compiled. In a net of float32 they get a
-        float32. Literals such as ``1.0`` make the arithmetic float64, which is right but slower;
-        ``type(z)(1.0)`` does not. Results are rounded to the type of the net. An exception is only
-        printed, and the results are wrong: return NaN instead. Define them once, outside any loop:
-        what is compiled for a new pair, about 2 MB, stays until the process ends.
+        Python functions, or functions that `numba.njit` has compiled. In a net of float32 they are
+        given a float32. A literal such as ``1.0`` makes the arithmetic float64, which is right but
+        slower; ``type(z)(1.0)`` does not. Results are rounded to the type of the net. They must not
+        raise: an exception is only printed, and the results are wrong. Return NaN instead. Define
+        them once, outside any loop: the code of each new pair takes about 2 MB of memory until the
+        process ends.
 
     Raises
     ------
     ValueError
-        When the layer is first used, if Numba cannot compile a function, or it does not return a
-        real number. By `config`, and so by saving a net: a file cannot hold the functions.
+        If f or df is not callable; when the layer is first used, if Numba cannot compile one of
+        them, or it does not return a real number; by `config`, and so by saving a net, since a file
+        cannot hold the functions.
 
     Examples
     --------
@@ -323,22 +420,22 @@ class Activation(_Activation, in_files=False):
     True
     """
 
-    def __init__(self, f, df):
+    def __init__(self, f: Callable[[Any], Any], df: Callable[[Any], Any]) -> None:
         super().__init__()
         for name, function in (("f", f), ("df", df)):
             if not callable(function):
                 raise ValueError(f"{name} must be a function of one number, got {shown(function)}")
         self.f, self.df = f, df
 
-    def _row(self, dtype):
+    def _row(self, dtype: np.dtype) -> Row | None:
         return user_activation(self.f, self.df, dtype)
 
-    def config(self):
+    def config(self) -> dict[str, Any]:
         raise ValueError(
             "an Activation cannot be saved, for a file cannot hold its functions: use a built-in "
             "activation, or build the net anew and set its parameters"
         )
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         names = (getattr(g, "__name__", repr(g)) for g in (self.f, self.df))
         return f"Activation({', '.join(names)})"

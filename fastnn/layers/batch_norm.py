@@ -1,43 +1,53 @@
-"""Batch normalisation: a layer that keeps the size of signals, column by column."""
+"""Batch normalisation: a layer that standardises each column."""
+
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
-from fastnn.engine.plan import Kernels
+from fastnn.engine.plan import Kernels, Purpose
 from fastnn.errors import shown
 from fastnn.kernels import batch_norm, reference
-from fastnn.layers.base import ParameterBlock
+from fastnn.layers.base import Layer, ParameterBlock
 from fastnn.layers.normalisation import _Normalisation
 from fastnn.validation import check_flag, check_number
 
 
 class BatchNorm(_Normalisation):
-    """Batch normalisation: each column of a batch gets mean 0 and variance 1, then a new scale.
+    """Batch normalisation: standardises each column of a batch, then scales and shifts it.
 
-    ``out = (x - mean) / sqrt(variance + epsilon) * gamma + beta``, with mean and (biased) variance
-    over the rows of the batch in training, and with their running values otherwise, so that a
-    prediction does not depend on the other rows (Ioffe & Szegedy, 2015). After each batch
-    ``running += momentum * (batch's - running)``, where the batch's variance is the unbiased one.
-    The same as PyTorch's ``BatchNorm1d``.
+    ``out = (x - mean) / sqrt(variance + epsilon) * gamma + beta`` (Ioffe & Szegedy, 2015). In
+    training, mean and (biased) variance are those of the rows of the batch. In predictions they are
+    the running statistics, so a prediction does not depend on the other rows. Each batch of the
+    training updates them: ``running += momentum * (batch - running)``, with the unbiased variance
+    of the batch. All as in PyTorch's ``BatchNorm1d``.
 
-    A bias in the affine layer before it has no effect: ``Affine(I, O, bias=False)`` saves it.
+    A bias of the affine layer before it has no effect: use ``Affine(I, O, bias=False)``.
 
     Parameters
     ----------
     n_features : int
-        Columns of x (B, I).
-    momentum : float, default 0.1
-        Share of the newest batch in the running statistics, in [0, 1].
-    epsilon : float, default 1e-5
-        Keeps the divisor from zero.
-    dtype : {"float32", "float64"}, default "float32"
-        For a layer used alone.
+        Columns of x (B, I), at least 1.
+    momentum : float, default=0.1
+        Weight of the newest batch in the running statistics, in [0, 1].
+    epsilon : float, default=1e-5
+        Added to the variance, so that the divisor is not zero; greater than 0.
+    dtype : {"float32", "float64"}, default="float32"
+        Type of the parameters of a layer without a net.
 
     Attributes
     ----------
-    params : dict
-        "gamma" and "beta" (I,), which begin at 1 and 0.
-    buffers : dict
-        "running_mean" and "running_variance" (I,), which begin at 0 and 1.
+    params : dict of str to ndarray
+        "gamma" and "beta" of shape (I,), at first 1 and 0.
+    grads : dict of str to ndarray
+        The gradients with respect to the parameters, with the same names, after `backward`.
+    buffers : dict of str to ndarray
+        "running_mean" and "running_variance" of shape (I,), at first 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
 
     Examples
     --------
@@ -53,25 +63,32 @@ class BatchNorm(_Normalisation):
 
     n_states = 3
 
-    def __init__(self, n_features, momentum=0.1, epsilon=1e-5, *, dtype="float32"):
+    def __init__(
+        self,
+        n_features: int,
+        momentum: float = 0.1,
+        epsilon: float = 1e-5,
+        *,
+        dtype: DTypeLike = "float32",
+    ) -> None:
         super().__init__(n_features, epsilon, dtype)
         self.momentum = check_number("momentum", momentum)
         if self.momentum > 1:
             raise ValueError(f"momentum must be a number in [0, 1], got {shown(momentum)}")
-        self._statistics = None
+        self._statistics: Any = None  # (mean, variance, training) of the last forward pass
 
     @property
-    def numbers(self):
+    def numbers(self) -> tuple[float, ...]:
         return self.epsilon, self.momentum
 
-    def config(self):
+    def config(self) -> dict[str, Any]:
         return {
             "n_features": self.n_features,
             "momentum": self.momentum,
             "epsilon": self.epsilon,
         }
 
-    def blocks(self):
+    def blocks(self) -> tuple[ParameterBlock, ...]:
         shape = (self.n_features,)
         statistics = (
             ParameterBlock(name, shape, is_buffer=True)
@@ -79,18 +96,18 @@ class BatchNorm(_Normalisation):
         )
         return (*super().blocks(), *statistics)
 
-    def set_values(self, params, buffers):
+    def set_values(self, params: dict[str, np.ndarray], buffers: dict[str, np.ndarray]) -> None:
         least = buffers["running_variance"].min()
         if least < 0:
             raise ValueError(f"running_variance must be >= 0, got {least}")
         super().set_values(params, buffers)
 
-    def _draw(self, rng, before):
+    def _draw(self, rng: np.random.Generator, before: Layer | None) -> None:
         super()._draw(rng, before)
         self._buffers["running_mean"][:] = 0
         self._buffers["running_variance"][:] = 1
 
-    def kernels(self, dtype, purpose):
+    def kernels(self, dtype: np.dtype, purpose: Purpose) -> Kernels:
         if not purpose.training:
             return Kernels(batch_norm.evaluation_kernel(dtype))
         return Kernels(
@@ -100,23 +117,29 @@ class BatchNorm(_Normalisation):
             whole_batch=True,
         )
 
-    def forward(self, x, training=False):
-        """Return the normalised x.
+    def forward(self, x: ArrayLike, training: bool = False) -> np.ndarray:
+        """Return the normalised batch.
 
         Parameters
         ----------
-        x : array_like (B, I)
-            At least 2 rows in training.
-        training : bool, default False
-            Whether the statistics are those of x, and the running ones follow them.
+        x : array-like of shape (B, I)
+            The batch; at least 2 rows in training.
+        training : bool, default=False
+            Whether to use the statistics of x and to update the running statistics. If not, the
+            running statistics are used.
 
         Returns
         -------
-        ndarray (B, I)
+        ndarray of shape (B, I)
+
+        Raises
+        ------
+        ValueError
+            If x is not numeric, has not I columns, or in training fewer than 2 rows.
         """
         training = check_flag("training", training)
-        if training and np.ndim(x) == 2 and len(x) < 2:
-            raise ValueError(f"x must have at least 2 rows in training, got {len(x)}")
+        if training and np.ndim(x) == 2 and np.shape(x)[0] < 2:
+            raise ValueError(f"x must have at least 2 rows in training, got {np.shape(x)[0]}")
         x = self._check_input(x)
         gamma, beta = self.params["gamma"], self.params["beta"]
         if training:
@@ -132,26 +155,34 @@ class BatchNorm(_Normalisation):
         reference.batch_norm_forward(out, x, mean, variance, gamma, beta, self.epsilon)
         return out
 
-    def backward(self, dout):
-        """Overwrite `grads`; return the gradient with respect to x.
+    def backward(self, dout: ArrayLike) -> np.ndarray:
+        """Overwrite `grads`; return the gradient of the loss with respect to the last input.
 
         Parameters
         ----------
-        dout : array_like (B, I)
+        dout : array-like of shape (B, I)
             Gradient of the loss with respect to the output of the last `forward`.
 
         Returns
         -------
-        ndarray (B, I)
-            After a forward pass in training, with the share that goes through mean and variance.
+        ndarray of shape (B, I)
+            If that `forward` was one of training, the gradient includes those of the mean and of
+            the variance of the batch.
+
+        Raises
+        ------
+        RuntimeError
+            If `forward` has not been called.
+        ValueError
+            If dout has another shape than that output.
         """
-        dout = self._check_gradient(dout)
+        x, dout = self._check_gradient(dout)
         mean, variance, training = self._statistics
         gamma = self.params["gamma"]
         dx, dgamma, dbeta = np.empty_like(dout), np.empty_like(gamma), np.empty_like(gamma)
         differentiate = (
             reference.batch_norm_backward if training else reference.batch_norm_backward_fixed
         )
-        differentiate(dx, dgamma, dbeta, dout, self._x, mean, variance, gamma, self.epsilon)
+        differentiate(dx, dgamma, dbeta, dout, x, mean, variance, gamma, self.epsilon)
         self.grads = {"gamma": dgamma, "beta": dbeta}
         return dx

@@ -1,15 +1,18 @@
-"""Layer normalisation: a layer that keeps the size of signals, row by row."""
+"""Layer normalisation: a layer that standardises each row."""
+
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
-from fastnn.engine.plan import Kernels
+from fastnn.engine.plan import Kernels, Purpose
 from fastnn.kernels import layer_norm, reference
 from fastnn.kernels.affine import column_sums_kernel
 from fastnn.layers.normalisation import _Normalisation
 
 
 class LayerNorm(_Normalisation):
-    """Layer normalisation: each row gets mean 0 and variance 1, then each column a new scale.
+    """Layer normalisation: standardises each row, then scales and shifts each column.
 
     ``out = (x - mean) / sqrt(variance + epsilon) * gamma + beta``, with mean and (biased) variance
     over the columns of a row (Ba, Kiros & Hinton, 2016). The same in training and prediction.
@@ -17,16 +20,23 @@ class LayerNorm(_Normalisation):
     Parameters
     ----------
     n_features : int
-        Columns of x (B, I).
-    epsilon : float, default 1e-5
-        Keeps the divisor from zero.
-    dtype : {"float32", "float64"}, default "float32"
-        For a layer used alone.
+        Columns of x (B, I), at least 1.
+    epsilon : float, default=1e-5
+        Added to the variance, so that the divisor is not zero; greater than 0.
+    dtype : {"float32", "float64"}, default="float32"
+        Type of the parameters of a layer without a net.
 
     Attributes
     ----------
-    params : dict
-        "gamma" and "beta" (I,), which begin at 1 and 0.
+    params : dict of str to ndarray
+        "gamma" and "beta" of shape (I,), at first 1 and 0.
+    grads : dict of str to ndarray
+        The gradients with respect to the parameters, with the same names, after `backward`.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range.
 
     Examples
     --------
@@ -38,25 +48,44 @@ class LayerNorm(_Normalisation):
 
     n_states = 2
 
-    def __init__(self, n_features, epsilon=1e-5, *, dtype="float32"):
+    def __init__(
+        self, n_features: int, epsilon: float = 1e-5, *, dtype: DTypeLike = "float32"
+    ) -> None:
         super().__init__(n_features, epsilon, dtype)
 
     @property
-    def numbers(self):
+    def numbers(self) -> tuple[float, ...]:
         return (self.epsilon,)
 
-    def config(self):
+    def config(self) -> dict[str, Any]:
         return {"n_features": self.n_features, "epsilon": self.epsilon}
 
-    def kernels(self, dtype, purpose):
+    def kernels(self, dtype: np.dtype, purpose: Purpose) -> Kernels:
         forward = layer_norm.forward_kernel(dtype)
         if not purpose.training:
             return Kernels(forward)
         sums = {"gamma": layer_norm.scale_gradient_kernel(dtype), "beta": column_sums_kernel(dtype)}
         return Kernels(forward, layer_norm.backward_kernel(dtype), sums=sums)
 
-    def forward(self, x, training=False):
-        """Return the normalised x (B, I); `training` makes no difference."""
+    def forward(self, x: ArrayLike, training: bool = False) -> np.ndarray:
+        """Return the normalised batch.
+
+        Parameters
+        ----------
+        x : array-like of shape (B, I)
+            The batch.
+        training : bool, default=False
+            Makes no difference.
+
+        Returns
+        -------
+        ndarray of shape (B, I)
+
+        Raises
+        ------
+        ValueError
+            If x is not numeric or has not I columns.
+        """
         x = self._check_input(x)
         out = np.empty_like(x)
         reference.layer_norm_forward(
@@ -64,11 +93,10 @@ class LayerNorm(_Normalisation):
         )
         return out
 
-    def backward(self, dout):
-        """Overwrite `grads`; return the gradient with respect to x (B, I), given dout (B, I)."""
-        dout = self._check_gradient(dout)
+    def backward(self, dout: ArrayLike) -> np.ndarray:
+        x, dout = self._check_gradient(dout)
         gamma = self.params["gamma"]
         dx, dgamma, dbeta = np.empty_like(dout), np.empty_like(gamma), np.empty_like(gamma)
-        reference.layer_norm_backward(dx, dgamma, dbeta, dout, self._x, gamma, self.epsilon)
+        reference.layer_norm_backward(dx, dgamma, dbeta, dout, x, gamma, self.epsilon)
         self.grads = {"gamma": dgamma, "beta": dbeta}
         return dx

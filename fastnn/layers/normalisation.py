@@ -1,22 +1,25 @@
-"""What batch and layer normalisation have in common."""
+"""The base class of batch and layer normalisation."""
 
-from fastnn.layers.base import ParameterBlock, ParametricLayer
+import numpy as np
+from numpy.typing import DTypeLike
+
+from fastnn.layers.base import Layer, ParameterBlock, ParametricLayer
 from fastnn.validation import MOST_COLUMNS, SMALLEST, check_integer, check_positive
 
 
 class _Normalisation(ParametricLayer):
-    """Base of the two: a scale and a shift for each column."""
+    """Base class of normalisations, with a scale gamma and a shift beta for each column."""
 
-    def __init__(self, n_features, epsilon, dtype):
+    def __init__(self, n_features: int, epsilon: float, dtype: DTypeLike) -> None:
         n_features = check_integer("n_features", n_features, 1, MOST_COLUMNS)
         super().__init__(n_features, n_features, None, dtype)
         self.n_features = n_features
         self.epsilon = check_positive("epsilon", epsilon, SMALLEST)
 
-    def blocks(self):
+    def blocks(self) -> tuple[ParameterBlock, ...]:
         shape = (self.n_features,)
         return ParameterBlock("gamma", shape), ParameterBlock("beta", shape)
 
-    def _draw(self, rng, before):
+    def _draw(self, rng: np.random.Generator, before: Layer | None) -> None:
         self._params["gamma"][:] = 1
         self._params["beta"][:] = 0

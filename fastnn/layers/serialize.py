@@ -1,6 +1,8 @@
-"""What a model file says of a net: its layers and their arguments as JSON, and named arrays."""
+"""The description of a net in a model file: layers and their arguments as JSON, named arrays."""
 
 import json
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -8,6 +10,7 @@ from fastnn.errors import reason
 from fastnn.layers import (
     LAYERS,
     Activation,
+    Layer,
     ParametricLayer,
     Residual,
     from_config,
@@ -16,32 +19,46 @@ from fastnn.layers import (
 from fastnn.validation import check_finite
 
 FORMAT = 1
-"""Version of the description."""
+"""The version of the description."""
 
 _ENTRIES = ("format", "dtype", "seed", "layers")
 
 
-def describe(layers, dtype, seed):
-    """Return (header, arrays), from which `layers_of` makes the same layers.
+def describe(
+    layers: Sequence[Layer], dtype: np.dtype, seed: int | None
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return the description of a net, from which `layers_of` makes the same layers.
 
     Parameters
     ----------
     layers : sequence of Layer
+        The layers of the net.
     dtype : numpy.dtype
+        Type of the net.
     seed : int or None
+        Seed of the net.
 
     Returns
     -------
     header : dict
-        That JSON can hold.
+        The layers and their arguments, for JSON.
     arrays : dict of str to ndarray
-        Parameters and running statistics.
+        The parameters and running statistics by name, such as "layers.0.w".
 
     Raises
     ------
     ValueError
-        If they could not be made again: a layer holds a function of the user's, or a parameter is
-        not finite.
+        If `layers_of` could not make the layers again: one is not of this package or has a function
+        of the user, or a parameter is not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import Affine
+    >>> from fastnn.layers.serialize import describe
+    >>> header, arrays = describe([Affine(2, 1)], np.dtype("float32"), seed=None)
+    >>> header["dtype"], list(arrays)
+    ('float32', ['layers.0.w', 'layers.0.b'])
     """
     arrays = {}
     for name, layer in _named_leaves(layers, "layers"):
@@ -57,16 +74,27 @@ def describe(layers, dtype, seed):
     return header, arrays
 
 
-def layers_of(header, tensors):
-    """Return new layers with the parameters that a file holds; remove these from `tensors`.
+def layers_of(header: Any, tensors: dict[str, np.ndarray]) -> list[Layer]:
+    """Return new layers with the parameters of a file; remove their arrays from `tensors`.
 
-    Sizes in a description are but words. Those of the arrays that are there are compared with
-    them, and only then memory is taken.
+    The sizes in a description may be wrong, so no memory is allocated by them: the layers take the
+    arrays of the file, whose shapes are compared with the description.
+
+    Parameters
+    ----------
+    header : dict
+        The description, as `describe` returned it. Anything else is an error.
+    tensors : dict of str to ndarray
+        The arrays of the file.
+
+    Returns
+    -------
+    list of Layer
 
     Raises
     ------
     TypeError, ValueError
-        If the description is damaged, or does not fit the arrays.
+        If the description is damaged, or does not match the arrays.
     """
     _check_description(header)
     layers, dtype = layers_from(header["layers"]), np.dtype(header["dtype"])
@@ -89,8 +117,8 @@ def layers_of(header, tensors):
     return layers
 
 
-def _check_description(header):
-    """Raise ValueError if a description does not have the entries that this version knows."""
+def _check_description(header: Any) -> None:
+    """Raise ValueError if a description does not have exactly the entries of this version."""
     if not isinstance(header, dict):
         raise ValueError(f"its description must be a dict, got a {type(header).__name__}")
     if "format" not in header:
@@ -110,8 +138,10 @@ def _check_description(header):
         raise ValueError(f"dtype must be 'float32' or 'float64', got {header['dtype']!r}")
 
 
-def _take(tensors, name, shape, dtype):
-    """Remove an array of a net from those of a file, and return it."""
+def _take(
+    tensors: dict[str, np.ndarray], name: str, shape: tuple[int, ...], dtype: np.dtype
+) -> np.ndarray:
+    """Remove an array of a net from those of a file; return it if its shape and dtype are right."""
     if name not in tensors:
         raise ValueError(f"no {name!r}")
     array = tensors.pop(name)
@@ -123,8 +153,8 @@ def _take(tensors, name, shape, dtype):
     return array
 
 
-def _named_leaves(layers, name):
-    """Yield (name, layer) of all layers that do the work, as model files name them."""
+def _named_leaves(layers: Sequence[Layer], name: str) -> Iterator[tuple[str, Layer]]:
+    """Yield (name, layer) for each leaf of the layers, with its name in model files."""
     for k, layer in enumerate(layers):
         if isinstance(layer, Residual):
             yield from _named_leaves(layer.layers, f"{name}.{k}")
@@ -132,8 +162,8 @@ def _named_leaves(layers, name):
             yield f"{name}.{k}", layer
 
 
-def _describe_layer(layer, where):
-    """Return a layer's name and arguments, from which `from_config` makes the same one again."""
+def _describe_layer(layer: Layer, where: str) -> list[Any]:
+    """Return the class name and the arguments of a layer, as `from_config` takes them."""
     try:
         for leaf in layer.leaves():
             if LAYERS.get(type(leaf).__name__) is not type(leaf) and type(leaf) is not Activation:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+from typing import Any
 
 from numba.core import config
 from numba.core.codegen import get_host_cpu_features
@@ -30,7 +31,10 @@ def _vector_bytes() -> int:
         if chosen not in map(str, WIDTHS):
             raise ValueError(f"{VARIABLE} must be one of {WIDTHS}, got {shown(chosen)}")
         return int(chosen)
-    features = config.CPU_FEATURES if config.CPU_FEATURES is not None else get_host_cpu_features()
+    settings: Any = config  # its values are set when it is loaded
+    features = settings.CPU_FEATURES
+    if features is None:
+        features = get_host_cpu_features()
     enabled = set(features.split(","))
     if "+avx512f" in enabled:
         return 64

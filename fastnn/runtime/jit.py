@@ -18,6 +18,8 @@ from fastnn.runtime.kernel_cache import enable_caching
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
+_njit: Any = numba.njit
+
 _OPTIONS: dict[str, Any] = {
     "error_model": "numpy",
     # Kernels own no memory. With Numba's runtime (NRT), each array that is passed on would have its
@@ -29,7 +31,7 @@ _OPTIONS: dict[str, Any] = {
 
 def _compiled(function: Callable[..., Any], **options: Any) -> Any:
     """Return a dispatcher whose machine code is cached on disk."""
-    dispatcher = numba.njit(**_OPTIONS, **options)(function)
+    dispatcher = _njit(**_OPTIONS, **options)(function)
     enable_caching(dispatcher)
     return dispatcher
 
@@ -140,7 +142,7 @@ def pasted(function: Callable[..., Any]) -> Any:
     With one call this is cheaper to compile than `inner`, with two or more it is not: here each
     call is compiled anew, there the function once.
     """
-    return numba.njit(inline="always", **_OPTIONS)(function)
+    return _njit(inline="always", **_OPTIONS)(function)
 
 
 def routine(function: Callable[..., Any]) -> Any:
@@ -167,9 +169,9 @@ def reduction(function: Callable[..., Any]) -> Any:
 
 def _linked(function: Callable[..., Any], **options: Any) -> Any:
     """Return a dispatcher that only kernels can call."""
-    return numba.njit(
-        nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS, **options
-    )(function)
+    return _njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS, **options)(
+        function
+    )
 
 
 def reference(function: Callable[..., Any]) -> Any:

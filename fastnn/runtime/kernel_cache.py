@@ -169,7 +169,7 @@ def enable_caching(compiled: Any) -> None:
 
 def cache_folder() -> str | None:
     """Return the folder of the cache, or None if none is writable."""
-    compiled = numba.njit(source_stamp.__wrapped__)
+    compiled: Any = numba.njit(source_stamp.__wrapped__)
     try:
         compiled.enable_caching()
     except RuntimeError:

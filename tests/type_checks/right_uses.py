@@ -6,16 +6,27 @@ import numpy as np
 
 import fastnn
 from fastnn import (
+    GELU,
+    SGD,
+    Activation,
     Adam,
+    Affine,
+    BatchNorm,
     DataError,
+    Dropout,
     MissingExtraError,
     MLPClassifier,
     MLPRegressor,
     ModelFileError,
     Perceptron,
+    Regularization,
+    Residual,
     Sequential,
 )
+from fastnn.initializers import orthogonal
+from fastnn.layers import LAYERS, Layer, ReLU, layers_from
 from fastnn.losses import Loss
+from fastnn.optimizers import Optimizer
 
 
 def train_an_estimator(X: np.ndarray, y: list[str]) -> list[float]:
@@ -54,6 +65,49 @@ def learn_a_line(X: list[list[int]]) -> bool:
     neuron.weights = [0.5, 0.5]
     assert_type(neuron.fit(X, [0, 0, 0, 1], epochs=3), Perceptron)
     return bool(neuron.weights.any()) and neuron.converged_
+
+
+def use_layers_alone(x: np.ndarray) -> list[Layer]:
+    """A layer takes lists and arrays, and gives arrays."""
+    layer = Affine(2, 3, init="he_normal", regularization=Regularization(l2=0.1), seed=0)
+    assert_type(layer.forward([[1.0, 2.0]]), np.ndarray)
+    assert_type(layer.backward(x), np.ndarray)
+    assert_type(layer.params, dict[str, np.ndarray])
+    assert_type(layer.grads["w"], np.ndarray)
+    print(layer.n_params, layer.initialized, layer.config()["bias"])
+    block = Residual([BatchNorm(3, dtype=np.float64), GELU("tanh"), Affine(3, 3, init=orthogonal)])
+    softsign = Activation(lambda z: z / (1 + abs(z)), lambda z: 1 / (1 + abs(z)) ** 2)
+    assert_type(ReLU().forward(x, training=True), np.ndarray)
+    assert_type(LAYERS["ReLU"], type[Layer])
+    return [layer, block, softsign, Dropout(0.1, seed=1), *layers_from([["ReLU", {}]])]
+
+
+class Double(Layer):
+    """A layer of the user."""
+
+    def forward(self, x: Any, training: bool = False) -> np.ndarray:
+        return 2 * np.asarray(x)
+
+    def backward(self, dout: Any) -> np.ndarray:
+        self.grads = {}
+        return 2 * np.asarray(dout)
+
+
+def choose_an_optimizer(name: str) -> Optimizer:
+    """Optimizers are found by name, and have their hyperparameters as attributes."""
+    chosen = fastnn.optimizers.get(name)
+    assert_type(chosen.learning_rate, float)
+    assert_type(chosen.hyperparameters, np.ndarray)
+    return SGD(0.1, momentum=0.9, clip_norm=5.0) if chosen.clip_value is None else chosen
+
+
+def draw_weights() -> np.ndarray:
+    """Initializers are functions, and have names."""
+    fastnn.set_num_threads(None)
+    assert_type(fastnn.get_num_threads(), int)
+    draw = fastnn.initializers.get(fastnn.initializers.default_for("relu"))
+    assert_type(orthogonal(np.random.default_rng(0), 3, 2, "float64", gain=2), np.ndarray)
+    return draw(np.random.default_rng(0), 3, 2, np.float32)
 
 
 def handle_errors() -> None:
