@@ -1,382 +1,392 @@
-"""The three products of an affine layer on panels, against the plain loops."""
+"""The kernels of the affine layer as an operation, dense and sparse, against the plain loops."""
 
-import numba
 import numpy as np
 import pytest
-from numba.core.codegen import get_host_cpu_features
 
 from fastnn import Affine, ReLU
-from fastnn.engine.plan import build, pack
-from fastnn.kernels import affine, codes, reference
-from fastnn.kernels.affine import BATCH_BLOCK, K_BLOCK, KEEP, MASK, NO_BIAS, RECTIFY
+from fastnn.engine.layout import ParameterLayout
+from fastnn.engine.plan import Purpose, build
+from fastnn.kernels import affine, panels, reference
+from fastnn.kernels.products import K_BLOCK, KEEP, MASK, NO_BIAS, RECTIFY
+from fastnn.kernels.sparse import sort_kernel
 from fastnn.kernels.tile import TILE_ROWS, TILE_VECTORS
-from fastnn.runtime.jit import kernel
-from tests.panel_layout import Panels, lanes
+from tests.kernels.dtypes import each_dtype
+from tests.kernels.operations import Memory, Unchanged, block, call, task, work
+from tests.panel_layout import Panels, lanes, whole
 
 WIDE = TILE_VECTORS * lanes("float32")  # columns of a panel; half as many are one of float64
 HALF = WIDE // 2
-# Columns of a matrix that is read by vectors: around one vector, one panel, two panels.
-COLUMNS = [
-    1,
-    7,
-    lanes("float64"),
-    lanes("float32") + 1,
-    HALF - 1,
-    HALF,
-    HALF + 1,
-    WIDE,
-    WIDE + 1,
-    97,
+# (columns of x, of out): around one vector, one panel, two panels.
+SHAPES = [
+    (1, 1),
+    (7, HALF - 1),
+    (HALF, HALF + 1),
+    (WIDE + 1, WIDE),
+    (2 * WIDE + 1, 97),
+    (K_BLOCK + 3, 5),
 ]
-# Length of the sums: around panels, and around blocks of the sum.
-LENGTHS = [1, 2, 13, HALF, HALF + 1, WIDE - 1, WIDE, 2 * WIDE + 1]
-LONG = [K_BLOCK - 1, K_BLOCK, K_BLOCK + 1, 2 * K_BLOCK + 5]
-LONG_BATCHES = [BATCH_BLOCK - 1, BATCH_BLOCK, BATCH_BLOCK + 1, 2 * BATCH_BLOCK + 5]
-ROWS = [TILE_ROWS, 3 * TILE_ROWS]
+N_ROWS = 3 * TILE_ROWS
 
-with_columns = pytest.mark.parametrize("n", COLUMNS)
-with_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
+with_shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
+with_dtypes = each_dtype("affine")
 
 
-@kernel
-def multiply(
-    row, n_rows, n_in, n_out, x, xo, x_panel, w, wo, w_panel, b, bo, out, oo, out_panel, h, finish
-):  # fmt: skip
-    affine.multiply_rows(
-        row, n_rows, n_in, n_out, x, xo, x_panel, w, wo, w_panel, b, bo, out, oo, out_panel, h,
-        finish,
-    )  # fmt: skip
+class Case:
+    """An affine layer with weights, and the memory of its operation."""
 
+    def __init__(self, shape, dtype, rng, bias=True, n_rows=N_ROWS):
+        self.dtype, (self.n_in, self.n_out) = dtype, shape
+        self.w, self.b = self.draw(rng, shape), self.draw(rng, shape[1])
+        if not bias:
+            self.b[:] = 0
+        self.n_rows = n_rows
+        self.x, self.dout = self.draw(rng, (n_rows, shape[0])), self.draw(rng, (n_rows, shape[1]))
+        self.acts = Memory(n_rows, *shape, dtype)
+        self.deltas = Memory(n_rows, *shape, dtype)
+        self.params, blocks = self.pack()
+        if not bias:
+            blocks = blocks[0], NO_BIAS
+        self.transposed = Panels.of(self.w.T, gap=0)
+        self.places = {
+            "blocks": [*blocks, 0, 0],
+            "transposed_at": self.transposed.offset,
+        }
+        self.memory = {
+            "acts": self.acts.data,
+            "deltas": self.deltas.data,
+            "params": self.params,
+            "transposed": self.transposed.flat,
+            "n_rows": n_rows,
+            "n_inputs": self.n_in,
+        }
 
-@kernel
-def weigh(
-    n_rows, i, n_i, n_in, x, xo, x_panel, dout, do, width, dw, o, params, state_1, state_2, po
-):
-    affine.backward_weight_block(
-        n_rows, i, n_i, n_in, x, xo, x_panel, dout, do, width, dw, o, params, state_1, state_2, po
-    )
+    def draw(self, rng, shape):
+        """Draw small integers: their sums of products are exact in any order."""
+        return rng.integers(-5, 6, shape).astype(self.dtype)
 
+    def pack(self):
+        """Return w and b as kernels read them, with NaN around them, and where they begin."""
+        rows, n = whole(self.n_in, TILE_ROWS), self.n_out
+        w = Panels((rows, n), self.dtype, gap=0)
+        w.fill(np.zeros((rows, n), self.dtype))
+        w.fill(self.w)
+        padding = np.zeros(panels.padded_width(n, self.dtype.itemsize) - n, self.dtype)
+        params = np.concatenate([w.flat, self.b, padding, np.full(3, np.nan, self.dtype)])
+        return params, (w.offset, w.flat.size)
 
-def integers(rng, shape, dtype):
-    """Draw small integers: their sums of products are exact in any order."""
-    return rng.integers(-5, 6, shape).astype(dtype)
+    def operation(self, **values):
+        return self.acts.operation(**self.places | values)
 
+    def work(self, **values):
+        return work(**self.memory | values)
 
-def normals(rng, shape, dtype):
-    return rng.normal(size=shape).astype(dtype)
-
-
-def run(x, w, b=None, finish=KEEP, h=None, before=TILE_ROWS, finite=True):
-    """Compute x @ w + b on panels, for rows with others before and behind them."""
-    (n_rows, n_in), n_out = x.shape, w.shape[1]
-    total = before + n_rows + TILE_ROWS
-    # The padding of x is not read: in a prediction it may hold anything.
-    left = Panels((total, n_in), x.dtype, offset=2)
-    left.fill(x, before, padding=np.nan)
-    right = Panels.of(w, offset=3)
-    out = Panels((total, n_out), w.dtype, offset=4, gap=7)
-    mask = Panels((total, n_out), w.dtype, offset=4, gap=7)
-    if h is not None:
-        mask.fill(h, before)
-    inputs = [left.flat.copy(), right.flat.copy()]
-    bias = np.full(1, np.nan, w.dtype)
-    if b is not None:
-        bias = np.concatenate([bias, b, np.zeros(right.panel, w.dtype)])
-    multiply(
-        before, n_rows, n_in, n_out, left.flat, 2, left.distance, right.flat, 3, right.distance,
-        bias, NO_BIAS if b is None else 1, out.flat, 4, out.distance, mask.flat, finish,
-    )  # fmt: skip
-    np.testing.assert_array_equal(left.flat, inputs[0])
-    np.testing.assert_array_equal(right.flat, inputs[1])
-    return out.take(before, n_rows, finite)
-
-
-def run_backward_input(dout, w, h=None, before=TILE_ROWS, finite=True):
-    """Compute the gradient of the input; `h` is an input that came out of a ReLU."""
-    finish = KEEP if h is None else MASK
-    return run(dout, np.ascontiguousarray(w.T), None, finish, h, before, finite)
-
-
-def run_backward_weight(x, dout, n_i=None, finite=True):
-    """Compute the gradient of the weights, in blocks of n_i rows of each panel of dout.
-
-    The last block is shorter. The batch is the first rows of larger matrices.
-    """
-    n_rows, n_in, n_out = *x.shape, dout.shape[1]
-    rows = -(-n_in // TILE_ROWS) * TILE_ROWS
-    left = Panels((n_rows + 3, n_in), x.dtype, offset=2)
-    left.fill(x)
-    right = Panels((n_rows + 3, n_out), x.dtype, offset=3)
-    right.fill(dout)
-    dw = np.full((rows, n_out), np.nan, x.dtype)
-    for p, j in enumerate(range(0, n_out, right.panel)):
-        width = right.width(j)
-        columns = min(width, n_out - j)
-        for i in range(0, rows, n_i or rows):
-            size = min(n_i or rows, rows - i)
-            block = np.full(4 + size * width + 4, np.nan, x.dtype)
-            ahead = np.full(size * width, np.nan, x.dtype)
-            weigh(
-                n_rows, i, size, n_in, left.flat, 2, left.distance, right.flat,
-                3 + p * right.distance, width, block, 4, ahead, ahead[:1], ahead[:0], 0,
-            )  # fmt: skip
-            assert np.isnan(block[:4]).all()
-            assert np.isnan(block[-4:]).all()
-            assert np.isnan(ahead).all()
-            part = block[4:-4].reshape(size, width)
-            assert not finite or (part[:, columns:] == 0).all()
-            dw[i : i + size, j : j + columns] = part[:, :columns]
-    assert not finite or (dw[n_in:] == 0).all()
-    return dw[:n_in]
-
-
-def expected_forward(x, w, b, finish=KEEP):
-    out = np.full((len(x), w.shape[1]), np.nan, w.dtype)
-    reference.affine_forward(out, x, w, b)
-    if finish == RECTIFY:
-        reference.relu_forward(out, out)
-    return out
-
-
-def expected_backward_input(dout, w, h=None):
-    dx = np.full((len(dout), len(w)), np.nan, w.dtype)
-    reference.affine_backward_input(dx, dout, w)
-    if h is not None:
-        reference.relu_backward(dx, dx, h)
-    return dx
-
-
-def expected_backward_weight(x, dout):
-    dw = np.full((x.shape[1], dout.shape[1]), np.nan, x.dtype)
-    reference.affine_backward_weight(dw, np.empty(dout.shape[1], x.dtype), x, dout)
-    return dw
-
-
-def assert_exact(n_rows, n_in, n_out, dtype, rng):
-    """Compare both products over rows with the plain loops, for small integers."""
-    x, w = integers(rng, (n_rows, n_in), dtype), integers(rng, (n_in, n_out), dtype)
-    b = integers(rng, n_out, dtype)
-    for finish in (KEEP, RECTIFY):
-        right = expected_forward(x, w, b, finish)
-        for before in (0, 2 * TILE_ROWS):
-            assert (run(x, w, b, finish, before=before) == right).all()
-        without = expected_forward(x, w, np.zeros_like(b), finish)
-        assert (run(x, w, None, finish) == without).all()
-    w, h = integers(rng, (n_out, n_in), dtype), integers(rng, (n_rows, n_out), dtype)
-    for mask in (None, h):
-        right = expected_backward_input(x, w, mask)
-        for before in (0, 2 * TILE_ROWS):
-            assert (run_backward_input(x, w, mask, before) == right).all()
-
-
-@with_columns
-@with_dtypes
-def test_products_over_rows_of_small_integers_are_exact(dtype, n, rng):
-    for n_rows in ROWS:
-        for length in LENGTHS:
-            assert_exact(n_rows, length, n, dtype, rng)
-
-
-@pytest.mark.parametrize("length", LONG)
-@with_dtypes
-def test_long_sums_of_small_integers_are_exact(dtype, length, rng):
-    for n in (1, HALF, 2 * WIDE + 1):
-        assert_exact(2 * TILE_ROWS, length, n, dtype, rng)
-
-
-@with_columns
-@with_dtypes
-def test_backward_to_weight_of_small_integers_is_exact(dtype, n, rng):
-    for n_rows in (1, 2, 13):
-        for n_in in (1, TILE_ROWS - 1, TILE_ROWS, TILE_ROWS + 1, HALF + 1, 2 * WIDE + 1):
-            x, dout = integers(rng, (n_rows, n_in), dtype), integers(rng, (n_rows, n), dtype)
-            right = expected_backward_weight(x, dout)
-            # Blocks of one tile, of tiles that do not fill a panel, across panels, of everything.
-            for n_i in (TILE_ROWS, 2 * TILE_ROWS, WIDE + TILE_ROWS, None):
-                assert (run_backward_weight(x, dout, n_i) == right).all()
-
-
-@pytest.mark.parametrize("n_rows", LONG_BATCHES)
-@with_dtypes
-def test_backward_to_weight_of_long_batches_is_exact(dtype, n_rows, rng):
-    for n_in, n_out in [(1, 1), (WIDE + 1, HALF), (TILE_ROWS, 2 * WIDE + 1)]:
-        x, dout = integers(rng, (n_rows, n_in), dtype), integers(rng, (n_rows, n_out), dtype)
-        right = expected_backward_weight(x, dout)
-        for n_i in (TILE_ROWS, None):
-            assert (run_backward_weight(x, dout, n_i) == right).all()
+    def expected(self, finish=KEEP, x=None):
+        x = self.x if x is None else x
+        out = np.full((len(x), self.n_out), np.nan, self.dtype)
+        reference.affine_forward(out, x, self.w, self.b)
+        if finish == RECTIFY:
+            reference.relu_forward(out, out)
+        return out
 
 
 @with_dtypes
-def test_without_rows_or_columns_nothing_is_written(dtype):
-    empty = np.empty((0, 5), dtype)
-    assert run(empty, np.ones((5, 3), dtype), np.ones(3, dtype)).shape == (0, 3)
-    assert run(np.ones((TILE_ROWS, 5), dtype), empty.T, empty[:, 0]).shape == (TILE_ROWS, 0)
-    block, nothing = np.full(TILE_ROWS * WIDE, np.nan, dtype), np.empty(0, dtype)
-    weigh(
-        3, 0, 0, 5, nothing, 0, 0, nothing, 0, lanes(dtype), block, 0, nothing, nothing, nothing, 0
-    )
-    assert np.isnan(block).all()
-
-
-@with_dtypes
-@pytest.mark.parametrize("length", [61, 2 * K_BLOCK + 5])
-def test_products_round_within_their_bounds(dtype, length, rng):
-    def assert_within(actual, exact, magnitude, length):
-        eps = np.finfo(dtype).eps
-        assert (np.abs(actual - exact) <= (length + 1) * eps * magnitude).all()
-
-    x, w = normals(rng, (2 * TILE_ROWS, length), dtype), normals(rng, (length, 53), dtype)
-    b, dout = normals(rng, 53, dtype), normals(rng, (2 * TILE_ROWS, 53), dtype)
-    X, W, B, D = (array.astype(np.longdouble) for array in (x, w, b, dout))
-    assert_within(run(x, w, b), X @ W + B, np.abs(X) @ np.abs(W) + np.abs(B), length)
-    assert_within(run_backward_input(dout, w), D @ W.T, np.abs(D) @ np.abs(W.T), 53)
-    dw = run_backward_weight(x, dout)
-    assert_within(dw, X.T @ D, np.abs(X.T) @ np.abs(D), 2 * TILE_ROWS)
-    dw = run_backward_weight(np.ascontiguousarray(x.T), w)
-    assert_within(dw, X @ W, np.abs(X) @ np.abs(W), length)
-
-
-@with_dtypes
-def test_a_row_does_not_depend_on_the_rows_beside_it(dtype, rng):
-    n_in, n_out = K_BLOCK + 61, 53
-    x, w = normals(rng, (3 * TILE_ROWS, n_in), dtype), normals(rng, (n_in, n_out), dtype)
-    b = normals(rng, n_out, dtype)
-    together = run(x, w, b)
-    for row in (0, TILE_ROWS - 1, TILE_ROWS, 3 * TILE_ROWS - 1):
-        alone = np.full((TILE_ROWS, n_in), np.nan, dtype)
-        alone[3 % TILE_ROWS] = x[row]
-        actual = run(alone, w, b, finite=False)[3 % TILE_ROWS]
-        np.testing.assert_array_equal(actual, together[row])
-
-
-@with_dtypes
-def test_a_row_does_not_depend_on_its_chunk(dtype, rng):
-    n_in, n_out = K_BLOCK + 61, 53
-    x, w = normals(rng, (6 * TILE_ROWS, n_in), dtype), normals(rng, (n_in, n_out), dtype)
-    h = normals(rng, (6 * TILE_ROWS, n_out), dtype)
-    together = run(x, w, None, MASK, h, before=0)
-    for row, n_rows in [(0, TILE_ROWS), (TILE_ROWS, 3 * TILE_ROWS), (4 * TILE_ROWS, 2 * TILE_ROWS)]:
-        chunk = slice(row, row + n_rows)
-        actual = run(x[chunk], w, None, MASK, h[chunk], before=row)
-        np.testing.assert_array_equal(actual, together[chunk])
-
-
-@with_dtypes
-def test_a_gradient_does_not_depend_on_its_block(dtype, rng):
-    n_rows = BATCH_BLOCK + 13
-    x, dout = normals(rng, (n_rows, 61), dtype), normals(rng, (n_rows, 53), dtype)
-    together = run_backward_weight(x, dout)
-    for n_i in (TILE_ROWS, 3 * TILE_ROWS):
-        np.testing.assert_array_equal(run_backward_weight(x, dout, n_i), together)
-
-
-def skip_without_fused_multiply_add():
-    features = numba.config.CPU_FEATURES
-    features = get_host_cpu_features() if features is None else features
-    if "+fma" not in features.split(","):
-        pytest.skip("a CPU with FMA is needed")
-
-
-def fractions(rng, shape):
-    """Draw multiples of 2^-12 below 4.
-
-    Their products, and sums of a product and a float32, are exact in float64: each addition is
-    rounded once, to float32, as by a fused multiply-add.
-    """
-    return (rng.integers(-(2**14), 2**14, shape) / 2**12).astype("float32")
-
-
-def chain(start, x, w):
-    """Add the outer products of the columns of x and rows of w, one after the other."""
-    total = np.array(np.broadcast_to(start, (len(x), w.shape[1])))
-    for k in range(len(w)):
-        total = (total + np.outer(x[:, k].astype("float64"), w[k])).astype("float32")
-    assert (total != x.astype("float64") @ w + start).any(), "nothing was rounded"
-    return total
-
-
-@pytest.mark.parametrize("n_in", [97, 2 * K_BLOCK + 5])
-def test_an_element_is_one_chain_of_fused_multiply_adds_beginning_with_the_bias(n_in, rng):
-    skip_without_fused_multiply_add()
-    x, w, b = fractions(rng, (TILE_ROWS, n_in)), fractions(rng, (n_in, 19)), fractions(rng, 19)
-    np.testing.assert_array_equal(run(x, w, b), chain(b, x, w))
-    np.testing.assert_array_equal(run(x, w), chain(np.zeros_like(b), x, w))
-
-
-@pytest.mark.parametrize("n_rows", [97, 2 * BATCH_BLOCK + 5])
-def test_a_gradient_of_weights_is_one_chain_in_the_order_of_the_rows(n_rows, rng):
-    skip_without_fused_multiply_add()
-    x, dout = fractions(rng, (n_rows, 19)), fractions(rng, (n_rows, 2 * WIDE + 1))
-    right = chain(np.zeros(2 * WIDE + 1, "float32"), x.T, dout)
-    np.testing.assert_array_equal(run_backward_weight(x, dout, TILE_ROWS), right)
-
-
-@with_dtypes
-@pytest.mark.parametrize("n_in", [3, K_BLOCK + 3])
-def test_nan_and_infinity_reach_their_row_and_no_other(dtype, n_in):
-    for place in (0, n_in - 1):
-        x, w = np.ones((2 * TILE_ROWS, n_in), dtype), np.ones((n_in, WIDE + 1), dtype)
-        x[1, place], x[2, place] = np.nan, -np.inf
+@with_shapes
+def test_forward_overwrites_its_rows(dtype, shape, rng):
+    for bias in (True, False):
+        case = Case(shape, dtype, rng, bias)
+        case.acts.x.fill(case.x, padding=np.nan)  # which is not read
         for finish in (KEEP, RECTIFY):
-            out = run(x, w, np.zeros(WIDE + 1, dtype), finish, finite=False)
-            assert np.isnan(out[1]).all()
-            assert (out[2] == (0 if finish == RECTIFY else -np.inf)).all()
-            assert (np.delete(out, [1, 2], axis=0) == n_in).all()
+            right = case.expected(finish)
+            for low, count in [(0, N_ROWS), (TILE_ROWS, TILE_ROWS), (0, 0)]:
+                case.acts.out.flat[:] = np.nan
+                op = case.operation(finish=finish)
+                with Unchanged(case.params, case.acts.x.flat):
+                    call(affine.forward_kernel(dtype), op, low, count, case.work())
+                rows = slice(low, low + count)
+                assert (case.acts.out.take(low, count) == right[rows]).all()
 
 
 @with_dtypes
-@pytest.mark.parametrize("n_rows", [3, BATCH_BLOCK + 3])
-def test_nan_and_infinity_reach_their_gradients_and_no_others(dtype, n_rows):
-    for place in (0, n_rows - 1):
-        x, dout = np.ones((n_rows, WIDE + 1), dtype), np.ones((n_rows, WIDE + 1), dtype)
-        x[place, [1, WIDE]] = np.nan, -np.inf
-        dw = run_backward_weight(x, dout, TILE_ROWS, finite=False)
-        assert np.isnan(dw[1]).all()
-        assert (dw[WIDE] == -np.inf).all()
-        assert (np.delete(dw, [1, WIDE], axis=0) == n_rows).all()
+@with_shapes
+def test_backward_overwrites_the_gradient_of_the_input(dtype, shape, rng):
+    case = Case(shape, dtype, rng)
+    case.deltas.out.fill(case.dout, padding=np.nan)
+    h = case.draw(rng, case.x.shape)
+    case.acts.x.fill(h)
+    right = np.full_like(case.x, np.nan)
+    reference.affine_backward_input(right, case.dout, case.w)
+    masked = np.full_like(right, np.nan)
+    reference.relu_backward(masked, right, h)
+    for finish, expected in [(KEEP, right), (MASK, masked)]:
+        for low, count in [(0, N_ROWS), (TILE_ROWS, TILE_ROWS), (0, 0)]:
+            case.deltas.x.flat[:] = np.nan
+            op = case.operation(finish_backward=finish)
+            with Unchanged(case.transposed.flat, case.acts.data, case.deltas.out.flat):
+                call(affine.backward_kernel(dtype), op, low, count, case.work())
+            rows = slice(low, low + count)
+            assert (case.deltas.x.take(low, count) == expected[rows]).all()
+
+
+def sum_by_tasks(case, kernel, n_i, op, work):
+    """Return x.T @ dout as the kernel writes it, for tasks of n_i rows, the last one shorter."""
+    itemsize, rows = case.dtype.itemsize, whole(case.n_in, TILE_ROWS)
+    w = block(at=case.places["blocks"][0], n_columns=case.n_out)
+    w["distance"] = panels.weight_distance(case.n_in, itemsize)
+    work["blocks"] = w.ctypes.data
+    states = np.zeros(case.params.size, case.dtype)
+    work["state_1"], work["state_2"] = states.ctypes.data, states.ctypes.data
+    dw = np.full((rows, case.n_out), np.nan, case.dtype)
+    panel = panels.panel_columns(itemsize)
+    for j in range(0, case.n_out, panel):
+        width = panels.panel_width(case.n_out, j, itemsize)
+        for i in range(0, rows, n_i):
+            size = min(n_i, rows - i)
+            out = np.full(3 + size * width + 3, np.nan, case.dtype)
+            with Unchanged(case.params, states, case.acts.data, case.deltas.data):
+                call(kernel, op, task(i=i, n_i=size, j=j), work, out[3:])
+            assert np.isnan(out[:3]).all()
+            assert np.isnan(out[-3:]).all()
+            part = out[3:-3].reshape(size, width)
+            assert (part[:, case.n_out - j :] == 0).all()
+            dw[i : i + size, j : j + panel] = part[:, : case.n_out - j]
+    assert (dw[case.n_in :] == 0).all()
+    return dw[: case.n_in]
 
 
 @with_dtypes
-def test_a_gradient_passes_where_the_input_is_nan(dtype):
-    dout, w = np.ones((TILE_ROWS, 2), dtype), np.ones((3, 2), dtype)
-    h = np.tile(np.array([np.nan, 0, 1], dtype), (TILE_ROWS, 1))
-    right = expected_backward_input(dout, w, h)
-    np.testing.assert_array_equal(right[0], [2, 0, 2])
-    np.testing.assert_array_equal(run_backward_input(dout, w, h), right)
+@with_shapes
+def test_gradients_of_weights_and_biases_are_summed_over_the_batch(dtype, shape, rng):
+    case = Case(shape, dtype, rng)
+    case.acts.x.fill(case.x)
+    case.deltas.out.fill(case.dout)
+    for n_rows in (1, TILE_ROWS + 1, N_ROWS):
+        dw, db = np.full_like(case.w, np.nan), np.full_like(case.b, np.nan)
+        reference.affine_backward_weight(dw, db, case.x[:n_rows], case.dout[:n_rows])
+        for n_i in (TILE_ROWS, 3 * TILE_ROWS, whole(case.n_in, TILE_ROWS)):
+            kernel, now = affine.weight_gradient_kernel(dtype), case.work(n_rows=n_rows)
+            assert (sum_by_tasks(case, kernel, n_i, case.operation(), now) == dw).all()
+        panel = panels.panel_columns(dtype.itemsize)
+        for j in range(0, case.n_out, panel):
+            width = panels.panel_width(case.n_out, j, dtype.itemsize)
+            out = np.full(width + 3, np.nan, dtype)
+            now = case.work(n_rows=n_rows)
+            with Unchanged(case.deltas.data):
+                kernel = affine.column_sums_kernel(dtype)
+                call(kernel, case.operation(), task(n_i=1, j=j), now, out)
+            columns = min(panel, case.n_out - j)
+            assert (out[:columns] == db[j : j + columns]).all()
+            assert (out[columns:width] == 0).all()
+            assert np.isnan(out[width:]).all()
+
+
+# --- predictions ----------------------------------------------------------------------------------
+
+
+@with_dtypes
+@with_shapes
+@pytest.mark.parametrize("own_weights", [False, True])
+def test_samples_and_weights_may_be_read_where_the_user_has_them(dtype, shape, own_weights, rng):
+    """The rows that fill tiles from x, from work.start on; the others from the activations."""
+    case = Case(shape, dtype, rng)
+    case.w[...], case.b[...] = rng.normal(size=shape), rng.normal(size=shape[1])
+    case.params[...], _ = case.pack()
+    start = 2
+    samples = np.full((start + N_ROWS, case.n_in), np.nan, dtype)
+    samples[start:] = rng.normal(size=case.x.shape)
+    case.acts.x.fill(samples[start:])
+    op = case.operation(finish=RECTIFY)
+    call(affine.forward_kernel(dtype), op, 0, N_ROWS, case.work())
+    right = case.acts.out.take()
+    # Behind the parameters of a user there is a panel's width of other numbers.
+    own = [np.full(2, np.nan), case.w.ravel(), case.b, np.full(WIDE, 7)]
+    own = np.concatenate(own).astype(dtype)
+    users = case.operation(blocks=[2, 2 + case.w.size, 0, 0])
+    given = {"user_params": own, "user_operations": users} if own_weights else {}
+    if own_weights:
+        case.params[:] = np.nan
+    for n_rows in (0, 1, TILE_ROWS, 2 * TILE_ROWS + 1, N_ROWS):
+        in_tiles = n_rows // TILE_ROWS * TILE_ROWS
+        case.acts.x.flat[:] = case.acts.out.flat[:] = np.nan
+        count = whole(n_rows, TILE_ROWS)
+        rest = np.zeros((count - in_tiles, case.n_in), dtype)
+        rest[: n_rows - in_tiles] = samples[start + in_tiles : start + n_rows]
+        case.acts.x.fill(rest, in_tiles)
+        now = case.work(x=samples, start=start, n_rows=n_rows, **given)
+        with Unchanged(samples, own, case.acts.x.flat):
+            call(affine.in_place_forward_kernel(dtype), op, 0, count, now)
+        out = case.acts.out.take(0, count, finite=not own_weights)
+        np.testing.assert_array_equal(out[:n_rows], right[:n_rows])
+
+
+@with_dtypes
+@with_shapes
+@pytest.mark.parametrize("packed", [False, True])
+def test_one_row_that_lies_as_a_vector_has_the_bits_of_many(dtype, shape, packed, rng):
+    case = Case(shape, dtype, rng)
+    case.w[...], case.b[...] = rng.normal(size=shape), rng.normal(size=shape[1])
+    case.params[...], blocks = case.pack()
+    case.x[...] = rng.normal(size=case.x.shape)
+    case.acts.x.fill(case.x)
+    for finish in (KEEP, RECTIFY):
+        call(affine.forward_kernel(dtype), case.operation(finish=finish), 0, TILE_ROWS, case.work())
+        right = case.acts.out.take(0, TILE_ROWS)[0]
+        case.acts.out.flat[:] = np.nan
+        params = case.params
+        if not packed:
+            own = [case.w.ravel(), case.b, np.zeros(8 * lanes(dtype))]
+            params, blocks = np.concatenate(own).astype(dtype), (0, case.w.size)
+        out_at = 3 + case.n_in
+        acts = np.full(out_at + whole(case.n_out, WIDE) + WIDE, np.nan, dtype)
+        acts[3:out_at] = case.x[0]
+        op = case.operation(finish=finish, blocks=[*blocks, 0, 0], x_at=3, out_at=out_at)
+        with Unchanged(params, acts[:out_at]):
+            kernel = affine.row_forward_kernel(dtype, packed)
+            call(kernel, op, 0, 1, case.work(params=params, acts=acts))
+        np.testing.assert_array_equal(acts[out_at : out_at + case.n_out], right)
+
+
+# --- sparse samples -------------------------------------------------------------------------------
+
+
+class SparseSamples:
+    """Samples in sparse form, with memory for their sorting by column."""
+
+    def __init__(self, x):
+        rows, columns = np.nonzero(x)
+        self.data = x[rows, columns].copy()
+        self.indices = columns.astype(np.int32)
+        counts = np.bincount(rows, minlength=len(x))
+        self.indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        self.column_end = np.full(x.shape[1] + 1, -1, np.int64)
+        self.entry_row = np.full(self.data.size + 1, -1, np.int32)
+        self.entry_value = np.full(self.data.size + 1, np.nan, x.dtype)
+
+    def memory(self):
+        return {
+            "x": self.data,
+            "indices": self.indices,
+            "indptr": self.indptr,
+            "column_end": self.column_end,
+            "entry_row": self.entry_row,
+            "entry_value": self.entry_value,
+        }
+
+    def given(self):
+        return self.data, self.indices, self.indptr
+
+
+def sparse(rng, shape, dtype):
+    """Draw normal numbers, most of them zero; a whole row and a whole column too."""
+    x = rng.normal(size=shape) * (rng.random(shape) < 0.3)
+    x[1] = x[:, shape[1] // 2] = 0
+    return x.astype(dtype)
+
+
+@with_dtypes
+@with_shapes
+@pytest.mark.parametrize("ordered", [False, True])
+def test_the_forward_pass_of_sparse_samples_has_the_bits_of_dense_ones(dtype, shape, ordered, rng):
+    case, start = Case(shape, dtype, rng), 2
+    case.w[...], case.b[...] = rng.normal(size=shape), rng.normal(size=shape[1])
+    case.params[...], _ = case.pack()
+    x = sparse(rng, (start + N_ROWS, case.n_in), dtype)
+    order = np.arange(len(x))
+    if ordered:
+        rng.shuffle(order)
+    rows = x[order[start:]]
+    case.acts.x.fill(rows)
+    for finish in (KEEP, RECTIFY):
+        op = case.operation(finish=finish)
+        call(affine.forward_kernel(dtype), op, 0, N_ROWS, case.work())
+        right = case.acts.out.take()
+        samples = SparseSamples(x)
+        memory = samples.memory() | {"order": order if ordered else 0, "start": start}
+        for low, count, n_rows in [(0, N_ROWS, N_ROWS), (1, 2, N_ROWS), (2, 9, 4), (0, 0, N_ROWS)]:
+            case.acts.out.flat[:] = np.nan
+            now = case.work(n_rows=n_rows, **memory)
+            with Unchanged(*samples.given(), case.params):
+                call(affine.sparse_forward_kernel(dtype), op, low, count, now)
+            high = min(low + count, n_rows)
+            actual = case.acts.out.take(low, high - low)
+            np.testing.assert_array_equal(actual, right[low:high])
+
+
+@with_dtypes
+@pytest.mark.parametrize("n_threads", [1, 2, 5])
+def test_entries_are_sorted_by_column_by_any_number_of_members(dtype, n_threads, rng):
+    n_in, start, n_rows = 13, 3, 7
+    x, order = sparse(rng, (20, n_in), dtype), rng.permutation(20)
+    for ordered in (order, 0):
+        samples = SparseSamples(x)
+        memory = samples.memory() | {"order": ordered, "start": start}
+        now = work(n_rows=n_rows, n_inputs=n_in, **memory)
+        with Unchanged(*samples.given()):
+            for thread in range(n_threads):
+                call(sort_kernel(dtype), thread, n_threads, now)
+        rows = x[order[start : start + n_rows]] if ordered is order else x[start : start + n_rows]
+        columns, places = np.nonzero(rows.T)
+        n = columns.size
+        ends = np.cumsum(np.bincount(columns, minlength=n_in))
+        np.testing.assert_array_equal(samples.column_end, [*ends, -1])
+        np.testing.assert_array_equal(samples.entry_row[:n], places)
+        np.testing.assert_array_equal(samples.entry_value[:n], rows.T[columns, places])
+        assert (samples.entry_row[n:] == -1).all()
+        assert np.isnan(samples.entry_value[n:]).all()
+
+
+@with_dtypes
+@with_shapes
+def test_gradients_of_weights_for_sparse_samples_have_the_bits_of_dense_ones(dtype, shape, rng):
+    case = Case(shape, dtype, rng)
+    x = sparse(rng, (N_ROWS, case.n_in), dtype)
+    case.acts.x.fill(x)
+    case.deltas.out.fill(rng.normal(size=case.dout.shape).astype(dtype))
+    for n_rows in (1, N_ROWS - 1):
+        op, n_i = case.operation(), 3 * TILE_ROWS
+        dense = affine.weight_gradient_kernel(dtype)
+        right = sum_by_tasks(case, dense, n_i, op, case.work(n_rows=n_rows))
+        samples = SparseSamples(x)
+        now = case.work(n_rows=n_rows, **samples.memory())
+        call(sort_kernel(dtype), 0, 1, now)
+        kernel = affine.sparse_weight_gradient_kernel(dtype)
+        with Unchanged(*samples.memory().values()):
+            actual = sum_by_tasks(case, kernel, n_i, op, now)
+        np.testing.assert_array_equal(actual, right)
+
+
+# --- the plan -------------------------------------------------------------------------------------
 
 
 @with_dtypes
 @pytest.mark.parametrize(("n_in", "n_out"), [(1, 1), (TILE_ROWS + 1, WIDE + 1), (97, HALF)])
-def test_the_plan_packs_weights_as_the_kernels_read_them(dtype, n_in, n_out, rng):
+def test_the_layout_packs_weights_as_the_kernels_of_a_plan_read_them(dtype, n_in, n_out, rng):
     layers = [Affine(2, n_in), ReLU(), Affine(n_in, n_out)]
-    n_rows = 2 * TILE_ROWS
-    plan = build(layers, 2, np.dtype(dtype), n_rows, packed=True)
-    weights = [
-        (integers(rng, (i, o), dtype), integers(rng, o, dtype))
-        for i, o in [(2, n_in), (n_in, n_out)]
-    ]
-    params, transposed = np.zeros(plan.n_params, dtype), np.zeros(plan.n_transposed, dtype)
-    pack(plan, weights, params, transposed)
-    op, (w, b) = plan.operations[-1], weights[-1]
-    x, dout = integers(rng, (n_rows, n_in), dtype), integers(rng, (n_rows, n_out), dtype)
+    layout, n_rows = ParameterLayout(layers, dtype), 2 * TILE_ROWS
+    plan = build(layers, 2, layout, n_rows, Purpose(training=True))
+    vector = rng.integers(-5, 6, layout.n_params).astype(dtype)
+    params, transposed = np.zeros(layout.n_packed, dtype), np.zeros(layout.n_transposed, dtype)
+    layout.pack(vector, params, transposed)
+    (w, b), op = layout.tensors(vector)[-1], plan.operations[-1]
+    gap = int(op["x_panel"]) - n_rows * TILE_VECTORS * lanes(dtype)
+    acts, deltas = (np.full(plan.n_acts, np.nan, dtype) for _ in range(2))
 
-    left, out = Panels.of(x, padding=np.nan), Panels((n_rows, n_out), dtype)
-    multiply(
-        0, n_rows, n_in, n_out, left.flat, left.offset, left.distance, params, op[codes.W_AT],
-        op[codes.W_PANEL], params, op[codes.B_AT], out.flat, out.offset,
-        out.distance, out.flat, KEEP,
-    )  # fmt: skip
-    assert (out.take() == expected_forward(x, w, b)).all()
+    def matrix(data, at, n):
+        laid = Panels((n_rows, n), dtype, offset=int(op[at]), gap=gap)
+        laid.flat = data
+        return laid
 
-    left, dx = Panels.of(dout, padding=np.nan), Panels((n_rows, n_in), dtype)
-    multiply(
-        0, n_rows, n_out, n_in, left.flat, left.offset, left.distance, transposed, op[codes.WT_AT],
-        left.panel * n_out, transposed, NO_BIAS, dx.flat, dx.offset, dx.distance, dx.flat, KEEP,
-    )  # fmt: skip
-    assert (dx.take() == expected_backward_input(dout, w)).all()
-
-
-def test_blocks_of_a_sum_are_whole_panels():
-    for dtype in ("float32", "float64"):
-        assert K_BLOCK % (TILE_VECTORS * lanes(dtype)) == 0
-        assert TILE_VECTORS * lanes(dtype) % TILE_ROWS == 0
+    x, dout = (rng.integers(-5, 6, (n_rows, n)).astype(dtype) for n in (n_in, n_out))
+    right_out, right_dx = np.full_like(dout, np.nan), np.full_like(x, np.nan)
+    reference.affine_forward(right_out, x, w, b)
+    reference.affine_backward_input(right_dx, dout, w)
+    reference.relu_backward(right_dx, right_dx, x)
+    matrix(acts, "x_at", n_in).fill(x)
+    matrix(deltas, "out_at", n_out).fill(dout)
+    now = work(acts=acts, deltas=deltas, params=params, transposed=transposed, n_rows=n_rows)
+    call(op["forward"], plan.operations[-1:], 0, n_rows, now)
+    call(op["backward"], plan.operations[-1:], 0, n_rows, now)
+    out, dx = matrix(acts, "out_at", n_out), matrix(deltas, "x_at", n_in)
+    for laid, right in [(out, right_out), (dx, right_dx)]:
+        for j, columns, rows in laid.parts():
+            assert (rows[:, :columns] == right[:, j : j + columns]).all()
+            assert (rows[:, columns:] == 0).all()

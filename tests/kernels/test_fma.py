@@ -8,9 +8,10 @@ from numba.core.errors import TypingError
 
 from fastnn.kernels.fma import fma
 from fastnn.runtime.jit import kernel
+from tests.kernels.dtypes import each_dtype
 from tests.kernels.fused import skip_without_fused_multiply_add
 
-with_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
+with_dtypes = each_dtype("fma")
 
 
 @kernel

@@ -1,7 +1,6 @@
 """How matrices lie in panels: kernels, Python and tests agree. And what goes over their rows."""
 
 import numpy as np
-import pytest
 
 from fastnn.kernels import panels
 from fastnn.kernels.tile import (
@@ -13,12 +12,13 @@ from fastnn.kernels.tile import (
     scale_and_shift,
 )
 from fastnn.runtime.jit import kernel
+from tests.kernels.dtypes import each_dtype
 from tests.panel_layout import Panels, cell, lanes, whole
 
 SIZES = [1, 2, 3, 4, 5, 7, 8, 9, 11, 12, 13, 15, 16, 17, 23, 24, 25, 31, 32, 33, 47, 48, 49, 97]
 MANY = [*SIZES, 1009]
 
-with_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
+with_dtypes = each_dtype("panels")
 
 
 @kernel

@@ -47,6 +47,7 @@ from fastnn.kernels.tile import (
 )
 from fastnn.runtime.cpu import N_REGISTERS, VECTOR_BYTES
 from fastnn.runtime.jit import inner, kernel
+from tests.kernels.dtypes import each_dtype
 from tests.kernels.fused import skip_without_fused_multiply_add
 
 ZEROS, LOAD, LOAD_ROW, RANK1, STORE_TRANSPOSED, STORE_COLUMNS, RELU, KEEP = range(8)
@@ -56,7 +57,7 @@ BLOCKS = [shape for shape in SHAPES if shape[0] % 4 == 0]
 
 with_shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
 with_blocks = pytest.mark.parametrize("shape", BLOCKS, ids=str)
-with_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
+with_dtypes = each_dtype("tile")
 
 
 @functools.cache
