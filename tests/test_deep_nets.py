@@ -191,12 +191,12 @@ def test_saved_loaded_copied_and_pickled_nets_are_the_same(name, tmp_path):
     ):
         assert repr(other) == repr(net)
         np.testing.assert_array_equal(other.predict(X), out)
-        np.testing.assert_array_equal(other._memory, net._memory)
+        np.testing.assert_array_equal(other.memory, net.memory)
     copied, again = copy.deepcopy(net), copy.deepcopy(net)
     copied.fit(X, y, epochs=1, batch_size=50)
     again.fit(X, y, epochs=1, batch_size=50)
-    np.testing.assert_array_equal(copied._memory, again._memory)
-    assert not np.array_equal(copied._memory, net._memory)
+    np.testing.assert_array_equal(copied.memory, again.memory)
+    assert not np.array_equal(copied.memory, net.memory)
 
 
 def test_a_state_of_another_net_is_refused():
@@ -233,7 +233,7 @@ def test_sparse_samples_go_through_normalisation_and_residual_blocks():
     dense, thin = make_net("batch norm"), make_net("batch norm")
     dense.fit(X, y, epochs=2, batch_size=32)
     thin.fit(sparse.csr_array(X), y, epochs=2, batch_size=32)
-    np.testing.assert_array_equal(dense._memory, thin._memory)
+    np.testing.assert_array_equal(dense.memory, thin.memory)
 
 
 # --- batch normalisation --------------------------------------------------------------------------
@@ -242,11 +242,11 @@ def test_sparse_samples_go_through_normalisation_and_residual_blocks():
 @pytest.mark.parametrize(("n", "batch_size"), [(1, 8), (9, 8), (17, 4), (5, 1)])
 def test_a_batch_of_one_row_is_refused_before_any_training(n, batch_size):
     net = make_net("batch norm")
-    before = net._memory.copy()
+    before = net.memory.copy()
     message = r"^batch_size must leave at least 2 rows for each batch with BatchNorm, got \d+ for"
     with pytest.raises(ValueError, match=message):
         net.fit(*make_data(n), batch_size=batch_size)
-    np.testing.assert_array_equal(net._memory, before)
+    np.testing.assert_array_equal(net.memory, before)
     with pytest.raises(ValueError, match=r"^x must have at least 2 rows in training, got 1$"):
         BatchNorm(2).forward(np.ones((1, 2)), training=True)
 

@@ -47,7 +47,7 @@ def test_what_a_row_of_the_table_names_exists(row):
 def test_every_layer_loss_optimizer_and_schedule_is_in_the_table():
     text = THEORY.read_text(encoding="utf-8")
     public = [*layers.LAYERS, "Activation", "Perceptron", "Regularization"]
-    public += [value.__name__ for value in optimizers._BY_NAME.values()]
+    public += [value.__name__ for value in optimizers.BY_NAME.values()]
     public += [f"losses.{value.__name__}" for value in losses._BY_NAME.values()]
     public += [f"schedules.{value.__name__}" for value in schedules.BY_NAME.values()]
     assert [name for name in public if f"`{name}`" not in text] == []

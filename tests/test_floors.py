@@ -55,7 +55,7 @@ NEIGHBOURS = {
     "initializers": {"validation"},
     "linalg": {"validation"},
     "engine.*": {"validation"},
-    "layers.*": {"initializers", "linalg", "regularization", "validation"},
+    "layers.*": {"engine.*", "initializers", "linalg", "regularization", "validation"},
     "regularization": {"validation"},
     "inspection.*": {"callbacks", "network", "training.*"},
     "environment": {"network", "training.*"},

@@ -1,4 +1,4 @@
-"""Layers whose function is compiled apart: their numbers, what they refuse, and their addresses."""
+"""Activations of their input: their numbers, what they refuse, and the addresses of kernels."""
 
 import copy
 import json
@@ -19,7 +19,9 @@ from fastnn import (
     Softplus,
     layers,
 )
-from fastnn.kernels import codes, elementwise, reference
+from fastnn.engine.plan import Purpose
+from fastnn.kernels import reference
+from fastnn.kernels.activations import ACTIVATIONS, backward_kernel, forward_kernel
 from fastnn.training import Trainer
 
 LAYERS = [
@@ -47,7 +49,7 @@ def square():
 @with_dtypes
 def test_a_layer_is_the_plain_loop(layer, dtype, rng):
     layer, loop = copy.deepcopy(layer), LOOPS[LAYERS.index(layer)]
-    settings = layer.numbers if loop == "elu" else ()
+    settings = (layer.parameter,) if loop == "elu" else ()
     tolerance = 32 * np.finfo(dtype).eps
     for shape in [(0, 3), (3, 0), (1, 1), (3, 7), (9, 49)]:
         x, dout = rng.normal(size=(2, *shape)).astype(dtype)
@@ -130,18 +132,31 @@ def test_a_configuration_survives_json(layer):
     config = json.loads(json.dumps(layer.config()))
     again = layers.from_config(type(layer).__name__, config)
     assert repr(again) == repr(layer)
-    assert again.numbers == layer.numbers
+    assert again.activation == layer.activation
+    assert (again.parameter, again.numbers) == (layer.parameter, layer.numbers)
+
+
+PURPOSES = {"training": Purpose(training=True), "prediction": Purpose()}
+with_purposes = pytest.mark.parametrize("purpose", PURPOSES.values(), ids=PURPOSES)
 
 
 @with_layers
-def test_a_net_is_told_the_kind_the_numbers_and_the_addresses(layer):
-    assert layer.kind == codes.EXTERN
-    assert isinstance(layer.numbers, tuple) and all(type(n) is float for n in layer.numbers)
-    members = layer.members(np.dtype("float32"))
-    assert members == layer.members(np.dtype("float32"))
-    assert members != layer.members(np.dtype("float64"))
-    assert members == elementwise.elementwise_members(layer.code, np.dtype("float32"))
-    assert members.keys() == {codes.FORWARD, codes.BACKWARD}
+@with_purposes
+def test_a_net_is_told_the_function_its_number_and_the_addresses(layer, purpose):
+    row = ACTIVATIONS[layer.activation]
+    assert layer.activation == LOOPS[LAYERS.index(layer)]
+    assert not row.from_result
+    assert type(layer.parameter) is float
+    assert layer.numbers == ()
+    kernels = layer.kernels(np.dtype("float32"), purpose)
+    assert kernels == layer.kernels(np.dtype("float32"), purpose)
+    others = layer.kernels(np.dtype("float64"), purpose)
+    assert others.forward != kernels.forward
+    assert others.backward != kernels.backward
+    assert kernels.forward == forward_kernel(row, np.dtype("float32"), True) != 0
+    assert kernels.backward == backward_kernel(row, np.dtype("float32"), True) != 0
+    assert kernels == kernels._replace(forward_in_place=0, sums={}, gradients={})
+    assert not (kernels.whole_batch or kernels.is_product)
 
 
 # --- functions of users ---------------------------------------------------------------------------
@@ -181,8 +196,11 @@ def test_a_function_that_numba_cannot_compile_is_refused_when_it_is_used():
 
 
 def test_a_copy_of_an_activation_needs_no_second_compilation():
-    layer = square()
-    assert copy.deepcopy(layer).members(np.dtype("float64")) == layer.members(np.dtype("float64"))
+    layer, dtype = square(), np.dtype("float64")
+    for purpose in PURPOSES.values():
+        kernels = layer.kernels(dtype, purpose)
+        assert copy.deepcopy(layer).kernels(dtype, purpose) == kernels
+        assert square().kernels(dtype, purpose) != kernels  # of two other functions
 
 
 def test_a_trainer_without_data_says_so_after_a_function_did_not_compile():

@@ -198,7 +198,7 @@ def test_a_foreign_safetensors_file_is_refused(tmp_path):
     "change, message",
     [
         (lambda header: header.update(format=99), "its format is 99, this version reads 1"),
-        (lambda header: header.update(layers=[["os.system", {}]]), "layer must be one of Affine"),
+        (lambda header: header.update(layers=[["os.system", {}]]), "layer must be one of .*Affine"),
         (lambda header: header.pop("layers"), "no 'layers'"),
         (lambda header: header.update(dtype="int8"), "dtype must be"),
         (lambda header: header["layers"][0][1].update(n_inputs=5), "has the shape"),

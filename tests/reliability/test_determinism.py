@@ -30,7 +30,7 @@ from fastnn.engine import predictor as prediction
 from fastnn.kernels import codes
 from fastnn.layers import LAYERS
 from fastnn.losses import _BY_NAME as LOSSES_BY_NAME
-from fastnn.optimizers import _BY_NAME as OPTIMIZERS_BY_NAME
+from fastnn.optimizers import BY_NAME as OPTIMIZERS_BY_NAME
 from fastnn.regularization import Regularization
 from tests.reliability import training_cases as cases
 
@@ -151,7 +151,7 @@ def restored(case, trainer, net):
     """Return a new trainer that goes on from the parameters of a net and the state of another."""
     trainer.sync()
     other = cases.make_net(case, seed=99)
-    other._memory[:] = net._memory
+    other.memory[:] = net.memory
     resumed = cases.make_trainer(case, other)
     resumed.restore(trainer.state())
     return resumed
@@ -186,7 +186,7 @@ def test_an_interrupted_training_goes_on_with_the_same_bits(resume):
         told += epochs_of(resumed, 1, 3)
         resumed.sync()
         assert told == expected, case
-        np.testing.assert_array_equal(resumed._net._memory, through._memory, str(case))
+        np.testing.assert_array_equal(resumed._net.memory, through.memory, str(case))
 
 
 @pytest.mark.parametrize("as_sparse", [False, True])
@@ -234,7 +234,7 @@ def test_who_watches_a_fit_does_not_change_it(name):
     first = alone.fit(X, y, n_threads=1, **settings)
     second = watched.fit(X, y, callbacks=[Callback()], validation_data=(X[:9], y[:9]), **settings)
     assert first["loss"] == second["loss"]
-    np.testing.assert_array_equal(watched._memory, alone._memory)
+    np.testing.assert_array_equal(watched.memory, alone.memory)
 
 
 # --- predictions ----------------------------------------------------------------------------------

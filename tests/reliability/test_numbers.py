@@ -417,7 +417,7 @@ def test_a_variance_that_overflows_shows():
     assert np.isnan(Sequential([LayerNorm(30), Affine(30, 1)], seed=0).predict(X)).all()
     for layer in (BatchNorm(30), LayerNorm(30)):
         loss, net = step_on([layer, Affine(30, 1)], X, "float32")
-        assert np.isnan(loss) and np.isfinite(net._memory).all()
+        assert np.isnan(loss) and np.isfinite(net.memory).all()
 
 
 # --- optimizers -----------------------------------------------------------------------------------

@@ -243,7 +243,7 @@ def digest_of_training(trainer, net, history):
     """Return a digest of all that a training has computed, and of predictions."""
     states = [a for tensors in trainer.state_vectors() for t in tensors for a in t if a is not None]
     out = net.predict(samples(), n_threads=trainer.n_threads)
-    return digest_of(net._memory, out, history, trainer.step_count, *states)
+    return digest_of(net.memory, out, history, trainer.step_count, *states)
 
 
 def digest_of_case(case, n_threads):

@@ -52,7 +52,7 @@ def main():
     print("went on from", checkpoint.resumed_at, flush=True)
     figures = [history[name] for name in ("loss", "val_loss", "val_accuracy")]
     with open(folder / "done.part", "wb") as file:
-        np.savez(file, params=net._memory, history=figures)
+        np.savez(file, params=net.memory, history=figures)
     (folder / "done.part").rename(folder / "done.npz")
 
 
