@@ -53,7 +53,7 @@ def _blobs(n, features, classes):
 
 
 def _table(path, target, **options):
-    from fastnn.data.tables import TableEncoder
+    from fastnn.data.table_encoder import TableEncoder
     from fastnn.datasets import load
 
     data = load(path, target=target, **options)

@@ -16,7 +16,8 @@ import scipy.sparse
 import fastnn
 from fastnn import datasets, initializers, inspection, losses, optimizers, schedules
 from fastnn import layers as layer_classes
-from fastnn.data.tables import TableEncoder, guess_task
+from fastnn.data.dataset import guess_task
+from fastnn.data.table_encoder import TableEncoder
 from fastnn.engine.sparse_rows import SparseRows
 from fastnn.layers import LAYERS
 from fastnn.regularization import Regularization
@@ -584,7 +585,7 @@ WITHOUT_ARGUMENTS_OF_THEIR_OWN = {
 """Public names without an entry in `CALLS`; one that ends in a dot stands for all methods."""
 
 # What a net asks of its layers, for those who add one.
-_OF_LAYERS = {"bind", "initialize", "members", "draw_seed"}
+_OF_LAYERS = {"add_to", "bind", "draw_seed", "initialize", "kernels", "set_values"}
 
 
 def public_names():

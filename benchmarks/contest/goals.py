@@ -65,7 +65,7 @@ GOALS = (
 
 def read(goal, folder):
     """Return the cell and X, y, X_test, y_test of a goal, in float32."""
-    from fastnn.data.tables import TableEncoder
+    from fastnn.data.table_encoder import TableEncoder
     from fastnn.datasets import load
 
     data = load(Path(folder, goal.source), target=goal.target)

@@ -46,7 +46,7 @@ from fastnn import (
     Tanh,
 )
 from fastnn.cli.predict import _model_facts
-from fastnn.data.tables import TableEncoder
+from fastnn.data.table_encoder import TableEncoder
 from fastnn.datasets import Dataset
 from fastnn.errors import ModelFileError
 

@@ -15,7 +15,7 @@ import pytest
 
 import fastnn
 from fastnn import Affine, BatchNorm, Dropout, LeakyReLU, Regularization, ReLU, Residual, Sequential
-from fastnn.data.tables import TableEncoder
+from fastnn.data.table_encoder import TableEncoder
 from fastnn.errors import ModelFileError
 from fastnn.files import model_file as model_files
 from fastnn.files.storage import read
@@ -356,7 +356,7 @@ import json, resource, sys, warnings
 from pathlib import Path
 from reliability import model_file_fuzzer as fuzzer
 from fastnn.errors import ModelFileError
-from fastnn.data.tables import TableEncoder
+from fastnn.data.table_encoder import TableEncoder
 
 warnings.simplefilter("error")
 folder = Path(sys.argv[1])

@@ -17,7 +17,7 @@ import numpy as np
 from reliability.model_file_fuzzer import drawn, every_layer, save_table, table_data
 
 from fastnn import Adam, Affine, BatchNorm, EarlyStopping, ReLU, Sequential
-from fastnn.data.tables import TableEncoder
+from fastnn.data.table_encoder import TableEncoder
 from fastnn.files import storage
 from fastnn.layers.serialize import FORMAT
 
