@@ -37,6 +37,15 @@ class Callback:
 
     runs_last: bool = False
 
+    def attach(self, run: Any) -> None:
+        """Take note of the training itself; called before `on_fit_begin`.
+
+        Parameters
+        ----------
+        run : fastnn.training.run.Run
+            For callbacks that save or resume a training, such as `fastnn.Checkpoint`.
+        """
+
     def on_fit_begin(self, net: Any, info: dict[str, Any]) -> None:
         """Handle the beginning of the training.
 
@@ -46,8 +55,7 @@ class Callback:
             The net to be trained.
         info : dict
             The settings of the training: "epochs", "n_samples", "batch_size", "n_threads",
-            "steps_per_epoch", "figures" (the keys of the `logs` of `on_epoch_end`) and "run" (the
-            `fastnn.training.run.Run`).
+            "steps_per_epoch" and "figures" (the keys of the `logs` of `on_epoch_end`).
         """
 
     def on_progress(self, epoch: int, samples_done: int, mean_loss: float) -> None:

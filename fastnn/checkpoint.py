@@ -76,8 +76,11 @@ class Checkpoint(Callback):
         self.resumed_at = 0
         self._run: Any = None
 
+    def attach(self, run: Any) -> None:
+        self._run = run
+
     def on_fit_begin(self, net: Any, info: dict[str, Any]) -> None:
-        self._run, self.resumed_at = info["run"], 0
+        self.resumed_at = 0
         if self.resume and self.path.exists():
             _restore(self.path, self._run)
             self.resumed_at = self._run.next_epoch

@@ -1,6 +1,6 @@
 """The matrix product, computed by our own loops: for users, and for layers used without a net."""
 
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numba
 import numpy as np
@@ -30,24 +30,6 @@ MIN_WORK_PER_THREAD = 2_000_000
 
 With less, starting the thread takes longer than it saves: measured by benchmarks/matmul_blocks.py.
 """
-ActivationName: TypeAlias = Literal[
-    "identity",
-    "relu",
-    "leaky_relu",
-    "logistic",
-    "tanh",
-    "softmax",
-    "step",
-    "elu",
-    "selu",
-    "gelu",
-    "gelu_tanh",
-    "silu",
-    "softplus",
-    "mish",
-    "hard_tanh",
-]
-
 _ACTIVATION_NAMES = ("identity", *ACTIVATIONS)
 _NEVER = 2**62
 _SETTINGS: Any = numba.config  # its values are set when it is loaded
@@ -153,7 +135,7 @@ def matmul(
     b: ArrayLike,
     out: np.ndarray | None = None,
     bias: ArrayLike | None = None,
-    activation: ActivationName | None = None,
+    activation: str | None = None,
     n_threads: int | None = None,
 ) -> np.ndarray:
     """Return ``activation(a @ b + bias)``, computed by loops over register tiles, without BLAS.

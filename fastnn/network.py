@@ -29,7 +29,7 @@ from fastnn.layers import (
 from fastnn.layers.serialize import describe, layers_of
 from fastnn.runtime import threads
 from fastnn.training import Trainer
-from fastnn.training.class_weight import weigh_samples
+from fastnn.training.data import check_data
 from fastnn.training.divergence import first_not_finite
 from fastnn.training.run import Run
 from fastnn.validation import (
@@ -318,14 +318,11 @@ class Sequential:
             raise ValueError(f"parameters must be finite, got NaN or infinity in {where}")
         progress = for_verbosity(verbose)
         trainer = Trainer(self, loss, optimizer, batch_size, alpha, n_threads, regularization)
-        if class_weight is not None:
-            sample_weight = weigh_samples(
-                class_weight, y, trainer.loss, self.n_outputs, sample_weight
-            )
-        trainer.set_data(X, y, sample_weight)
+        x = self.check_samples(X)
+        trainer.use(check_data(self, x, y, trainer.loss, sample_weight, class_weight))
         validate, val_figures = None, ()
         if validation_data is not None:
-            validate = self._validator(validation_data, trainer.loss)
+            validate = self._validator(validation_data, trainer)
             val_figures = ("val_loss", _score_name(trainer.loss))
         callbacks = [*callbacks, *progress]
         rng = self._rng if shuffle else None
@@ -348,8 +345,9 @@ class Sequential:
             )
         return history
 
-    def _validator(self, validation_data, loss):
-        """Return a function that gives the figures on the validation data."""
+    def _validator(self, validation_data, trainer):
+        """Return a function that evaluates what is being trained on the validation data."""
+        loss = trainer.loss
         try:
             X, y = validation_data
         except (TypeError, ValueError):
@@ -359,8 +357,11 @@ class Sequential:
         if len(x) == 0:
             raise ValueError("validation_data must have at least 1 row, got 0")
 
+        # Reads the parameters where training has them: nothing is unpacked or packed for it.
+        predictor = self.make_predictor(trainer.memory.params)
+
         def validate():
-            out = self.predict(x)
+            out = predictor.predict(x, trainer.n_threads)
             score = _score(loss, out, *target)
             return {"val_loss": _mean_loss(loss, out, *target), _score_name(loss): score}
 

@@ -46,11 +46,19 @@ def test_what_a_row_of_the_table_names_exists(row):
 
 def test_every_layer_loss_optimizer_and_schedule_is_in_the_table():
     text = THEORY.read_text(encoding="utf-8")
-    public = [*layers.LAYERS, "Activation", "Perceptron", "Regularization"]
-    public += [value.__name__ for value in optimizers.BY_NAME.values()]
+    activations = layers.activations.__all__
+    public = [name for name in layers.LAYERS if name not in activations]
+    public += ["layers.activations", "optimizers", "Activation", "Perceptron", "Regularization"]
     public += [f"losses.{value.__name__}" for value in losses._BY_NAME.values()]
     public += [f"schedules.{value.__name__}" for value in schedules.BY_NAME.values()]
     assert [name for name in public if f"`{name}`" not in text] == []
+
+
+def test_activations_and_optimizers_say_their_formula_in_their_docstring():
+    # The table names them as a whole, so that a new one needs no row.
+    kinds = [getattr(layers.activations, name) for name in layers.activations.__all__]
+    for kind in [*kinds, *optimizers.BY_NAME.values()]:
+        assert "``" in kind.__doc__ or kind is layers.Tanh, f"{kind.__name__} has no formula"
 
 
 def test_the_page_on_reliability_names_every_file_of_its_tests():

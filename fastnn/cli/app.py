@@ -149,8 +149,8 @@ def train(
         option(
             "Network",
             metavar="NAME",
-            help="Activation of the hidden layers: relu, leaky_relu, tanh, sigmoid, elu, selu, "
-            "gelu, silu, softplus, mish or identity.",
+            help="Activation of the hidden layers: relu, gelu, tanh, sigmoid, ... (a name that is "
+            "unknown lists all).",
         ),
     ] = "relu",
     dtype: Annotated[

@@ -4,35 +4,17 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from fastnn import layers, optimizers, schedules
+from fastnn import optimizers, schedules
 from fastnn.cli import checks
 from fastnn.datasets import source_name
 from fastnn.errors import require
 from fastnn.inspection.plots import SUFFIXES
+from fastnn.layers.activations import HIDDEN_BY_NAME
 from fastnn.runtime import threads
 from fastnn.validation import check_dtype, check_integer, check_number
 
-ACTIVATIONS = {
-    "relu": layers.ReLU,
-    "leaky_relu": layers.LeakyReLU,
-    "tanh": layers.Tanh,
-    "sigmoid": layers.Sigmoid,
-    "elu": layers.ELU,
-    "selu": layers.SELU,
-    "gelu": layers.GELU,
-    "silu": layers.SiLU,
-    "softplus": layers.Softplus,
-    "mish": layers.Mish,
-    "identity": layers.Identity,
-}
-OPTIMIZERS = {
-    "adam": optimizers.Adam,
-    "adamw": optimizers.AdamW,
-    "sgd": optimizers.SGD,
-    "rmsprop": optimizers.RMSProp,
-    "adagrad": optimizers.AdaGrad,
-    "nadam": optimizers.NAdam,
-}
+ACTIVATIONS = HIDDEN_BY_NAME
+OPTIMIZERS = optimizers.BY_NAME
 # Activations that scikit-learn has too -> its names for them.
 SKLEARN_ACTIVATIONS = {
     "relu": "relu",

@@ -71,6 +71,10 @@ class Attributes:
         """Return targets with a column for each output."""
         raise NotImplementedError
 
+    def _n_outputs_of(self, y: np.ndarray) -> int:
+        """Return how many outputs a net has for encoded targets."""
+        raise NotImplementedError
+
     def _targets(self, y: np.ndarray) -> np.ndarray:
         """Return encoded targets as the loss of the trainer takes them."""
         raise NotImplementedError

@@ -283,15 +283,14 @@ class BaseMLP(StochasticSolver, LBFGSSolver, PrivateNames, CallbackSupportMixin,
         y = self._encode(y, incremental)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
-            check_weights(sample_weight, X.shape[0])  # before anything is changed
-        if y.ndim == 1:
-            y = y.reshape(-1, 1)
+            sample_weight = check_weights(sample_weight, X.shape[0])  # before anything is changed
+        n_outputs = self._n_outputs_of(y)
 
         rng = check_random_state(self.random_state)
         if first_pass:
-            self._initialize([X.shape[1], *units, y.shape[1]], rng, X.dtype)
-        elif y.shape[1] != self.n_outputs_:
-            raise ValueError(f"y must have {self.n_outputs_} columns, as before, got {y.shape[1]}")
+            self._initialize([X.shape[1], *units, n_outputs], rng, X.dtype)
+        elif n_outputs != self.n_outputs_:
+            raise ValueError(f"y must have {self.n_outputs_} columns, as before, got {n_outputs}")
         elif incremental:
             self._current_net()
         else:

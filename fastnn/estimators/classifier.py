@@ -261,7 +261,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return tags
 
     def _encode(self, y: np.ndarray, incremental: bool) -> np.ndarray:
-        """Return labels as a boolean indicator matrix, after a comparison with those of before."""
+        """Return classes for a softmax, else a boolean indicator matrix.
+
+        They are compared with those of before.
+        """
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
             self._label_binarizer = LabelBinarizer().fit(y)
             self.classes_ = self._label_binarizer.classes_
@@ -279,13 +282,16 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                     "`y` has classes not in `self.classes_`. "
                     f"`self.classes_` has {self.classes_}. 'y' has {classes}."
                 )
+        if self._out_activation() == "softmax":
+            return np.searchsorted(self.classes_, y)
         return self._label_binarizer.transform(y).astype(bool)
 
     def _targets(self, y: np.ndarray) -> np.ndarray:
         """Return classes for a softmax, else the indicator matrix in the dtype of the net."""
-        if self.out_activation_ == "softmax":
-            return y.argmax(axis=1)
-        return y.astype(self._net.dtype)
+        return y if self.out_activation_ == "softmax" else y.astype(self._net.dtype)
+
+    def _n_outputs_of(self, y: np.ndarray) -> int:
+        return y.shape[1] if y.ndim == 2 else len(self.classes_)
 
     def _out_activation(self) -> str:
         return "softmax" if self._label_binarizer.y_type_ == "multiclass" else "logistic"
@@ -307,10 +313,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return labels
 
     def _score(self, X: Any, y: np.ndarray, sample_weight: np.ndarray | None) -> float:
-        """Return the accuracy on an indicator matrix, without a conversion to labels."""
+        """Return the accuracy on encoded targets, without a conversion to labels."""
         p = self._probabilities(X)
         if self.out_activation_ == "softmax":
-            right = p.argmax(axis=1) == y.argmax(axis=1)
+            right = p.argmax(axis=1) == y
         else:
             right = ((p > 0.5) == y).all(axis=1)
         return float(np.average(right, weights=sample_weight))

@@ -166,10 +166,13 @@ n_features_in_, feature_names_in_, n_iter_, n_layers_, n_outputs_
         return self._fit(X, y, sample_weight, incremental=True)
 
     def _encode(self, y: np.ndarray, incremental: bool) -> np.ndarray:
-        return y
+        return y.reshape(-1, 1) if y.ndim == 1 else y
 
     def _targets(self, y: np.ndarray) -> np.ndarray:
         return y.astype(self._net.dtype, copy=False)
+
+    def _n_outputs_of(self, y: np.ndarray) -> int:
+        return y.shape[1]
 
     def _out_activation(self) -> str:
         return "exp" if self.loss == "poisson" else "identity"

@@ -8,6 +8,7 @@ References
 """
 
 import contextlib
+import dataclasses
 import warnings
 from typing import Any
 
@@ -21,6 +22,7 @@ from fastnn.estimators.callbacks import FitCallbacks
 from fastnn.losses import BinaryCrossEntropy, Loss, Poisson, SoftmaxCrossEntropy, SquaredError
 from fastnn.optimizers import SGD, Adam, Optimizer
 from fastnn.training import Trainer
+from fastnn.training.data import TrainingData, check_data
 
 # The stack level that makes warnings of _fit_stochastic point to the caller of fit: above it are
 # _fit, fit and its two wrappers. partial_fit has one wrapper.
@@ -97,6 +99,14 @@ class StochasticSolver(Attributes):
             )
         return rows, held_out
 
+    def _training_data(
+        self, X: Any, y: np.ndarray, sample_weight: np.ndarray | None, loss: Loss
+    ) -> TrainingData:
+        """Return data that scikit-learn has checked, without a second look for NaN."""
+        x = self._net.check_samples(X, finite=False)
+        data = check_data(self._net, x, self._targets(y), loss)
+        return data if sample_weight is None else dataclasses.replace(data, weights=sample_weight)
+
     def _fit_stochastic(
         self,
         X: Any,
@@ -123,7 +133,7 @@ class StochasticSolver(Attributes):
         given = self.batch_size
         trainer.batch_size = _AUTO_BATCH_SIZE if isinstance(given, str) else given
         trainer.alpha = self.alpha
-        trainer.set_data(X, self._targets(y), sample_weight)
+        trainer.use(self._training_data(X, y, sample_weight, trainer.loss))
         # scikit-learn's squared error is also a mean over the outputs (but its gradient a sum).
         scale = 1 / self.n_outputs_ if self.out_activation_ == "identity" else 1.0
 

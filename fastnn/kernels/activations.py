@@ -70,6 +70,8 @@ class Activation:
         The initializer (`fastnn.initializers`) of the weights before it.
     parameter : float
         The usual a.
+    is_flat : bool
+        Whether the derivative is 0 everywhere, so that nothing can be learned through it.
     """
 
     function: Any
@@ -79,6 +81,7 @@ class Activation:
     zero_at_zero: bool = True
     first_weights: str = "glorot_uniform"
     parameter: float = 0.0
+    is_flat: bool = False
 
 
 # Functions of one number. Literals have the type of z; NaN passes: comparisons with it are false.
@@ -282,7 +285,9 @@ def _hard_tanh_backward(dout, z, a):
 @inner
 def _piece(m, r, j, panel):
     """Return where row r lies in the panel of column j, for panels of `panel` columns."""
-    width = min(panel_width(m.n, j, m.data.itemsize), panel)
+    width, itemsize = panel, m.data.itemsize
+    if panel == panel_columns(itemsize):
+        width = panel_width(m.n, j, itemsize)
     return m.at + j // panel * m.distance + r * width
 
 
@@ -333,7 +338,7 @@ ACTIVATIONS = {
     "logistic": Activation(_logistic, _logistic_backward, zero_at_zero=False),
     "tanh": Activation(_tanh, _tanh_backward),
     "softmax": Activation(_softmax_row, _softmax_row_backward, by_row=True),
-    "step": Activation(_step, _step_backward),
+    "step": Activation(_step, _step_backward, is_flat=True),
     "elu": Activation(_elu, _elu_backward, **_FROM_INPUT, **_HE, parameter=1.0),
     "selu": Activation(_selu, _selu_backward, **_FROM_INPUT, first_weights="lecun_normal"),
     "gelu": Activation(_gelu, _gelu_backward, **_FROM_INPUT, **_HE),

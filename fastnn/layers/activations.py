@@ -52,6 +52,9 @@ __all__ = [
 class _Activation(Layer):
     """Base class of the layers that apply a function to each element or row."""
 
+    user_name: str | None = None
+    """The name that users give it, where it is not that of the table."""
+
     def __init__(self) -> None:
         super().__init__()
         # The result or the input of the last forward pass, whichever the derivative depends on.
@@ -184,6 +187,7 @@ class Sigmoid(_Activation):
     """
 
     activation = "logistic"
+    user_name = "sigmoid"
 
 
 class Tanh(_Activation):
@@ -313,6 +317,8 @@ class GELU(_Activation):
     array([[-0.1587,  0.8413]])
     """
 
+    activation = "gelu"
+
     def __init__(self, approximate: Literal["none", "tanh"] = "none") -> None:
         super().__init__()
         if not isinstance(approximate, str) or approximate not in ("none", "tanh"):
@@ -439,3 +445,17 @@ class Activation(_Activation, in_files=False):
     def __repr__(self) -> str:
         names = (getattr(g, "__name__", repr(g)) for g in (self.f, self.df))
         return f"Activation({', '.join(names)})"
+
+
+def _hidden_by_name() -> dict[str, type[_Activation]]:
+    """Return the activations that hidden layers may have, by the names that users give them."""
+    found: dict[str, type[_Activation]] = {}
+    for layer in _Activation.__subclasses__():
+        row = ACTIVATIONS.get(layer.activation or "")
+        if row is not None and not (row.by_row or row.is_flat):
+            found[layer.user_name or str(layer.activation)] = layer
+    return found | {"identity": Identity}
+
+
+HIDDEN_BY_NAME = _hidden_by_name()
+"""Activations of hidden layers by name, as the command line takes them."""

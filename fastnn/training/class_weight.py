@@ -58,21 +58,52 @@ def weigh_samples(class_weight, y, loss, n_outputs, sample_weight=None):
     array([1., 1., 1., 5.])
     """
     loss, n_outputs = losses.get(loss), check_integer("n_outputs", n_outputs, 1, MOST_COLUMNS)
-    labels, n_classes = _classes(y, loss, n_outputs)
-    weights = _class_weights(class_weight, labels, n_classes)[labels]
+    y = as_array("y", y)
+    n_rows = len(y) if y.ndim else 0
+    _check_loss(loss)
+    labels, targets = check_targets(y, loss, n_rows, n_outputs, np.dtype(np.float64))
+    weights = weights_of_classes(class_weight, loss, labels, targets)
     if sample_weight is not None:
-        weights *= check_weights(sample_weight, len(labels))
+        weights *= check_weights(sample_weight, len(weights))
     return weights
 
 
-def _classes(y, loss, n_outputs):
-    """Return the class of each sample, and how many classes there are."""
+def weights_of_classes(class_weight, loss, labels, targets):
+    """Return the weight of the class of each sample, for checked labels or targets.
+
+    Parameters
+    ----------
+    class_weight : dict, sequence of float, or "balanced"
+        As for `weigh_samples`.
+    loss : Loss
+    labels : ndarray of shape (N,)
+        Classes; empty where there are targets.
+    targets : ndarray of shape (N, O)
+
+    Returns
+    -------
+    ndarray of shape (N,)
+        In float64.
+
+    Raises
+    ------
+    ValueError
+        If samples have not one class each, or a weight is out of range.
+    """
+    _check_loss(loss)
+    classes, n_classes = _classes(loss, labels, targets)
+    return _class_weights(class_weight, classes, n_classes)[classes]
+
+
+def _check_loss(loss):
     if loss.task != "classification":
         raise ValueError(f"class_weight needs a loss of a classification, got {shown(loss.name)}")
-    y = as_array("y", y)
-    n_rows = len(y) if y.ndim else 0
-    labels, targets = check_targets(y, loss, n_rows, n_outputs, np.dtype(np.float64))
-    if len(labels) == n_rows:
+
+
+def _classes(loss, labels, targets):
+    """Return the class of each sample, and how many classes there are."""
+    n_outputs = targets.shape[1]
+    if len(targets) == 0:
         return labels, n_outputs
     if not np.isin(targets, (0, 1)).all():
         raise ValueError("class_weight needs y of classes, or of zeros and ones")

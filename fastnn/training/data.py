@@ -1,15 +1,17 @@
 """What a training is given, checked once: samples, targets and weights."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
+from fastnn.training.class_weight import weights_of_classes
 from fastnn.validation import check_targets, check_weights
 
 NO_WEIGHTS = np.empty(0)
 
 
-class TrainingData(NamedTuple):
+@dataclass(frozen=True)
+class TrainingData:
     """A data set as kernels take it.
 
     Attributes
@@ -37,7 +39,7 @@ class TrainingData(NamedTuple):
         return self.labels if len(self.labels) else self.targets
 
 
-def check_data(net, x, y, loss, sample_weight=None):
+def check_data(net, x, y, loss, sample_weight=None, class_weight=None):
     """Return checked samples with their targets and weights.
 
     Parameters
@@ -47,7 +49,9 @@ def check_data(net, x, y, loss, sample_weight=None):
         As `Sequential.check_samples` returns it.
     y : array_like
     loss : Loss
-    sample_weight : array_like (N,), optional
+    sample_weight : array_like of shape (N,), default=None
+    class_weight : dict, sequence of float, or "balanced", default=None
+        See `fastnn.training.class_weight.weigh_samples`.
 
     Returns
     -------
@@ -61,5 +65,10 @@ def check_data(net, x, y, loss, sample_weight=None):
     if len(x) == 0:
         raise ValueError("X must have at least 1 row, got 0")
     labels, targets = check_targets(y, loss, len(x), net.n_outputs, net.dtype)
-    weights = NO_WEIGHTS if sample_weight is None else check_weights(sample_weight, len(x))
+    weights = NO_WEIGHTS
+    if class_weight is not None:
+        weights = weights_of_classes(class_weight, loss, labels, targets)
+    if sample_weight is not None:
+        own = check_weights(sample_weight, len(x))
+        weights = weights * own if len(weights) else own
     return TrainingData(x, labels, targets, weights)

@@ -96,7 +96,6 @@ class Run:
         trainer, n_samples = self.trainer, self.trainer.n_samples
         batch_size = min(trainer.batch_size, n_samples)
         info = {
-            "run": self,
             "epochs": self.epochs,
             "n_samples": n_samples,
             "batch_size": batch_size,
@@ -107,6 +106,7 @@ class Run:
         begun = []
         try:
             for callback in self.callbacks:
+                callback.attach(self)
                 callback.on_fit_begin(self.net, info)
                 begun.append(callback)
             while self.next_epoch < self.epochs and not self.stopped:
@@ -144,10 +144,10 @@ class Run:
             "seconds": seconds,
             "samples_per_second": trainer.n_samples / seconds,
         }
-        if self._validate is not None or callbacks:
-            trainer.sync()
         if self._validate is not None:
             logs.update(self._validate())
+        if callbacks:
+            trainer.memory.push_to_be_seen()
         self.history.append(logs)
         self.next_epoch += 1
         if trainer.divergence is not None:
@@ -156,7 +156,7 @@ class Run:
         for callback in callbacks:
             self.stopped = bool(callback.on_epoch_end(epoch, logs)) or self.stopped
         if callbacks:
-            trainer.pull()  # a callback may have changed the parameters
+            trainer.memory.pull_if_changed()
 
     def _rate_at(self, epoch):
         return self._learning_rate * factor_at(self._schedule, epoch, self.epochs)
