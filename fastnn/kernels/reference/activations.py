@@ -1,7 +1,7 @@
-"""Activations and their derivatives, in plain loops.
+"""Plain loops for activations whose derivative is computed from their output.
 
-Backward takes the forward OUTPUT, which the next layer keeps anyway as its input, so `z` can be
-forgotten. Both passes may work in place: `out` may be `z`, `dz` may be `dout`.
+The backward pass takes the output of the forward pass, which the next layer keeps anyway as its
+input, so `z` need not be kept. Both passes may work in place: `out` may be `z`, `dz` may be `dout`.
 """
 
 import math
@@ -35,7 +35,7 @@ def identity_forward(out, z):
 
 @reference
 def identity_backward(dz, dout, out):
-    """Copy the gradient: ``dz = dout``, for the derivative is 1 everywhere.
+    """Copy the gradient: ``dz = dout``, since the derivative is 1 everywhere.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def identity_backward(dz, dout, out):
 
 @reference
 def relu_forward(out, z):
-    """Keep what is positive: ``out = max(z, 0)``, the rectified linear unit. NaN stays NaN.
+    """Set negative elements to zero: ``out = max(z, 0)``, the rectified linear unit. NaN stays NaN.
 
     Parameters
     ----------
@@ -81,16 +81,16 @@ def relu_forward(out, z):
     zero = out.dtype.type(0)
     for row in range(z.shape[0]):
         for o in range(z.shape[1]):
-            # Asked this way round, NaN (which compares false with everything) is kept.
+            # NaN is kept: it compares false with everything.
             out[row, o] = zero if z[row, o] <= zero else z[row, o]
 
 
 @reference
 def relu_backward(dz, dout, out):
-    """Pass the gradient where the unit is on: ``dz = dout`` where ``out > 0``, else 0.
+    """Multiply by the derivative of ReLU: ``dz = dout`` where ``out > 0``, else 0.
 
     The derivative is 1 for ``z > 0`` and 0 for ``z < 0``; at ``z = 0``, where there is none, it is
-    taken as 0. ``out > 0`` exactly where ``z > 0``. Where `out` is NaN, `dout` passes.
+    taken as 0. ``out > 0`` exactly where ``z > 0``. Where `out` is NaN, ``dz = dout``.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def relu_backward(dz, dout, out):
 
 @reference
 def leaky_relu_forward(out, z, negative_slope):
-    """Keep what is positive and shrink the rest: ``out = z if z > 0 else negative_slope * z``.
+    """Scale negative elements: ``out = z if z > 0 else negative_slope * z``.
 
     Parameters
     ----------
@@ -145,10 +145,10 @@ def leaky_relu_forward(out, z, negative_slope):
 
 @reference
 def leaky_relu_backward(dz, dout, out, negative_slope):
-    """Scale the gradient where the unit leaks: ``dz = dout if out > 0 else negative_slope * dout``.
+    """Multiply by the derivative: ``dz = dout if out > 0 else negative_slope * dout``.
 
-    A slope of at least 0 makes `out` positive exactly where `z` is, so `out` tells the side. At
-    ``z = 0`` the derivative is taken as `negative_slope`.
+    Since the slope is at least 0, `out` is positive exactly where `z` is. At ``z = 0`` the
+    derivative is taken as `negative_slope`.
 
     Parameters
     ----------
@@ -178,10 +178,10 @@ def leaky_relu_backward(dz, dout, out, negative_slope):
 
 @reference
 def logistic(z):
-    """Return 1 / (1 + e^-z) of one number, without ever taking e to a positive power.
+    """Return 1 / (1 + e^-z) for one number, without overflow.
 
-    For ``z < 0`` the fraction is expanded by e^z: e^-z would overflow, and e^z keeps every digit
-    of a small result.
+    For ``z < 0`` numerator and denominator are multiplied by e^z: e^-z could overflow, and e^z
+    keeps all digits of a small result.
     """
     one = type(z)(1)
     if z >= 0:
@@ -192,7 +192,7 @@ def logistic(z):
 
 @reference
 def logistic_forward(out, z):
-    """Squash to (0, 1): ``out = 1 / (1 + e^-z)``, the logistic function or sigmoid.
+    """Compute the logistic function or sigmoid: ``out = 1 / (1 + e^-z)``, in (0, 1).
 
     Parameters
     ----------
@@ -245,7 +245,7 @@ def logistic_backward(dz, dout, out):
 
 @reference
 def tanh_forward(out, z):
-    """Squash to (-1, 1): ``out = tanh(z) = (e^z - e^-z) / (e^z + e^-z)``.
+    """Compute tanh: ``out = (e^z - e^-z) / (e^z + e^-z)``, in (-1, 1).
 
     Parameters
     ----------
@@ -299,9 +299,9 @@ def tanh_backward(dz, dout, out):
 
 @reference
 def step_forward(out, z):
-    """Decide as Rosenblatt's perceptron does: ``out = 1 if z > 0 else 0``. NaN stays NaN.
+    """Compute the step function of the perceptron: ``out = 1 if z > 0 else 0``. NaN stays NaN.
 
-    This is Heaviside's step with the value 0 at 0, ``numpy.heaviside(z, 0)``.
+    It is Heaviside's step function with the value 0 at 0, ``numpy.heaviside(z, 0)``.
 
     Parameters
     ----------
@@ -331,10 +331,10 @@ def step_forward(out, z):
 
 @reference
 def step_backward(dz, dout, out):
-    """Block the gradient: ``dz = 0``, for a step is flat on both sides.
+    """Set the gradient to zero: ``dz = 0``, since the step function is constant on both sides.
 
-    (At 0, where it jumps, the derivative is taken as 0 too.) No gradient reaches the layers below;
-    that is why networks of several layers use smoother activations.
+    At 0, where it jumps, the derivative is taken as 0 too. The layers before have no gradient, so
+    nets of several layers use other activations.
 
     Parameters
     ----------
@@ -360,10 +360,11 @@ def step_backward(dz, dout, out):
 
 @reference
 def softmax_forward(out, z):
-    """Turn each row into probabilities: ``out[row, o] = e^z[row, o] / sum_k e^z[row, k]``.
+    """Compute softmax of each row: ``out[row, o] = e^z[row, o] / sum_k e^z[row, k]``.
 
-    A number subtracted from the whole row cancels in the fraction, so the largest is subtracted
-    first: no power overflows, and the sum is at least 1. A NaN makes its whole row NaN.
+    A number that is subtracted from the whole row cancels in the fraction. The largest element is
+    subtracted first: so no power overflows, and the sum is at least 1. With a NaN in it, the whole
+    row is NaN.
 
     Parameters
     ----------
@@ -398,7 +399,7 @@ def softmax_backward(dz, dout, out):
     """Multiply each row of gradients by the Jacobian of softmax.
 
     With ``p = out[row]``, ``dp[k]/dz[o] = p[k] * ((k == o) - p[o])``: every output depends on every
-    logit. The chain rule sums over k, ``dz[o] = p[o] * (dout[o] - sum_k dout[k] * p[k])``.
+    logit. By the chain rule, summed over k, ``dz[o] = p[o] * (dout[o] - sum_k dout[k] * p[k])``.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Dropout, in plain loops."""
+"""Plain loops for dropout."""
 
 from fastnn.kernels.noise import dropout_limit, random_bits, row_key
 from fastnn.runtime.jit import reference
@@ -6,19 +6,21 @@ from fastnn.runtime.jit import reference
 
 @reference
 def dropout_mask(mask, rate, seed, step):
-    """Draw what each element is multiplied by: 0 with probability `rate`, else 1 / (1 - rate).
+    """Draw the factor of each element: 0 with the probability `rate`, else 1 / (1 - rate).
 
-    The way forward is ``out = x * mask``, the way back ``dx = dout * mask`` (Srivastava et al.
-    2014, section 10, the scaled form).
+    The forward pass is ``out = x * mask``, the backward pass ``dx = dout * mask`` (Srivastava et
+    al. 2014, section 10, the scaled form).
 
     Parameters
     ----------
     mask : ndarray of shape (B, I)
         Overwritten.
     rate : float
-        In [0, 1).
-    seed, step : int
-        Whence the random numbers come, and which batch this is.
+        Probability of a zero, in [0, 1).
+    seed : int
+        Seed of the random numbers.
+    step : int
+        Number of this batch, from 0.
 
     Examples
     --------

@@ -1,11 +1,11 @@
-"""Activations that are differentiated from their input, in plain loops.
+"""Plain loops for activations whose derivative is computed from their input.
 
-Backward takes z, the forward INPUT: from the output of these functions the derivative cannot be
-told, or not easily. Both passes may work in place, but then z is lost: `out` may be `z`, `dz` may
-be `dout`.
+The backward pass takes z, the input of the forward pass: the derivative cannot be computed from the
+output of these functions, or not easily. Both passes may work in place: `out` may be `z`, `dz` may
+be `dout`; but the backward pass still needs z.
 
-With an infinite z, a product such as ``z * P(Z <= z)`` is NaN here where it is infinity times 0;
-the fast kernels give the limit, 0.
+With an infinite z, a product such as ``z * P(Z <= z)`` is NaN here if it is infinity times 0; the
+fast kernels give the limit, 0.
 """
 
 import math
@@ -21,7 +21,7 @@ SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 def normal_cdf(z):
     """Return P(Z <= z) for a standard normal Z: ``(1 + erf(z / sqrt(2))) / 2``.
 
-    As the complement erfc, which keeps the digits of a small result.
+    Computed by the complement erfc, which keeps all digits of a small result.
     """
     number = type(z)
     return number(0.5) * number(math.erfc(-z * number(math.sqrt(0.5))))
@@ -29,13 +29,13 @@ def normal_cdf(z):
 
 @reference
 def softplus(z):
-    """Return log(1 + e^z) of one number, which is z + log(1 + e^-z): e^-|z| cannot overflow."""
+    """Return log(1 + e^z) for one number, as max(z, 0) + log(1 + e^-|z|), which cannot overflow."""
     return max(z, type(z)(0)) + math.log1p(math.exp(-abs(z)))
 
 
 @reference
 def elu_forward(out, z, alpha):
-    """Bend what is negative towards -alpha: ``out = z if z > 0 else alpha * (e^z - 1)``.
+    """Compute ELU: ``out = z if z > 0 else alpha * (e^z - 1)``.
 
     Clevert, Unterthiner and Hochreiter (2016), "Fast and accurate deep network learning by
     exponential linear units (ELUs)".
@@ -97,9 +97,9 @@ def elu_backward(dz, dout, z, alpha):
 
 @reference
 def selu_forward(out, z):
-    """Scale an ELU: ``out = scale * (z if z > 0 else alpha * (e^z - 1))``.
+    """Compute SELU, a scaled ELU: ``out = scale * (z if z > 0 else alpha * (e^z - 1))``.
 
-    With alpha = 1.6733 and scale = 1.0507, outputs have mean 0 and variance 1 where z is standard
+    With alpha = 1.6733 and scale = 1.0507, the outputs have mean 0 and variance 1 if z is standard
     normal, and that is a stable fixed point. Klambauer et al. (2017), "Self-normalizing neural
     networks".
 
@@ -158,7 +158,7 @@ def selu_backward(dz, dout, z):
 
 @reference
 def gelu_forward(out, z):
-    """Weigh z by the probability that a normal number is below it: ``out = z * P(Z <= z)``.
+    """Compute GELU: ``out = z * P(Z <= z)`` for a standard normal Z.
 
     Hendrycks and Gimpel (2016), "Gaussian error linear units (GELUs)".
 
@@ -216,10 +216,10 @@ def gelu_backward(dz, dout, z):
 
 @reference
 def gelu_tanh_forward(out, z):
-    """Approximate GELU: ``out = z (1 + tanh(u)) / 2``, ``u = sqrt(2 / pi) (z + 0.044715 z^3)``.
+    """Compute an approximate GELU: ``out = z (1 + tanh(u)) / 2``.
 
-    (1 + tanh(u)) / 2 is the logistic function of 2 u, which keeps the digits of a small result.
-    Hendrycks and Gimpel (2016).
+    ``u = sqrt(2 / pi) (z + 0.044715 z^3)``. (1 + tanh(u)) / 2 is the logistic function of 2 u,
+    which keeps the digits of a small result. Hendrycks and Gimpel (2016).
 
     Parameters
     ----------
@@ -281,7 +281,7 @@ def gelu_tanh_backward(dz, dout, z):
 
 @reference
 def silu_forward(out, z):
-    """Weigh z by its logistic function: ``out = z / (1 + e^-z)``. Also known as Swish.
+    """Compute SiLU, also known as Swish: ``out = z / (1 + e^-z)``.
 
     Elfwing, Uchibe and Doya (2017), "Sigmoid-weighted linear units for neural network function
     approximation in reinforcement learning"; Ramachandran, Zoph and Le (2017), "Searching for
@@ -311,7 +311,7 @@ def silu_forward(out, z):
 def silu_backward(dz, dout, z):
     """Multiply by the derivative: ``dz = dout * (s + z s (1 - s))``, ``s = logistic(z)``.
 
-    By the product rule, for ``s' = s (1 - s)``.
+    By the product rule, with ``s' = s (1 - s)``.
 
     Parameters
     ----------
@@ -340,7 +340,7 @@ def silu_backward(dz, dout, z):
 
 @reference
 def softplus_forward(out, z):
-    """Round off the corner of a ReLU: ``out = log(1 + e^z)``.
+    """Compute softplus, a smooth ReLU: ``out = log(1 + e^z)``.
 
     Dugas et al. (2001), "Incorporating second-order functional knowledge for better option
     pricing".
@@ -394,7 +394,7 @@ def softplus_backward(dz, dout, z):
 
 @reference
 def mish_forward(out, z):
-    """Weigh z by the tanh of its softplus: ``out = z * tanh(log(1 + e^z))``.
+    """Compute Mish: ``out = z * tanh(log(1 + e^z))``.
 
     Misra (2019), "Mish: a self regularized non-monotonic activation function".
 
@@ -453,7 +453,7 @@ def mish_backward(dz, dout, z):
 def hard_tanh_forward(out, z):
     """Clip to [-1, 1]: ``out = max(-1, min(z, 1))``. NaN stays NaN.
 
-    A tanh of straight lines, of Collobert (2004), "Large scale machine learning".
+    A piecewise linear tanh. Collobert (2004), "Large scale machine learning".
 
     Parameters
     ----------
@@ -481,7 +481,7 @@ def hard_tanh_forward(out, z):
 def hard_tanh_backward(dz, dout, z):
     """Multiply by the derivative: ``dz = dout * (1 if -1 < z < 1 else 0)``.
 
-    At -1 and 1 it is taken as 0. Where z is NaN, `dout` passes.
+    At -1 and 1 it is taken as 0. Where z is NaN, ``dz = dout``.
 
     Parameters
     ----------

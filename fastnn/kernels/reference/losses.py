@@ -1,8 +1,8 @@
-"""Losses and their gradients, in plain loops.
+"""Plain loops for losses and their gradients.
 
-Each gives the loss of every row and, in the same pass, the gradient with respect to the network's
-output. The scales make it a mean over the batch, or over the batch and the outputs. With the
-activation that matches the loss, the gradient is always (activation - target).
+Each computes the loss of every row and, in the same loop, the gradient with respect to the output
+of the network. The scales make it a mean over the batch, or over the batch and the outputs. With
+the activation that matches the loss, the gradient is always (activation - target).
 """
 
 import math
@@ -13,7 +13,7 @@ from fastnn.runtime.jit import reference
 
 @reference
 def mse(row_loss, dout, out, target, scale_loss, scale_gradient):
-    """Sum the squared errors of each row: the loss of regression.
+    """Compute the squared error of each row, summed over the outputs.
 
     ``row_loss[row] = scale_loss * sum_o (out[row, o] - target[row, o])^2`` and
     ``dout = scale_gradient * (out - target)``. The factor 2 of the derivative is part of
@@ -33,7 +33,7 @@ def mse(row_loss, dout, out, target, scale_loss, scale_gradient):
     dout : ndarray of shape (B, O)
         Overwritten.
     out, target : ndarray of shape (B, O)
-        What the network says and what it should say.
+        Outputs of the network, and targets.
     scale_loss, scale_gradient : float
         Factors of the loss and of the gradient.
 
@@ -58,7 +58,7 @@ def mse(row_loss, dout, out, target, scale_loss, scale_gradient):
 
 @reference
 def mae(row_loss, dout, out, target, scale_loss, scale_gradient):
-    """Sum the absolute errors of each row: a regression that outliers do not dominate.
+    """Compute the absolute error of each row, summed over the outputs.
 
     ``row_loss[row] = scale_loss * sum_o |out[row, o] - target[row, o]|`` and
     ``dout = scale_gradient * sign(out - target)``, which is 0 where they are equal.
@@ -70,7 +70,7 @@ def mae(row_loss, dout, out, target, scale_loss, scale_gradient):
     dout : ndarray of shape (B, O)
         Overwritten.
     out, target : ndarray of shape (B, O)
-        What the network says and what it should say.
+        Outputs of the network, and targets.
     scale_loss, scale_gradient : float
         Factors of the loss and of the gradient.
 
@@ -101,10 +101,10 @@ def mae(row_loss, dout, out, target, scale_loss, scale_gradient):
 
 @reference
 def huber(row_loss, dout, out, target, delta, scale_loss, scale_gradient):
-    """Sum losses that are square for small errors and linear for large ones (Huber, 1964).
+    """Compute the Huber loss of each row: quadratic for small errors, linear for large ones.
 
-    With ``e = out - target``, the loss of one output is ``e^2 / 2`` where ``|e| <= delta`` and
-    ``delta * (|e| - delta / 2)`` elsewhere; its derivative is e, cut off at -delta and delta.
+    With ``e = out - target``, the loss of one output is ``e^2 / 2`` if ``|e| <= delta``, else
+    ``delta * (|e| - delta / 2)``; its derivative is e, clipped to [-delta, delta] (Huber, 1964).
     ``row_loss[row] = scale_loss * sum_o loss`` and ``dout = scale_gradient * derivative``.
 
     Parameters
@@ -114,7 +114,7 @@ def huber(row_loss, dout, out, target, delta, scale_loss, scale_gradient):
     dout : ndarray of shape (B, O)
         Overwritten.
     out, target : ndarray of shape (B, O)
-        What the network says and what it should say.
+        Outputs of the network, and targets.
     delta : float
         The largest error that is squared, greater than 0.
     scale_loss, scale_gradient : float
@@ -150,12 +150,12 @@ def huber(row_loss, dout, out, target, delta, scale_loss, scale_gradient):
 
 @reference
 def quantile(row_loss, dout, out, target, quantiles, scale_loss, scale_gradient):
-    """Sum losses that weigh errors to both sides differently: the "pinball" loss.
+    """Compute the quantile loss, or "pinball" loss, of each row.
 
-    With ``e = out - target`` and the quantile q, the loss of one output is ``(1 - q) * e`` where
-    the output is too large and ``-q * e`` where it is too small. It is least on average where a
-    share q of the targets lies below the output (Koenker & Bassett, 1978). The derivative is
-    ``1 - q`` or ``-q``, and 0 where both are equal.
+    With ``e = out - target`` and the quantile q, the loss of one output is ``(1 - q) * e`` if the
+    output is too large and ``-q * e`` if it is too small. Its mean is least if a share q of the
+    targets is below the output (Koenker & Bassett, 1978). The derivative is ``1 - q`` or ``-q``,
+    and 0 if output and target are equal.
     ``row_loss[row] = scale_loss * sum_o loss`` and ``dout = scale_gradient * derivative``.
 
     Parameters
@@ -165,7 +165,7 @@ def quantile(row_loss, dout, out, target, quantiles, scale_loss, scale_gradient)
     dout : ndarray of shape (B, O)
         Overwritten.
     out, target : ndarray of shape (B, O)
-        What the network says and what it should say.
+        Outputs of the network, and targets.
     quantiles : ndarray of shape (O,)
         The quantile of each output, between 0 and 1.
     scale_loss, scale_gradient : float
@@ -199,10 +199,10 @@ def quantile(row_loss, dout, out, target, quantiles, scale_loss, scale_gradient)
 
 @reference
 def smooth_targets(smooth, target, smoothing, choices):
-    """Move target probabilities towards equal ones: "label smoothing" (Szegedy et al., 2016).
+    """Compute smoothed target probabilities: "label smoothing" (Szegedy et al., 2016).
 
     ``smooth = (1 - smoothing) * target + smoothing / choices``. Cross-entropies with such targets
-    are least for finite logits: a network need not be ever more certain to be right.
+    are least for finite logits, so training does not make the logits larger and larger.
 
     Parameters
     ----------
@@ -213,7 +213,7 @@ def smooth_targets(smooth, target, smoothing, choices):
     smoothing : float
         From 0 to 1.
     choices : int
-        Between how many answers a target decides: O for one class out of O, 2 for yes or no.
+        Number of classes that a target is one of: O for one class of O, 2 for a binary target.
 
     Examples
     --------
@@ -232,9 +232,9 @@ def smooth_targets(smooth, target, smoothing, choices):
 
 @reference
 def poisson(row_loss, dlogs, logs, target, scale_loss, scale_gradient):
-    """Deviance of counts from a Poisson distribution whose mean is e^z.
+    """Compute half the deviance of counts from Poisson distributions with the means e^z.
 
-    ``row_loss[row] = scale_loss * sum_o (e^z - t z + t log(t) - t)``, half the deviance, and
+    ``row_loss[row] = scale_loss * sum_o (e^z - t z + t log(t) - t)`` and
     ``dz = scale_gradient * (e^z - t)``.
 
     Parameters
@@ -244,7 +244,7 @@ def poisson(row_loss, dlogs, logs, target, scale_loss, scale_gradient):
     dlogs : ndarray of shape (B, O)
         Overwritten.
     logs : ndarray of shape (B, O)
-        What the network says: logarithms of means.
+        Outputs of the network: logarithms of means.
     target : ndarray of shape (B, O)
         Counts, at least 0.
     scale_loss, scale_gradient : float
@@ -274,9 +274,9 @@ def poisson(row_loss, dlogs, logs, target, scale_loss, scale_gradient):
 
 @reference
 def binary_cross_entropy(row_loss, dlogits, logits, target, scale_loss, scale_gradient):
-    """Score independent yes/no answers given as logits: the loss of binary classification.
+    """Compute the cross-entropy of independent binary outputs, given as logits.
 
-    With ``p = logistic(z)`` and target t, the loss of one answer is
+    With ``p = logistic(z)`` and target t, the loss of one output is
     ``-t log p - (1 - t) log(1 - p) = max(z, 0) - z t + log(1 + e^-|z|)``; the right side never
     overflows and never takes the logarithm of 0. Its derivative is ``p - t``.
     ``row_loss[row] = scale_loss * sum_o loss`` and ``dlogits = scale_gradient * (p - t)``.
@@ -290,7 +290,7 @@ def binary_cross_entropy(row_loss, dlogits, logits, target, scale_loss, scale_gr
     logits : ndarray of shape (B, O)
         Output of the network before the logistic function; finite.
     target : ndarray of shape (B, O)
-        Probability of "yes", from 0 to 1.
+        Probabilities of 1, from 0 to 1.
     scale_loss, scale_gradient : float
         Factors of the loss and of the gradient: 1 and 1 / B for the mean over rows of the sum over
         outputs; 1 / O and 1 / (B * O) for the mean over both.
@@ -318,7 +318,7 @@ def binary_cross_entropy(row_loss, dlogits, logits, target, scale_loss, scale_gr
 
 @reference
 def softmax_cross_entropy(row_loss, dlogits, logits, labels, scale_gradient):
-    """Score the probability given to the right class: the loss of classification.
+    """Compute the cross-entropy of one class out of O, given as logits.
 
     With ``p = softmax(z)``, the loss of a row is ``-log p[label] = log(sum_o e^z[o]) - z[label]``;
     the largest logit is subtracted from all, as in `softmax_forward`. The derivative of the
@@ -333,7 +333,7 @@ def softmax_cross_entropy(row_loss, dlogits, logits, labels, scale_gradient):
     logits : ndarray of shape (B, O)
         Output of the network before softmax.
     labels : ndarray of int of shape (B,)
-        The right class of each row, from 0 to O - 1; not checked.
+        Class of each row, from 0 to O - 1; not checked.
     scale_gradient : float
         Factor of the gradient: 1 / B for the mean over rows.
 
@@ -365,7 +365,7 @@ def softmax_cross_entropy(row_loss, dlogits, logits, labels, scale_gradient):
 
 @reference
 def softmax_cross_entropy_dense(row_loss, dlogits, logits, target, scale_gradient):
-    """Score probabilities against target probabilities: `softmax_cross_entropy` for soft labels.
+    """Compute `softmax_cross_entropy` for target probabilities instead of one class.
 
     With ``p = softmax(z)``, the loss of a row is ``-sum_o t[o] log p[o]`` with
     ``log p[o] = z[o] - log(sum_k e^z[k])``. Each term gives ``t[o]`` times the gradient of

@@ -1,4 +1,4 @@
-"""Batch and layer normalisation, in plain loops.
+"""Plain loops for batch and layer normalisation.
 
 xhat stands for the normalised x: ``xhat = (x - mean) / sqrt(variance + epsilon)``.
 """
@@ -12,11 +12,11 @@ from fastnn.runtime.jit import reference
 
 @reference
 def column_statistics(mean, variance, x):
-    """Overwrite mean and biased variance of each column.
+    """Compute the mean and the biased variance of each column.
 
-    ``mean = x_0 + 1/B sum_b (x_b - x_0)``, which is exact where all are alike, and
-    ``variance = 1/B sum_b (x_b - mean)^2``, or NaN where that overflows: a normalised x of zero
-    would hide it.
+    ``mean = x_0 + 1/B sum_b (x_b - x_0)``, which is exact for a constant column, and
+    ``variance = 1/B sum_b (x_b - mean)^2``, or NaN if that overflows: with an infinite variance,
+    the normalised x would be zero, and nobody would see the overflow.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def column_statistics(mean, variance, x):
 def batch_norm_forward(out, x, mean, variance, gamma, beta, epsilon):
     """Normalise each column: ``out = (x - mean) / sqrt(variance + epsilon) * gamma + beta``.
 
-    In training with the statistics of the batch, in prediction with the running ones (Ioffe &
+    Training gives it the statistics of the batch, a prediction the running statistics (Ioffe &
     Szegedy 2015, algorithms 1 and 2).
 
     Parameters
@@ -62,7 +62,7 @@ def batch_norm_forward(out, x, mean, variance, gamma, beta, epsilon):
     mean, variance, gamma, beta : ndarray of shape (I,)
         Statistics, scale and shift of each column.
     epsilon : float
-        Keeps the divisor from zero.
+        Added to the variance, so that the divisor is not zero.
 
     Examples
     --------
@@ -82,9 +82,9 @@ def batch_norm_forward(out, x, mean, variance, gamma, beta, epsilon):
 
 @reference
 def batch_norm_backward(dx, dgamma, dbeta, dout, x, mean, variance, gamma, epsilon):
-    """Take gradients back through `batch_norm_forward`, whose statistics were those of x.
+    """Compute the gradients of `batch_norm_forward` with the statistics of x.
 
-    ``dgamma = sum_b dout xhat`` and ``dbeta = sum_b dout``. x moves its column's mean and variance
+    ``dgamma = sum_b dout xhat`` and ``dbeta = sum_b dout``. The mean and the variance depend on x
     too, hence ``dx = gamma / sqrt(variance + epsilon) (dout - dbeta / B - xhat dgamma / B)``.
 
     Parameters
@@ -96,9 +96,9 @@ def batch_norm_backward(dx, dgamma, dbeta, dout, x, mean, variance, gamma, epsil
     dout, x : ndarray of shape (B, I)
         Gradient with respect to the output, and the input.
     mean, variance, gamma : ndarray of shape (I,)
-        As for the way forward.
+        Arguments of the forward pass.
     epsilon : float
-        As for the way forward.
+        Argument of the forward pass.
 
     Examples
     --------
@@ -125,7 +125,7 @@ def batch_norm_backward(dx, dgamma, dbeta, dout, x, mean, variance, gamma, epsil
 
 @reference
 def batch_norm_backward_fixed(dx, dgamma, dbeta, dout, x, mean, variance, gamma, epsilon):
-    """Take gradients back through `batch_norm_forward` with statistics that x does not move.
+    """Compute the gradients of `batch_norm_forward` with statistics that do not depend on x.
 
     ``dx = gamma / sqrt(variance + epsilon) dout``; the arguments are those of
     `batch_norm_backward`.
@@ -166,7 +166,7 @@ def layer_norm_forward(out, x, gamma, beta, epsilon):
     gamma, beta : ndarray of shape (I,)
         Scale and shift of each column.
     epsilon : float
-        Keeps the divisor from zero.
+        Added to the variance, so that the divisor is not zero.
 
     Examples
     --------
@@ -193,10 +193,10 @@ def layer_norm_forward(out, x, gamma, beta, epsilon):
 
 @reference
 def layer_norm_backward(dx, dgamma, dbeta, dout, x, gamma, epsilon):
-    """Take gradients back through `layer_norm_forward`.
+    """Compute the gradients of `layer_norm_forward`.
 
-    ``dgamma = sum_b dout xhat``, ``dbeta = sum_b dout``, and with ``g = dout gamma`` and means
-    over the columns ``dx = (g - mean(g) - xhat mean(g xhat)) / sqrt(variance + epsilon)``.
+    ``dgamma = sum_b dout xhat``, ``dbeta = sum_b dout``, and, with ``g = dout gamma`` and means
+    over the columns, ``dx = (g - mean(g) - xhat mean(g xhat)) / sqrt(variance + epsilon)``.
 
     Parameters
     ----------
@@ -207,9 +207,9 @@ def layer_norm_backward(dx, dgamma, dbeta, dout, x, gamma, epsilon):
     dout, x : ndarray of shape (B, I)
         Gradient with respect to the output, and the input.
     gamma : ndarray of shape (I,)
-        As for the way forward.
+        Argument of the forward pass.
     epsilon : float
-        As for the way forward.
+        Argument of the forward pass.
 
     Examples
     --------

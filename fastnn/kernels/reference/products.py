@@ -1,11 +1,11 @@
-"""The products of an affine layer, in plain loops."""
+"""Plain loops for the products of an affine layer."""
 
 from fastnn.runtime.jit import reference
 
 
 @reference
 def dot(x, w):
-    """Return the dot product of two vectors: what one perceptron sums before it decides.
+    """Return the dot product of two vectors: the input of the step function of one perceptron.
 
     ``dot(x, w) = sum_i x[i] * w[i]``, summed from the first element to the last.
 
@@ -71,7 +71,7 @@ def affine_forward(out, x, w, b):
     Parameters
     ----------
     out : ndarray of shape (B, O)
-        Overwritten. Must not overlap the others.
+        Overwritten. Must not overlap the other arrays.
     x : ndarray of shape (B, I)
         Inputs.
     w : ndarray of shape (I, O)
@@ -99,13 +99,13 @@ def affine_forward(out, x, w, b):
 def affine_backward_input(dx, dout, w):
     """Compute the gradient of an affine layer with respect to its input: ``dx = dout @ w.T``.
 
-    Input i reaches each output o with weight ``w[i, o]``, so by the chain rule
+    The derivative of output o with respect to input i is ``w[i, o]``, so by the chain rule
     ``dx[row, i] = sum_o dout[row, o] * w[i, o]``.
 
     Parameters
     ----------
     dx : ndarray of shape (B, I)
-        Overwritten. Must not overlap the others.
+        Overwritten. Must not overlap the other arrays.
     dout : ndarray of shape (B, O)
         Gradient with respect to the layer's output.
     w : ndarray of shape (I, O)
@@ -131,7 +131,7 @@ def affine_backward_input(dx, dout, w):
 def affine_backward_weight(dw, db, x, dout):
     """Compute the gradient of an affine layer with respect to its weights and biases.
 
-    Weight (i, o) multiplies ``x[row, i]`` in every row, a bias is added in every row, so
+    Weight (i, o) multiplies ``x[row, i]`` in every row, and a bias is added in every row, so
     ``dw[i, o] = sum_row x[row, i] * dout[row, o]``, that is ``dw = x.T @ dout``, and
     ``db[o] = sum_row dout[row, o]``.
 

@@ -1,11 +1,11 @@
-"""Update rules, in plain loops: one step downhill; and what holds the parameters back.
+"""Plain loops for update rules and for regularization.
 
 `p` holds all parameters of a network in one vector of P numbers, `g` their gradient. A rule
-overwrites `p` and its own memory, which starts as zeros.
+overwrites `p` and its optimizer state, which is zero at first.
 
-In a training step the penalty's derivative is added to the gradient first, which is then clipped by
-value, then by norm. Then the weights decay, the rule makes its step, and columns of weights that
-have become too long are shortened.
+The order in a step: the gradient of the penalties is added to the gradient, which is then clipped
+by value, then by norm. Then the weights decay, the rule updates the parameters, and columns of
+weights whose norm is too large are scaled down.
 """
 
 import math
@@ -15,7 +15,7 @@ from fastnn.runtime.jit import reference
 
 @reference
 def sgd(p, g, learning_rate):
-    """Step against the gradient, plain stochastic gradient descent: ``p -= learning_rate * g``.
+    """Update by stochastic gradient descent: ``p -= learning_rate * g``.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def sgd(p, g, learning_rate):
     g : ndarray of shape (P,)
         Gradient of the loss with respect to `p`.
     learning_rate : float
-        Length of the step per unit of gradient.
+        Size of the update per unit of gradient.
 
     Examples
     --------
@@ -41,7 +41,7 @@ def sgd(p, g, learning_rate):
 
 @reference
 def momentum(p, velocity, g, learning_rate, momentum):
-    """Roll downhill: a velocity gathers the gradients and forgets them slowly (Polyak 1964).
+    """Update by gradient descent with momentum (Polyak 1964).
 
     ``velocity = momentum * velocity - learning_rate * g``, then ``p += velocity``.
 
@@ -52,9 +52,9 @@ def momentum(p, velocity, g, learning_rate, momentum):
     g : ndarray of shape (P,)
         Gradient of the loss with respect to `p`.
     learning_rate : float
-        Length of the step per unit of gradient.
+        Size of the update per unit of gradient.
     momentum : float
-        Share of the velocity that is kept, from 0 to below 1.
+        Factor of the last velocity, in [0, 1).
 
     Examples
     --------
@@ -72,7 +72,7 @@ def momentum(p, velocity, g, learning_rate, momentum):
 
 @reference
 def nesterov(p, velocity, g, learning_rate, momentum):
-    """Roll downhill and look ahead: Nesterov's momentum.
+    """Update by gradient descent with Nesterov's momentum.
 
     ``velocity = momentum * velocity - learning_rate * g``, then
     ``p += momentum * velocity - learning_rate * g``. This is the form of Bengio, Boulanger-
@@ -85,9 +85,9 @@ def nesterov(p, velocity, g, learning_rate, momentum):
     g : ndarray of shape (P,)
         Gradient of the loss with respect to `p`.
     learning_rate : float
-        Length of the step per unit of gradient.
+        Size of the update per unit of gradient.
     momentum : float
-        Share of the velocity that is kept, from 0 to below 1.
+        Factor of the last velocity, in [0, 1).
 
     Examples
     --------
@@ -105,7 +105,7 @@ def nesterov(p, velocity, g, learning_rate, momentum):
 
 @reference
 def rmsprop(p, square, g, learning_rate, rho, epsilon):
-    """Divide each step by the recent size of its gradient (Tieleman and Hinton 2012, lecture 6e).
+    """Update by RMSProp (Tieleman and Hinton 2012, lecture 6e).
 
     ``square = rho * square + (1 - rho) * g^2``, then
     ``p -= learning_rate * g / (sqrt(square) + epsilon)``.
@@ -121,7 +121,7 @@ def rmsprop(p, square, g, learning_rate, rho, epsilon):
     rho : float
         Share of the running mean that is kept, from 0 to below 1.
     epsilon : float
-        Keeps the division finite where the gradient vanishes.
+        Added to the divisor, so that it is not zero.
 
     Examples
     --------
@@ -140,16 +140,16 @@ def rmsprop(p, square, g, learning_rate, rho, epsilon):
 
 @reference
 def adam_step_size(learning_rate, beta_1, beta_2, t):
-    """Return Adam's step size at update `t`, with the correction for means that start at zero.
+    """Return the step size of Adam's update `t`, which corrects the running means.
 
-    After t updates from zero the running means m and v are too small by the factors
-    ``1 - beta_1^t`` and ``1 - beta_2^t``. Kingma and Ba (2015, end of section 2) put both
-    corrections into the step: ``learning_rate * sqrt(1 - beta_2^t) / (1 - beta_1^t)``.
+    They are zero at first, so after t updates m and v are too small by the factors ``1 - beta_1^t``
+    and ``1 - beta_2^t``. Kingma and Ba (2015, end of section 2) correct both in the step size:
+    ``learning_rate * sqrt(1 - beta_2^t) / (1 - beta_1^t)``.
 
     Parameters
     ----------
     learning_rate, beta_1, beta_2 : float
-        Settings of Adam.
+        Hyperparameters of Adam.
     t : int
         Number of this update, from 1.
 
@@ -168,7 +168,7 @@ def adam_step_size(learning_rate, beta_1, beta_2, t):
 
 @reference
 def adam(p, m, v, g, step_size, beta_1, beta_2, epsilon):
-    """Step along the mean gradient, divided by its recent size (Kingma and Ba 2015).
+    """Update by Adam (Kingma and Ba 2015).
 
     ``m = beta_1 * m + (1 - beta_1) * g``, ``v = beta_2 * v + (1 - beta_2) * g^2``, then
     ``p -= step_size * m / (sqrt(v) + epsilon)``. Here epsilon is added before v is corrected, as
@@ -183,9 +183,9 @@ def adam(p, m, v, g, step_size, beta_1, beta_2, epsilon):
     step_size : float
         From `adam_step_size`.
     beta_1, beta_2 : float
-        Share of m and of v that is kept, from 0 to below 1.
+        Factors of the last m and v, in [0, 1).
     epsilon : float
-        Keeps the division finite where the gradient vanishes.
+        Added to the divisor, so that it is not zero.
 
     Examples
     --------
@@ -206,10 +206,10 @@ def adam(p, m, v, g, step_size, beta_1, beta_2, epsilon):
 
 @reference
 def adamw(p, m, v, g, step_size, beta_1, beta_2, epsilon, decay):
-    """Shrink the parameters, then step as `adam` does (Loshchilov and Hutter 2019, algorithm 2).
+    """Update by AdamW (Loshchilov and Hutter 2019, algorithm 2).
 
-    ``p -= decay * p``, then Adam's update. The decay does not pass through m and v: that is the
-    difference from adding a penalty to the loss.
+    ``p -= decay * p``, then Adam's update. Unlike the gradient of an L2 penalty, the decay does not
+    change m and v.
 
     Parameters
     ----------
@@ -220,11 +220,11 @@ def adamw(p, m, v, g, step_size, beta_1, beta_2, epsilon, decay):
     step_size : float
         From `adam_step_size`.
     beta_1, beta_2 : float
-        Share of m and of v that is kept, from 0 to below 1.
+        Factors of the last m and v, in [0, 1).
     epsilon : float
-        Keeps the division finite where the gradient vanishes.
+        Added to the divisor, so that it is not zero.
     decay : float
-        Share of each parameter taken away: learning rate times weight decay.
+        Share of each parameter that is subtracted: learning rate times weight decay.
 
     Examples
     --------
@@ -240,10 +240,10 @@ def adamw(p, m, v, g, step_size, beta_1, beta_2, epsilon, decay):
 
 @reference
 def adagrad(p, total, g, learning_rate, epsilon):
-    """Divide each step by the size of all gradients so far (Duchi, Hazan and Singer 2011).
+    """Update by AdaGrad (Duchi, Hazan and Singer 2011).
 
     ``total += g^2``, then ``p -= learning_rate * g / (sqrt(total) + epsilon)``. The sum only
-    grows, so the steps become shorter: those of a parameter with rare gradients do so later.
+    grows, so the updates become smaller, later for a parameter whose gradient is rarely not zero.
 
     Parameters
     ----------
@@ -252,9 +252,9 @@ def adagrad(p, total, g, learning_rate, epsilon):
     g : ndarray of shape (P,)
         Gradient of the loss with respect to `p`.
     learning_rate : float
-        Length of the first step.
+        Size of the first update.
     epsilon : float
-        Keeps the division finite where the gradient vanishes.
+        Added to the divisor, so that it is not zero.
 
     Examples
     --------
@@ -272,14 +272,14 @@ def adagrad(p, total, g, learning_rate, epsilon):
 
 @reference
 def nadam_momentum(beta_1, t):
-    """Return NAdam's momentum at update `t`: it grows slowly from half of `beta_1` to `beta_1`.
+    """Return the momentum of NAdam's update `t`, which grows slowly from `beta_1` / 2 to `beta_1`.
 
     ``mu_t = beta_1 * (1 - 0.96^(0.004 t) / 2)`` (Dozat 2016, section 3, and Sutskever et al. 2013).
 
     Parameters
     ----------
     beta_1 : float
-        The limit of the momentum, from 0 to below 1.
+        The limit of the momentum, in [0, 1).
     t : int
         Number of this update, from 1.
 
@@ -298,17 +298,17 @@ def nadam_momentum(beta_1, t):
 
 @reference
 def nadam_step_sizes(learning_rate, beta_1, beta_2, product, t):
-    """Return the factors of NAdam's update `t`, corrected for means that start at zero.
+    """Return the factors of NAdam's update `t`, corrected for running means that are zero at first.
 
     With the momenta mu of `nadam_momentum` and their product ``P_t = mu_1 * ... * mu_t``, the mean
-    of the gradients counts ``learning_rate * mu_(t+1) / (1 - P_(t+1))``, the gradient alone
-    ``learning_rate * (1 - mu_t) / (1 - P_t)``, and the mean of the squares
+    of the gradients has the factor ``learning_rate * mu_(t+1) / (1 - P_(t+1))``, the gradient
+    itself ``learning_rate * (1 - mu_t) / (1 - P_t)``, and the mean of the squares
     ``1 / (1 - beta_2^t)`` (Dozat 2016, section 3).
 
     Parameters
     ----------
     learning_rate, beta_1, beta_2 : float
-        Settings of NAdam.
+        Hyperparameters of NAdam.
     product : float
         ``P_(t-1)``; 1 before the first update.
     t : int
@@ -321,7 +321,7 @@ def nadam_step_sizes(learning_rate, beta_1, beta_2, product, t):
 
     Examples
     --------
-    Without momentum only the gradient counts.
+    Without momentum, the factor of the mean is zero.
 
     >>> nadam_step_sizes(0.5, 0.0, 0.75, 1.0, 1)
     (0.0, 0.5, 4.0, 0.0)
@@ -335,11 +335,11 @@ def nadam_step_sizes(learning_rate, beta_1, beta_2, product, t):
 
 @reference
 def nadam(p, m, v, g, mean_step, gradient_step, square_factor, beta_1, beta_2, epsilon):
-    """Step as `adam` does, but look ahead as `nesterov` does (Dozat 2016, section 3).
+    """Update by NAdam: Adam with Nesterov's momentum (Dozat 2016, section 3).
 
     ``m = beta_1 * m + (1 - beta_1) * g``, ``v = beta_2 * v + (1 - beta_2) * g^2``, then
     ``p -= (gradient_step * g + mean_step * m) / (sqrt(square_factor * v) + epsilon)``. As in
-    PyTorch, the decay of m itself is always `beta_1`.
+    PyTorch, the factor of the last m is always `beta_1`.
 
     Parameters
     ----------
@@ -350,9 +350,9 @@ def nadam(p, m, v, g, mean_step, gradient_step, square_factor, beta_1, beta_2, e
     mean_step, gradient_step, square_factor : float
         From `nadam_step_sizes`.
     beta_1, beta_2 : float
-        Share of m and of v that is kept, from 0 to below 1.
+        Factors of the last m and v, in [0, 1).
     epsilon : float
-        Keeps the division finite where the gradient vanishes.
+        Added to the divisor, so that it is not zero.
 
     Examples
     --------
@@ -379,14 +379,14 @@ def penalty(p, l1, l2):
     Parameters
     ----------
     p : ndarray of shape (P,)
-        Parameters: the weights, for biases are free.
+        The weights; biases have no penalty.
     l1, l2 : float
-        Strengths.
+        Factors of the two penalties.
 
     Returns
     -------
     float
-        What is added to the loss, in the type of `p`.
+        Added to the loss, in the type of `p`.
 
     Examples
     --------
@@ -403,19 +403,19 @@ def penalty(p, l1, l2):
 
 @reference
 def penalty_backward(g, p, l1, l2):
-    """Add the derivative of `penalty` to a gradient: ``g += l1 * sign(p) + l2 * p``.
+    """Add the gradient of `penalty` to a gradient: ``g += l1 * sign(p) + l2 * p``.
 
-    The L1 term pulls all parameters with the same force until they are zero, the L2 term the larger
-    ones more. ``|p|`` has no derivative at zero: it is taken as 0, so zero stays.
+    The L1 term moves all parameters towards zero at the same rate, the L2 term in proportion to
+    their size. ``|p|`` has no derivative at zero; it is taken as 0, so a zero stays zero.
 
     Parameters
     ----------
     g : ndarray of shape (P,)
-        Gradient of the loss with respect to `p`; the derivative of the penalty is added.
+        Gradient of the loss with respect to `p`; accumulated.
     p : ndarray of shape (P,)
         Parameters.
     l1, l2 : float
-        Strengths.
+        Factors of the two penalties.
 
     Examples
     --------
@@ -436,17 +436,17 @@ def penalty_backward(g, p, l1, l2):
 
 @reference
 def weight_decay(p, decay):
-    """Shrink parameters: ``p -= decay * p``, decoupled weight decay.
+    """Decay parameters: ``p -= decay * p``, decoupled weight decay.
 
-    It comes before the step of a rule and does not pass through its memory (Loshchilov and Hutter
-    2019, algorithm 2).
+    It comes before the update of a rule and does not change its optimizer state (Loshchilov and
+    Hutter 2019, algorithm 2).
 
     Parameters
     ----------
     p : ndarray of shape (P,)
         Parameters, overwritten.
     decay : float
-        Share of each parameter taken away: learning rate times weight decay.
+        Share of each parameter that is subtracted: learning rate times weight decay.
 
     Examples
     --------
@@ -463,9 +463,9 @@ def weight_decay(p, decay):
 
 @reference
 def clip_by_value(g, limit):
-    """Bring each element of a gradient into [-limit, limit]: ``g = min(max(g, -limit), limit)``.
+    """Clip each element of a gradient to [-limit, limit]: ``g = min(max(g, -limit), limit)``.
 
-    That may change the direction of the gradient. NaN stays NaN.
+    This may change the direction of the gradient. NaN stays NaN.
 
     Parameters
     ----------
@@ -492,10 +492,10 @@ def clip_by_value(g, limit):
 
 @reference
 def clip_by_norm(g, limit):
-    """Scale a gradient down to a length, if it is longer: ``g *= limit / ||g||``.
+    """Scale a gradient down to a norm, if its own is larger: ``g *= limit / ||g||``.
 
-    The direction stays, for g is the gradient of all parameters together (Pascanu, Mikolov and
-    Bengio 2013, algorithm 1). Where the norm is NaN, nothing is changed.
+    g is the gradient of all parameters together, so its direction does not change (Pascanu, Mikolov
+    and Bengio 2013, algorithm 1). If the norm is NaN, nothing changes.
 
     Parameters
     ----------
@@ -523,7 +523,7 @@ def clip_by_norm(g, limit):
 
 @reference
 def max_norm(w, limit):
-    """Scale the weights of each neuron down to a length, if they are longer.
+    """Scale the weights of each neuron down to a norm, if their own is larger.
 
     A neuron is a column of w: ``w[:, j] *= limit / ||w[:, j]||`` (Srebro, Rennie and Jaakkola 2005;
     Hinton et al. 2012, section 2).
