@@ -7,7 +7,8 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from fastnn.engine.plan import Kernels, Purpose
 from fastnn.errors import shown
-from fastnn.kernels import batch_norm, reference
+from fastnn.kernels import batch_norm
+from fastnn.kernels.reference import normalisation as reference
 from fastnn.layers.base import Layer, ParameterBlock
 from fastnn.layers.normalisation import _Normalisation
 from fastnn.validation import check_flag, check_number

@@ -7,7 +7,8 @@ from numpy.typing import ArrayLike
 
 from fastnn.engine.plan import Kernels, PlanBuilder, Purpose
 from fastnn.errors import shown
-from fastnn.kernels import dropout, reference
+from fastnn.kernels import dropout
+from fastnn.kernels.reference.dropout import dropout_mask
 from fastnn.layers.base import Layer
 from fastnn.validation import (
     MOST,
@@ -114,7 +115,7 @@ class Dropout(Layer):
         self._mask = np.ones_like(x)
         if training:
             self.draw_seed(np.random.default_rng())
-            reference.dropout_mask(self._mask, self.rate, self.noise_seed, self.step)
+            dropout_mask(self._mask, self.rate, self.noise_seed, self.step)
             self.step += 1
         return x * self._mask
 

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from fastnn.engine.plan import Kernels, Purpose
-from fastnn.kernels import layer_norm, reference
+from fastnn.kernels import layer_norm
 from fastnn.kernels.affine import column_sums_kernel
+from fastnn.kernels.reference import normalisation as reference
 from fastnn.layers.normalisation import _Normalisation
 
 

@@ -49,7 +49,7 @@ def wrong_values() -> None:
     GELU("erf")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     Residual([3])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
     fastnn.set_num_threads("2")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    fastnn.matmul([[1]], [[1]], activation="nope")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    fastnn.matmul([[1]], [[1]], activation=3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 def wrong_uses_of_results() -> None:
