@@ -1,4 +1,4 @@
-"""What a type checker sees of the package: mypy on the programs of `tests/type_checks`.
+"""The type hints of the package: mypy on the programs of `tests/type_checks`.
 
 ``python -m mypy`` and ``python -m pyright`` check these programs and the package itself, with the
 settings of `pyproject.toml`.
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-import fastnn
+import fastnn.layers
 
 pytest.importorskip("mypy", reason="the types are checked where mypy is installed")
 
@@ -73,6 +73,21 @@ def test_every_public_name_is_known_and_an_unknown_one_is_not(mypy, tmp_path):
     assert (line, code) == (len(names) + 2, "attr-defined") and "no_such_name" in message
     types = [message for _, _, message in mypy(program, kind="note")]
     assert len(types) == len(names)
+    assert not [text for text in types if text.endswith('"Any"')]
+
+
+def test_every_layer_is_known_by_the_name_that_the_package_of_layers_exports(mypy, tmp_path):
+    # Activations are exported by a `*`, so that a new one needs no line there.
+    names = fastnn.layers.__all__
+    assert {"LAYERS", "Affine", "ReLU", "from_config"} <= set(names)
+    program = tmp_path / "program.py"
+    uses = "".join(f"reveal_type({name})\nreveal_type(fastnn.layers.{name})\n" for name in names)
+    program.write_text(
+        f"import fastnn.layers\nfrom fastnn.layers import *\n{uses}", encoding="utf-8"
+    )
+    assert mypy(program, "--strict") == []
+    types = [message for _, _, message in mypy(program, kind="note")]
+    assert len(types) == 2 * len(names)
     assert not [text for text in types if text.endswith('"Any"')]
 
 

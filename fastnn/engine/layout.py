@@ -200,7 +200,7 @@ class ParameterLayout:
         params : ndarray of shape (n_packed,)
             The packed vector. Its padding must be zero already, since it is not written.
         transposed : ndarray of shape (n_transposed,), default=None
-            The transposed matrices, of which the same holds. None packs none.
+            The transposed matrices, whose padding must be zero already too. None packs none.
         """
         for placed in self.blocks:
             values = placed.view(vector).reshape(placed.n_rows, placed.n_columns)

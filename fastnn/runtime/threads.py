@@ -115,7 +115,7 @@ def _cgroup_quota(root: str = "/") -> float:
     """Return how many CPUs the quotas of this process's control groups allow, or infinity.
 
     The least of the quotas of the group and of all groups above it. In a container, the path of the
-    group may be that on the host, of which only the topmost group is visible.
+    group may be that on the host, where only the files of the topmost group are visible.
 
     Parameters
     ----------

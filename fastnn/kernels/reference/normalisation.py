@@ -16,7 +16,7 @@ def column_statistics(mean, variance, x):
 
     ``mean = x_0 + 1/B sum_b (x_b - x_0)``, which is exact for a constant column, and
     ``variance = 1/B sum_b (x_b - mean)^2``, or NaN if that overflows: with an infinite variance,
-    the normalised x would be zero, and nobody would see the overflow.
+    the normalised x would be zero, and the overflow would not show.
 
     Parameters
     ----------
