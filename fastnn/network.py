@@ -1,16 +1,19 @@
 """`Sequential`: layers in a row, trained as one compiled plan."""
 
 import copy
+import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
 
 from fastnn import losses, schedules
-from fastnn.callbacks import check_callbacks, for_verbosity
+from fastnn.callbacks import Callback, check_callbacks, for_verbosity
 from fastnn.engine.layout import ParameterLayout
 from fastnn.engine.predictor import Predictor
-from fastnn.engine.sparse_rows import check_samples
+from fastnn.engine.sparse_rows import SparseRows, check_samples
 from fastnn.errors import ModelFileError, reason, shown
 from fastnn.files.model_file import read_model, write_model
 from fastnn.kernels.memory import aligned_zeros
@@ -27,13 +30,18 @@ from fastnn.layers import (
     Softmax,
 )
 from fastnn.layers.serialize import describe, layers_of
+from fastnn.optimizers import Optimizer
+from fastnn.regularization import Regularization
 from fastnn.runtime import threads
 from fastnn.training import Trainer
 from fastnn.training.data import check_data
 from fastnn.training.divergence import first_not_finite
-from fastnn.training.run import Run
+from fastnn.training.evaluation import mean_loss, score, score_name
+from fastnn.training.run import History, Run
 from fastnn.validation import (
     MOST,
+    Seed,
+    Table,
     check_dtype,
     check_flag,
     check_inputs,
@@ -87,10 +95,12 @@ class Sequential:
     (4, 2)
     """
 
-    def __init__(self, layers, *, seed=None, dtype="float32"):
+    def __init__(
+        self, layers: Iterable[Layer], *, seed: Seed = None, dtype: DTypeLike = "float32"
+    ) -> None:
         self.dtype = check_dtype(dtype)
         self._rng = check_seed(seed)
-        self.history = None
+        self.history: History | None = None
         self._seed = None if isinstance(seed, np.random.Generator) or seed is None else int(seed)
         if isinstance(layers, (str, Layer)) or not isinstance(layers, Iterable):
             raise ValueError(f"layers must be a list of layers, got {shown(layers)}")
@@ -106,17 +116,17 @@ class Sequential:
                 layer.draw_seed(self._rng)
         self._bind()
 
-    def leaves(self):
+    def leaves(self) -> Iterator[Layer]:
         """Yield all layers that do the work: those of a residual block one by one."""
         for layer in self.layers:
             yield from layer.leaves()
 
-    def _check_layers(self):
+    def _check_layers(self) -> tuple[int, int]:
         """Check that the layers fit; return the widths at both ends."""
         for k, layer in enumerate(self.layers):
             if not isinstance(layer, Layer):
                 raise ValueError(f"layers[{k}] must be a Layer, got {shown(layer)}")
-        seen = {}  # by identity: there may be many
+        seen: dict[int, Layer] = {}  # by identity: there may be many
         for k, outer in enumerate(self.layers):
             for layer in outer.leaves():
                 if id(layer) in seen:
@@ -126,13 +136,13 @@ class Sequential:
                         f"layers[{k}] is in another net already: {layer!r}; use a copy of it"
                     )
                 seen[id(layer)] = layer
-        seen = seen.values()
-        if not any(isinstance(layer, Affine) for layer in seen):
+        leaves = seen.values()
+        if not any(isinstance(layer, Affine) for layer in leaves):
             raise ValueError(f"layers must hold at least one Affine, got {shown(self.layers)}")
-        first = next(x.n_inputs for x in seen if isinstance(x, ParametricLayer))
+        first = next(x.n_inputs for x in leaves if isinstance(x, ParametricLayer))
         return first, _check_widths(self.layers, first, "layers")
 
-    def _bind(self):
+    def _bind(self) -> None:
         """Let all layers' parameters be views of one vector; draw those without values."""
         self.layout = ParameterLayout(list(self.leaves()), self.dtype)
         self.memory = aligned_zeros(self.layout.size, self.dtype)
@@ -160,7 +170,7 @@ class Sequential:
             raise
         self._predictor = self.make_predictor()
 
-    def make_predictor(self, packed=None):
+    def make_predictor(self, packed: np.ndarray | None = None) -> Predictor:
         """Return the compiled forward pass of the net, or of packed parameters instead of its own.
 
         Parameters
@@ -172,7 +182,7 @@ class Sequential:
             self.layers, self.n_inputs, self.n_outputs, self.layout, self.memory, packed
         )
 
-    def _activation_after(self, layer):
+    def _activation_after(self, layer: Layer) -> Layer | None:
         """Return the layer that decides how another one's weights begin, or None at the end."""
         between = (BatchNorm, LayerNorm, Dropout)
         leaves = [leaf for leaf in self.leaves() if leaf is layer or not isinstance(leaf, between)]
@@ -181,31 +191,31 @@ class Sequential:
 
     # A copy or a pickle holds each layer's parameters; they become views of one vector again.
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         views = ("memory", "params", "layout", "_predictor")
         return {name: value for name, value in vars(self).items() if name not in views}
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._bind()
 
-    def __copy__(self):
+    def __copy__(self) -> "Sequential":
         return copy.deepcopy(self)  # two nets cannot share a vector of parameters
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         layers = ", ".join(map(repr, self.layers))
         return f"Sequential([{layers}], dtype={self.dtype.name!r})"
 
-    def weights(self):
+    def weights(self) -> list[tuple[np.ndarray, np.ndarray | None]]:
         """Return the pairs (w, b) of all affine layers; b is None where there is no bias."""
         layers = (layer for layer in self._parametric if isinstance(layer, Affine))
         return [(layer.params["w"], layer.params.get("b")) for layer in layers]
 
-    def tensors(self):
+    def tensors(self) -> list[tuple[np.ndarray, ...]]:
         """Return of each layer with parameters a tuple of them, then of its running statistics."""
         return self.layout.tensors(self.memory)
 
-    def check_ends_in_logits(self, loss):
+    def check_ends_in_logits(self, loss: losses.Loss) -> None:
         """Raise ValueError if the net ends in what `loss` applies by itself.
 
         Whatever comes after it and lets numbers pass, like `Dropout`, makes no difference.
@@ -216,24 +226,24 @@ class Sequential:
 
     def fit(
         self,
-        X,
-        y,
+        X: Table,
+        y: ArrayLike,
         *,
-        loss="softmax_cross_entropy",
-        optimizer="adam",
-        epochs=10,
-        batch_size=128,
-        shuffle=True,
-        validation_data=None,
-        n_threads=None,
-        verbose=0,
-        callbacks=(),
-        alpha=0.0,
-        schedule="constant",
-        regularization=None,
-        sample_weight=None,
-        class_weight=None,
-    ):
+        loss: str | losses.Loss = "softmax_cross_entropy",
+        optimizer: str | Optimizer = "adam",
+        epochs: int = 10,
+        batch_size: int = 128,
+        shuffle: bool = True,
+        validation_data: tuple[Table, ArrayLike] | None = None,
+        n_threads: int | None = None,
+        verbose: bool | int = 0,
+        callbacks: Sequence[Callback] = (),
+        alpha: float = 0.0,
+        schedule: schedules.ScheduleLike = "constant",
+        regularization: Regularization | None = None,
+        sample_weight: ArrayLike | None = None,
+        class_weight: Mapping[Any, float] | Sequence[float] | np.ndarray | str | None = None,
+    ) -> History:
         """Train the net.
 
         Parameters
@@ -320,10 +330,11 @@ class Sequential:
         trainer = Trainer(self, loss, optimizer, batch_size, alpha, n_threads, regularization)
         x = self.check_samples(X)
         trainer.use(check_data(self, x, y, trainer.loss, sample_weight, class_weight))
-        validate, val_figures = None, ()
+        validate: Callable[[], dict[str, float]] | None = None
+        val_figures: Sequence[str] = ()
         if validation_data is not None:
             validate = self._validator(validation_data, trainer)
-            val_figures = ("val_loss", _score_name(trainer.loss))
+            val_figures = ("val_loss", score_name(trainer.loss))
         callbacks = [*callbacks, *progress]
         rng = self._rng if shuffle else None
         run = Run(self, trainer, epochs, schedule, rng, validate, val_figures, callbacks)
@@ -345,7 +356,7 @@ class Sequential:
             )
         return history
 
-    def _validator(self, validation_data, trainer):
+    def _validator(self, validation_data: Any, trainer: Trainer) -> Callable[[], dict[str, float]]:
         """Return a function that evaluates what is being trained on the validation data."""
         loss = trainer.loss
         try:
@@ -360,14 +371,14 @@ class Sequential:
         # Reads the parameters where training has them: nothing is unpacked or packed for it.
         predictor = self.make_predictor(trainer.memory.params)
 
-        def validate():
+        def validate() -> dict[str, float]:
             out = predictor.predict(x, trainer.n_threads)
-            score = _score(loss, out, *target)
-            return {"val_loss": _mean_loss(loss, out, *target), _score_name(loss): score}
+            own = score(loss, out, *target)
+            return {"val_loss": mean_loss(loss, out, *target), score_name(loss): own}
 
         return validate
 
-    def predict(self, X, *, n_threads=None):
+    def predict(self, X: Table, *, n_threads: int | None = None) -> np.ndarray:
         """Return the net's output for each row: logits, where the loss takes logits.
 
         A row's output does not depend on the rows beside it, nor on the number of threads. NaN
@@ -386,7 +397,7 @@ class Sequential:
         """
         return _predict(self, self._predictor, X, n_threads)
 
-    def freeze(self):
+    def freeze(self) -> "FrozenNet":
         """Return a copy of the net that predicts only.
 
         Its weights can no longer change, so it rearranges them once and not in each call. That
@@ -408,11 +419,13 @@ class Sequential:
         return FrozenNet(self)
 
     @property
-    def takes_sparse(self):
+    def takes_sparse(self) -> bool:
         """Whether samples may be sparse: the net begins with an affine layer."""
         return isinstance(self.layers[0], Affine)
 
-    def check_samples(self, X, name="X", finite=True):
+    def check_samples(
+        self, X: Table | SparseRows, name: str = "X", finite: bool = True
+    ) -> np.ndarray | SparseRows:
         """Return samples as kernels take them: an array, or `fastnn.engine.sparse_rows.SparseRows`.
 
         Parameters
@@ -430,7 +443,7 @@ class Sequential:
         """
         return check_samples(X, self.dtype, self.n_inputs, self.takes_sparse, name, finite)
 
-    def forward(self, X, training=False):
+    def forward(self, X: ArrayLike, training: bool = False) -> np.ndarray:
         """Return the output for X (B, I), layer by layer; each layer keeps what `backward` needs.
 
         The same numbers as `predict`, which runs the compiled plan (to rounding, where layers of
@@ -448,7 +461,7 @@ class Sequential:
             out = layer.forward(out, training)
         return out
 
-    def backward(self, dout):
+    def backward(self, dout: ArrayLike) -> np.ndarray:
         """Return the gradient with respect to the input of the last `forward`.
 
         Parameters
@@ -461,7 +474,9 @@ class Sequential:
             dout = layer.backward(np.asarray(dout, self.dtype))
         return dout
 
-    def loss(self, X, y, loss="softmax_cross_entropy"):
+    def loss(
+        self, X: Table, y: ArrayLike, loss: str | losses.Loss = "softmax_cross_entropy"
+    ) -> float:
         """Return the mean loss on some data, without any penalty.
 
         Parameters
@@ -482,9 +497,16 @@ class Sequential:
         target = check_targets(y, loss, len(x), self.n_outputs, self.dtype)
         if len(x) == 0:
             raise ValueError("X must have at least 1 row, got 0")
-        return _mean_loss(loss, self.predict(x), *target)
+        out = self._predictor.predict(x, None)
+        return mean_loss(loss, out, *target)
 
-    def save(self, path, metadata=None, tensors=None, overwrite=True):
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        metadata: Mapping[str, str] | None = None,
+        tensors: Mapping[str, np.ndarray] | None = None,
+        overwrite: bool = True,
+    ) -> None:
         """Write the net to a safetensors file, whole or not at all.
 
         Parameters
@@ -513,7 +535,7 @@ class Sequential:
         write_model(path, header, metadata or {}, arrays, overwrite)
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: str | os.PathLike[str]) -> "Sequential":
         """Read a net from a file that `save` wrote. Nothing in the file is executed.
 
         Sizes are checked before memory is taken for them: parameters need twice what they take in
@@ -547,32 +569,32 @@ class FrozenNet:
         It is copied.
     """
 
-    def __init__(self, net):
+    def __init__(self, net: Sequential) -> None:
         self._net = copy.deepcopy(net)
         self._bind()
 
-    def _bind(self):
+    def _bind(self) -> None:
         layout = self._net.layout
         packed = aligned_zeros(layout.n_packed, layout.dtype)
         layout.pack(self._net.memory, packed)
         self._predictor = self._net.make_predictor(packed)
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {"_net": self._net}
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._bind()
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"{self._net!r}.freeze()"
 
-    def predict(self, X, *, n_threads=None):
+    def predict(self, X: Table, *, n_threads: int | None = None) -> np.ndarray:
         """Return the output for each row, in the same bits as `Sequential.predict`, which see."""
         return _predict(self._net, self._predictor, X, n_threads)
 
 
-def _predict(net, predictor, X, n_threads):
+def _predict(net: Sequential, predictor: Predictor, X: Any, n_threads: int | None) -> np.ndarray:
     """Return the output of a predictor of a net, after checks."""
     if not predictor.takes(X):
         X = net.check_samples(X, finite=False)
@@ -581,7 +603,9 @@ def _predict(net, predictor, X, n_threads):
     return predictor.predict(X, n_threads)
 
 
-def from_file_parts(path, header, tensors):
+def from_file_parts(
+    path: str | os.PathLike[str], header: Any, tensors: dict[str, np.ndarray]
+) -> Sequential:
     """Return the net that a model file describes; remove its arrays from `tensors`."""
     try:
         layers = layers_of(header, tensors)
@@ -592,7 +616,7 @@ def from_file_parts(path, header, tensors):
         ) from error
 
 
-def _check_widths(layers, width, name):
+def _check_widths(layers: Iterable[Layer], width: int, name: str) -> int:
     """Check that layers fit one after the other; return the width of what comes out."""
     for k, layer in enumerate(layers):
         here = f"{name}[{k}]"
@@ -609,24 +633,3 @@ def _check_widths(layers, width, name):
                 )
             width = layer.n_outputs
     return width
-
-
-def _mean_loss(loss, out, labels, targets):
-    """Mean loss of the rows of `out` (N, O)."""
-    return float(loss.of_rows(out, labels, targets).mean())
-
-
-def _score_name(loss):
-    return "val_r2" if loss.task == "regression" else "val_accuracy"
-
-
-def _score(loss, out, labels, targets):
-    """R^2 of a regression, accuracy of a classification."""
-    if loss.task == "regression":
-        error = ((out - targets) ** 2).sum(dtype=np.float64)
-        spread = ((targets - targets.mean(axis=0, dtype=np.float64)) ** 2).sum(dtype=np.float64)
-        return float(1 - error / spread) if spread > 0 else float(error == 0)
-    if loss.name == "binary_cross_entropy":
-        return float(((out > 0) == (targets > 0.5)).all(axis=1).mean())
-    expected = labels if len(labels) else targets.argmax(axis=1)
-    return float((out.argmax(axis=1) == expected).mean())

@@ -159,6 +159,9 @@ class Layer:
         """
         plan.add(self)
 
+    def draw_seed(self, rng: np.random.Generator) -> None:
+        """Take a seed for the layer's random numbers from a generator, if it needs one."""
+
     def leaves(self) -> Iterator["Layer"]:
         """Yield the layer itself, or, of a layer that consists of others, their leaves in order."""
         yield self

@@ -2,8 +2,10 @@
 
 import numbers
 from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fastnn import losses
 from fastnn.errors import shown
@@ -16,8 +18,17 @@ from fastnn.validation import (
     check_weights,
 )
 
+ClassWeight: TypeAlias = Mapping[Any, float] | Sequence[float] | np.ndarray | str
+"""Weights of classes, as `Sequential.fit` takes them."""
 
-def weigh_samples(class_weight, y, loss, n_outputs, sample_weight=None):
+
+def weigh_samples(
+    class_weight: ClassWeight,
+    y: ArrayLike,
+    loss: str | losses.Loss,
+    n_outputs: int,
+    sample_weight: ArrayLike | None = None,
+) -> np.ndarray:
     """Return the weight of each sample: that of its class, times its own.
 
     A batch's loss and gradient are means weighted by them, ``sum(w * loss) / sum(w)``.
@@ -68,7 +79,9 @@ def weigh_samples(class_weight, y, loss, n_outputs, sample_weight=None):
     return weights
 
 
-def weights_of_classes(class_weight, loss, labels, targets):
+def weights_of_classes(
+    class_weight: ClassWeight, loss: losses.Loss, labels: np.ndarray, targets: np.ndarray
+) -> np.ndarray:
     """Return the weight of the class of each sample, for checked labels or targets.
 
     Parameters
@@ -95,12 +108,12 @@ def weights_of_classes(class_weight, loss, labels, targets):
     return _class_weights(class_weight, classes, n_classes)[classes]
 
 
-def _check_loss(loss):
+def _check_loss(loss: losses.Loss) -> None:
     if loss.task != "classification":
         raise ValueError(f"class_weight needs a loss of a classification, got {shown(loss.name)}")
 
 
-def _classes(loss, labels, targets):
+def _classes(loss: losses.Loss, labels: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, int]:
     """Return the class of each sample, and how many classes there are."""
     n_outputs = targets.shape[1]
     if len(targets) == 0:
@@ -118,13 +131,13 @@ def _classes(loss, labels, targets):
     return targets.argmax(axis=1), n_outputs
 
 
-def _class_weights(class_weight, labels, n_classes):
+def _class_weights(class_weight: ClassWeight, labels: np.ndarray, n_classes: int) -> np.ndarray:
     """Return the weight of each class, float64 (n_classes,)."""
     if isinstance(class_weight, str) and class_weight == "balanced":
         counts = np.bincount(labels, minlength=n_classes)
         return len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
     if isinstance(class_weight, Mapping):
-        pairs = class_weight.items()
+        pairs: Any = class_weight.items()
     elif isinstance(class_weight, (Sequence, np.ndarray)) and not isinstance(class_weight, str):
         n = class_weight.size if isinstance(class_weight, np.ndarray) else len(class_weight)
         if n != n_classes or (isinstance(class_weight, np.ndarray) and class_weight.ndim != 1):
@@ -146,5 +159,5 @@ def _class_weights(class_weight, labels, n_classes):
             raise ValueError(
                 f"class_weight[{name!r}] must be a finite number >= 0, got {shown(weight)}"
             )
-        weights[int(name)] = weight
+        weights[int(float(name))] = weight
     return weights

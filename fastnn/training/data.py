@@ -1,10 +1,13 @@
 """What a training is given, checked once: samples, targets and weights."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from fastnn.training.class_weight import weights_of_classes
+from fastnn.losses import Loss
+from fastnn.training.class_weight import ClassWeight, weights_of_classes
 from fastnn.validation import check_targets, check_weights
 
 NO_WEIGHTS = np.empty(0)
@@ -25,21 +28,28 @@ class TrainingData:
         Of the samples; empty where all weigh 1.
     """
 
-    x: object
+    x: Any
     labels: np.ndarray
     targets: np.ndarray
     weights: np.ndarray
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.x)
 
     @property
-    def y(self):
+    def y(self) -> np.ndarray:
         """Labels or targets, whichever there are."""
         return self.labels if len(self.labels) else self.targets
 
 
-def check_data(net, x, y, loss, sample_weight=None, class_weight=None):
+def check_data(
+    net: Any,
+    x: Any,
+    y: ArrayLike,
+    loss: Loss,
+    sample_weight: ArrayLike | None = None,
+    class_weight: ClassWeight | None = None,
+) -> TrainingData:
     """Return checked samples with their targets and weights.
 
     Parameters

@@ -1,7 +1,8 @@
 """Where numbers stopped being finite: the layer to look at when a training breaks down."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,7 +30,7 @@ class Divergence(NamedTuple):
     where: str
     learning_rate: float
 
-    def describe(self, epoch=None):
+    def describe(self, epoch: int | None = None) -> str:
         """Return all of it in one line; epochs are counted from 1 there, and batches too."""
         when = f"batch {self.batch + 1}"
         when = when if epoch is None else f"epoch {epoch}, {when}"
@@ -37,7 +38,7 @@ class Divergence(NamedTuple):
         return f"{self.what} in {when}, at {rate}: {self.where} not finite"
 
 
-def names_of(layers, prefix="layers"):
+def names_of(layers: Iterable[Any], prefix: str = "layers") -> Iterator[tuple[Any, str]]:
     """Yield (layer, name) of all layers, those of residual blocks too: ``layers[1].layers[0]``."""
     for k, layer in enumerate(layers):
         name = f"{prefix}[{k}]"
@@ -45,7 +46,7 @@ def names_of(layers, prefix="layers"):
         yield from names_of(getattr(layer, "layers", []), f"{name}.layers")
 
 
-def first_not_finite(layers):
+def first_not_finite(layers: Iterable[Any]) -> str | None:
     """Return the name of the first layer with a parameter that is not finite, or None.
 
     Parameters
@@ -65,7 +66,7 @@ def first_not_finite(layers):
     return None
 
 
-def locate(memory, n_rows):
+def locate(memory: Any, n_rows: int) -> str:
     """Return the first thing in the forward pass that is not finite.
 
     Parameters
@@ -93,7 +94,7 @@ def locate(memory, n_rows):
     return f"the output of {names[id(layer)]} reaches {largest:.2g}, and the loss is"
 
 
-def _largest(operation, acts, n_rows):
+def _largest(operation: Any, acts: np.ndarray, n_rows: int) -> float:
     """Return the largest magnitude in all rows and columns of an operation's result, or NaN."""
     largest, itemsize = 0.0, acts.itemsize
     n, panel = int(operation["n_out"]), panel_columns(itemsize)
@@ -105,13 +106,13 @@ def _largest(operation, acts, n_rows):
     return largest
 
 
-def is_finite(vector):
+def is_finite(vector: np.ndarray) -> bool:
     """Return whether all elements are finite; a sum finds that out without a vector of answers."""
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isfinite(vector.sum()) or np.isfinite(vector).all())
 
 
-def turn_back(memory, data_loss, rates):
+def turn_back(memory: Any, data_loss: float, rates: np.ndarray) -> Divergence:
     """Undo an epoch that broke down; return what happened.
 
     Parameters

@@ -1,8 +1,11 @@
 """The memory of a training: packed parameters, optimizer states, workspace, plan and job."""
 
+from collections.abc import Callable, Iterable
+from typing import Any
+
 import numpy as np
 
-from fastnn.engine.plan import Purpose, build
+from fastnn.engine.plan import Holding, Purpose, build
 from fastnn.engine.sparse_rows import SparseRows
 from fastnn.kernels.job import FACTORS_APART, TRAINING_JOB
 from fastnn.kernels.losses import loss_kernel
@@ -14,6 +17,9 @@ from fastnn.kernels.team import launch
 from fastnn.kernels.training import WORK_APART, training_member
 from fastnn.kernels.updates import GRADIENT_ALONE, factors_kernel, update_kernel
 from fastnn.kernels.weight_phase import BLOCK_ROWS
+from fastnn.losses import Loss
+from fastnn.optimizers import Optimizer
+from fastnn.training.data import TrainingData
 
 _FIRST_MEMORY = 1.0
 """What update rules find at their first update."""
@@ -41,7 +47,13 @@ class TrainingMemory:
         Whether the update rule moves parameters.
     """
 
-    def __init__(self, net, optimizer, held, n_threads):
+    def __init__(
+        self,
+        net: Any,
+        optimizer: Optimizer,
+        held: Callable[[Any], Holding],
+        n_threads: int,
+    ) -> None:
         self.net, self.layout, self.dtype = net, net.layout, net.dtype
         self.optimizer, self._held, self._n_threads = optimizer, held, n_threads
         self.moves = optimizer.rule is not GRADIENT_ALONE
@@ -50,40 +62,43 @@ class TrainingMemory:
         self.transposed = aligned_zeros(self.layout.n_transposed, self.dtype)
         self.states = [aligned_zeros(size if k < n_states else 0, self.dtype) for k in range(2)]
         self._gradient = aligned_zeros(size if optimizer.clip_norm else 0, self.dtype)
-        self._before = np.empty_like(self.params) if self.moves else None
+        self._before = np.empty_like(self.params if self.moves else self.params[:0])
         self._hyperparameters = optimizer.hyperparameters
         self.rule_memory = _FIRST_MEMORY
-        self.plan, self.rows, self.is_sparse, self.job = None, 0, False, None
-        self._pushed = None
+        self.plan: Any = None
+        self.rows, self.is_sparse = 0, False
+        self.job: Any = None
+        self._work: Any = None
+        self._pushed: np.ndarray | None = None
         self.pull()
 
     # Parameters and states.
 
-    def pull(self):
+    def pull(self) -> None:
         """Read the net's parameters again, after something else changed them."""
         self.layout.pack(self.net.memory, self.params, self.transposed)
 
-    def push(self):
+    def push(self) -> None:
         """Write the trained parameters to the net."""
         self.layout.unpack(self.params, self.net.memory)
 
-    def push_to_be_seen(self):
+    def push_to_be_seen(self) -> None:
         """Write the parameters to the net, where callbacks may change them."""
         self.push()
         self._pushed = self.net.memory.copy()
 
-    def pull_if_changed(self):
+    def pull_if_changed(self) -> None:
         """Read the net's parameters again if they changed since `push_to_be_seen`."""
         if self._pushed is not None and not _same_bits(self._pushed, self.net.memory):
             self.pull()
         self._pushed = None
 
-    def remember(self):
+    def remember(self) -> None:
         """Keep the parameters for `undo`."""
         if self.moves:
             self._before[:] = self.params
 
-    def undo(self):
+    def undo(self) -> None:
         """Put the parameters back to what they were at `remember`; the optimizer begins anew."""
         vector = self.layout.unpacked(self._before)
         self.layout.pack(vector, self.params, self.transposed)
@@ -91,18 +106,18 @@ class TrainingMemory:
             state[:] = 0
         self.rule_memory = _FIRST_MEMORY
 
-    def state_vectors(self):
+    def state_vectors(self) -> list[np.ndarray]:
         """Return the optimizer's states as vectors that lie as the net's parameters do."""
         return [self.layout.unpacked(state) for state in self.states if len(state)]
 
-    def set_state_vectors(self, vectors):
+    def set_state_vectors(self, vectors: Iterable[np.ndarray]) -> None:
         """Overwrite the optimizer's states."""
         for state, vector in zip(self.states, vectors, strict=False):
             self.layout.pack(vector, state)
 
     # A data set.
 
-    def prepare(self, x, rows):
+    def prepare(self, x: Any, rows: int) -> bool:
         """Make room for batches of so many rows of x, and compile the kernels of all operations.
 
         Returns
@@ -132,10 +147,10 @@ class TrainingMemory:
         self._scratch = aligned_zeros(self._n_threads * self._block, self.dtype)
         return True
 
-    def start(self, data, loss):
+    def start(self, data: TrainingData, loss: Loss) -> None:
         """Make the job of all steps on a data set, but for their order and rates."""
         plan, rule = self.plan, self.optimizer.rule
-        self._work = Job(WORK, **dict.fromkeys(WORK.names, 0) | self._work_values(data))
+        self._work = Job(WORK, **dict.fromkeys(WORK.names or (), 0) | self._work_values(data))
         loss_scale, gradient_scale = loss.scales(self.net.n_outputs)
         self._loss_parameters = loss.parameters(self.net.n_outputs)  # the job has its address
         has_targets = len(data.targets) > 0
@@ -177,13 +192,14 @@ class TrainingMemory:
             "clip_value": np.inf if clip_value is None else clip_value,
             "clip_norm": clip_norm or np.inf,
         }
-        self.job = Job(TRAINING_JOB, **dict.fromkeys(TRAINING_JOB.names, 0) | values)
+        self.job = Job(TRAINING_JOB, **dict.fromkeys(TRAINING_JOB.names or (), 0) | values)
 
-    def _work_values(self, data):
+    def _work_values(self, data: TrainingData) -> dict[str, Any]:
         """Return what all members work on."""
+        plan = self.plan
         values = {
-            "operations": self.plan.operations,
-            "blocks": self.plan.blocks,
+            "operations": plan.operations,
+            "blocks": plan.blocks,
             "params": self.params,
             "state_1": self.states[0],
             "state_2": self.states[1],
@@ -206,7 +222,9 @@ class TrainingMemory:
             }
         return values
 
-    def begin_epoch(self, order, batch_weight, rates, alpha):
+    def begin_epoch(
+        self, order: np.ndarray, batch_weight: np.ndarray, rates: np.ndarray, alpha: float
+    ) -> None:
         """Let the next steps take samples in some order, with a weight and a rate of each batch."""
         self._epoch = order, batch_weight, rates  # the job has their addresses
         self._work["order"], self.job["n_order"], self.job["alpha"] = order, len(order), alpha
@@ -215,10 +233,10 @@ class TrainingMemory:
         self.row_loss[:] = 0
         self.penalty[:] = 0
 
-    def run_steps(self, first, last, step_count, n_threads):
-        """Run some steps of the epoch; return how many updates there have been then.
+    def run_steps(self, first: int, last: int, step_count: int, n_threads: int) -> None:
+        """Run the steps [first, last) of the epoch, after `step_count` updates.
 
-        Ctrl-C meanwhile is raised right behind the kernel, and `step_count_of_job` is right then.
+        Ctrl-C meanwhile is raised right behind the kernel; `end_steps` is right even then.
         """
         job = self.job
         job["first_step"], job["last_step"] = first, last
@@ -226,21 +244,21 @@ class TrainingMemory:
         job["rule_memory"] = self.rule_memory
         launch(training_member(self.dtype), job, n_threads)  # compiles, the first time
 
-    def end_steps(self):
+    def end_steps(self) -> int:
         """Return how many updates there have been, after `run_steps`."""
         self.rule_memory = float(self.job["rule_memory"])
         return int(self.job["updates_before"])
 
     @property
-    def stopped_at(self):
+    def stopped_at(self) -> int:
         """The step whose loss was not finite, or -1."""
         return int(self.job["stopped_at"])
 
-    def release(self):
+    def release(self) -> None:
         """Forget the data set."""
         self.job = self._work = None
 
 
-def _same_bits(one, other):
+def _same_bits(one: np.ndarray, other: np.ndarray) -> bool:
     """Return whether two vectors have the same bits: NaN equals itself."""
     return np.array_equal(one.view(np.uint8), other.view(np.uint8))

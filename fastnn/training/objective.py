@@ -4,13 +4,16 @@ For optimizers that want that of all samples at once, such as L-BFGS.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fastnn.kernels.updates import GRADIENT_ALONE
+from fastnn.losses import Loss
 from fastnn.optimizers import Optimizer
 from fastnn.training.trainer import Trainer
-from fastnn.validation import as_array, kernel_array
+from fastnn.validation import Table, as_array, kernel_array
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,16 @@ class Objective:
     (0.125, array([-0.5,  0. , -0.5]))
     """
 
-    def __init__(self, net, loss, X, y, sample_weight=None, alpha=0.0, n_threads=None):
+    def __init__(
+        self,
+        net: Any,
+        loss: str | Loss,
+        X: Table,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        alpha: float = 0.0,
+        n_threads: int | None = None,
+    ) -> None:
         self._net = net
         self._trainer = Trainer(net, loss, _NoUpdate(), 1, alpha, n_threads)
         x = net.check_samples(X)
@@ -56,14 +68,14 @@ class Objective:
         self._trainer.batch_size = max(1, len(x))
         self._trainer.set_data(x, y, sample_weight)
 
-    def parameters(self):
+    def parameters(self) -> np.ndarray:
         """Return the net's parameters as a vector: all weights layer by layer, then all biases.
 
         Scales of normalisation stand among the weights, shifts among the biases.
         """
         return _flatten(self._net.tensors())
 
-    def set_parameters(self, vector):
+    def set_parameters(self, vector: ArrayLike) -> None:
         """Overwrite the net's parameters.
 
         Parameters
@@ -88,7 +100,7 @@ class Objective:
             array[...] = vector[place : place + array.size].reshape(array.shape)
             place += array.size
 
-    def __call__(self, vector):
+    def __call__(self, vector: ArrayLike) -> tuple[float, np.ndarray]:
         """Return the loss, a float, and its gradient, shaped as the vector of parameters."""
         self.set_parameters(vector)
         self._trainer.pull()
@@ -98,10 +110,10 @@ class Objective:
         return data_loss + penalty, _flatten(self._trainer.state_vectors()[0])
 
 
-def _in_order(tensors):
+def _in_order(tensors: list[tuple[np.ndarray, ...]]) -> list[np.ndarray]:
     """All weights of tuples (w, b, ...), then all biases."""
     return [t[0] for t in tensors] + [t[1] for t in tensors if len(t) > 1]
 
 
-def _flatten(tensors):
+def _flatten(tensors: list[tuple[np.ndarray, ...]]) -> np.ndarray:
     return np.concatenate([array.ravel() for array in _in_order(tensors)], dtype=np.float64)

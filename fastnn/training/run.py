@@ -1,10 +1,13 @@
 """Training over some epochs: order, learning rate, callbacks, and the history."""
 
 import time
+from collections.abc import Callable, KeysView, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from fastnn.schedules import factor_at
+from fastnn.training.trainer import Trainer
 
 
 class History:
@@ -21,31 +24,31 @@ class History:
         What ended the training, if its numbers did not stay finite.
     """
 
-    def __init__(self):
-        self.divergence = None
-        self._figures = {}
+    def __init__(self) -> None:
+        self.divergence: str | None = None
+        self._figures: dict[str, list[float]] = {}
         self._epochs = 0
 
-    def append(self, logs):
+    def append(self, logs: Mapping[str, float]) -> None:
         """Add the figures of one epoch."""
         for name, value in logs.items():
             self._figures.setdefault(name, []).append(value)
         self._epochs += 1
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> list[float]:
         return self._figures[name]
 
-    def __contains__(self, name):
+    def __contains__(self, name: object) -> bool:
         return name in self._figures
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self._epochs
 
-    def keys(self):
+    def keys(self) -> KeysView[str]:
         """Return the names of the figures."""
         return self._figures.keys()
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<History of {self._epochs} epochs: {', '.join(self._figures)}>"
 
 
@@ -78,8 +81,16 @@ class Run:
     """
 
     def __init__(
-        self, net, trainer, epochs, schedule, shuffle_rng, validate, val_figures, callbacks
-    ):
+        self,
+        net: Any,
+        trainer: Trainer,
+        epochs: int,
+        schedule: Callable[[Any, int], float],
+        shuffle_rng: np.random.Generator | None,
+        validate: Callable[[], dict[str, float]] | None,
+        val_figures: Sequence[str],
+        callbacks: Sequence[Any],
+    ) -> None:
         self.net, self.trainer, self.epochs = net, trainer, epochs
         self.shuffle_rng = shuffle_rng
         self.callbacks = sorted(callbacks, key=lambda callback: callback.runs_last)
@@ -88,19 +99,20 @@ class Run:
         self.history = History()
         self.next_epoch, self.stopped = 0, False
 
-    def train(self):
+    def train(self) -> History:
         """Train until all epochs are done or something stops it; return the history.
 
         However it ends, the net has the parameters of the last batch that was trained.
         """
         trainer, n_samples = self.trainer, self.trainer.n_samples
         batch_size = min(trainer.batch_size, n_samples)
-        info = {
+        n_steps = -(-n_samples // batch_size)
+        info: dict[str, Any] = {
             "epochs": self.epochs,
             "n_samples": n_samples,
             "batch_size": batch_size,
             "n_threads": trainer.n_threads,
-            "steps_per_epoch": -(-n_samples // batch_size),
+            "steps_per_epoch": n_steps,
             "figures": ["loss", "seconds", "samples_per_second", *self._val_figures],
         }
         begun = []
@@ -110,7 +122,7 @@ class Run:
                 callback.on_fit_begin(self.net, info)
                 begun.append(callback)
             while self.next_epoch < self.epochs and not self.stopped:
-                self._train_epoch(info["steps_per_epoch"])
+                self._train_epoch(n_steps)
         finally:
             try:
                 trainer.sync()
@@ -122,10 +134,10 @@ class Run:
                     callback.on_fit_end(self.history)
         return self.history
 
-    def _train_epoch(self, n_steps):
+    def _train_epoch(self, n_steps: int) -> None:
         trainer, callbacks, epoch = self.trainer, self.callbacks, self.next_epoch
 
-        def on_progress(samples_done, mean_loss):
+        def on_progress(samples_done: int, mean_loss: float) -> None:
             for callback in callbacks:
                 callback.on_progress(epoch, samples_done, mean_loss)
 
@@ -158,5 +170,5 @@ class Run:
         if callbacks:
             trainer.memory.pull_if_changed()
 
-    def _rate_at(self, epoch):
+    def _rate_at(self, epoch: float) -> float:
         return self._learning_rate * factor_at(self._schedule, epoch, self.epochs)

@@ -37,21 +37,21 @@ class Pace:
         Whether to use all of them always.
     """
 
-    def __init__(self, flops, n_threads, fixed):
+    def __init__(self, flops: float, n_threads: int, fixed: bool) -> None:
         self._guess = max(flops, 1) / _FIRST_GUESS_FLOPS_PER_SECOND
-        self._seconds = {}  # of a step, by number of threads
+        self._seconds: dict[int, float] = {}  # of a step, by number of threads
         self._choices = [n_threads]
         while self._choices[-1] > 1 and not fixed:
             self._choices.append(self._choices[-1] // 2)
         limit = n_threads if fixed else threads.worthwhile(flops, n_threads)
         self._best = next(n for n in self._choices if n <= limit)
         self._tries_more = False  # or fewer, in turn
-        self._again = None  # a number of threads that has only been woken
+        self._again: int | None = None  # a number of threads that has only been woken
         self._last = n_threads, math.inf  # threads and seconds of a step, of the last call
         self._since_trial = 0.0
         self._rest = _SECONDS_BEFORE_FIRST_TRIAL  # the guess is a rough one
 
-    def next_call(self):
+    def next_call(self) -> tuple[int, int]:
         """Return (number of threads, number of steps)."""
         if self._again is not None:
             return self._again, self._steps(self._again, _SECONDS_PER_TRIAL)
@@ -68,11 +68,11 @@ class Pace:
                 n_threads, seconds = pick, _SECONDS_PER_TRIAL
         return n_threads, self._steps(n_threads, seconds)
 
-    def _steps(self, n_threads, seconds):
+    def _steps(self, n_threads: int, seconds: float) -> int:
         """Return how many steps take so long."""
         return max(1, int(seconds / self._seconds.get(n_threads, self._guess)))
 
-    def record(self, n_threads, steps, seconds):
+    def record(self, n_threads: int, steps: int, seconds: float) -> None:
         """Take note of how long a call took."""
         last_threads, last_step = self._last
         step = max(seconds / steps, 1e-9)
@@ -86,7 +86,7 @@ class Pace:
         self._seconds[n_threads] = min(step, last_step) if n_threads == last_threads else step
         was_trial, before = n_threads != self._best, self._best
         self._since_trial = 0.0 if was_trial else self._since_trial + seconds
-        self._best = min(self._seconds, key=self._seconds.get)
+        self._best = min(self._seconds, key=self._seconds.__getitem__)
         if self._best != before:
             self._rest = _SECONDS_AFTER_CHANGE
         elif was_trial:

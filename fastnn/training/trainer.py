@@ -2,22 +2,34 @@
 
 import math
 import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fastnn import losses, optimizers
 from fastnn.engine.plan import Holding
 from fastnn.engine.sparse_rows import check_samples
 from fastnn.errors import shown
-from fastnn.kernels.updates import GRADIENT_ALONE, RULES
+from fastnn.kernels.updates import GRADIENT_ALONE, RULES, Rule
 from fastnn.layers import Affine, BatchNorm
+from fastnn.losses import Loss
+from fastnn.optimizers import Optimizer
 from fastnn.regularization import Regularization
 from fastnn.runtime import threads
-from fastnn.training.data import check_data
-from fastnn.training.divergence import is_finite, turn_back
+from fastnn.training.data import TrainingData, check_data
+from fastnn.training.divergence import Divergence, is_finite, turn_back
 from fastnn.training.memory import TrainingMemory
 from fastnn.training.thread_choice import Pace
-from fastnn.validation import as_array, check_integer, check_number, check_weights, kernel_array
+from fastnn.validation import (
+    Table,
+    as_array,
+    check_integer,
+    check_number,
+    check_weights,
+    kernel_array,
+)
 
 
 class Trainer:
@@ -66,8 +78,15 @@ class Trainer:
     """
 
     def __init__(
-        self, net, loss, optimizer, batch_size, alpha=0.0, n_threads=None, regularization=None
-    ):
+        self,
+        net: Any,
+        loss: str | Loss,
+        optimizer: str | Optimizer,
+        batch_size: int,
+        alpha: float = 0.0,
+        n_threads: int | None = None,
+        regularization: Regularization | None = None,
+    ) -> None:
         if not hasattr(net, "check_samples"):
             raise ValueError(f"net must be a Sequential, got {shown(net)}")
         self._net = net
@@ -82,14 +101,15 @@ class Trainer:
             net.check_ends_in_logits(self.loss)
         self.step_count = 0
         self.use_all_threads = False
-        self.divergence = None
-        self._data = self._pace = None
+        self.divergence: Divergence | None = None
+        self._data: Any = None
+        self._pace: Any = None
         self._has_batch_norm = any(isinstance(layer, BatchNorm) for layer in net.leaves())
         self._noisy = [layer for layer in net.leaves() if layer.only_in_training]
         self._first_noise = [layer.step for layer in self._noisy]
         self._memory = TrainingMemory(net, self._optimizer, self._held, self.n_threads)
 
-    def _held(self, layer):
+    def _held(self, layer: Any) -> Holding:
         """Return what holds the weights of a layer back."""
         if not isinstance(layer, Affine):
             return Holding()
@@ -102,7 +122,7 @@ class Trainer:
     # Plans and jobs hold addresses, which mean nothing in another process or for other arrays. A
     # copy or a pickle has what they are made from instead, in the order that users see.
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         data = self._data
         return {
             "arguments": (
@@ -120,10 +140,12 @@ class Trainer:
             "data": None if data is None else (data.x, data.y, data.weights),
         }
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         net, loss, optimizer, batch_size, alpha, n_threads, regularization = state["arguments"]
         n_threads = min(n_threads, threads.get_num_threads())  # it may come from a larger machine
-        self.__init__(net, loss, optimizer, batch_size, alpha, n_threads, regularization)
+        self.__init__(  # type: ignore[misc]
+            net, loss, optimizer, batch_size, alpha, n_threads, regularization
+        )
         self.use_all_threads = state["use_all_threads"]
         memory = self._memory
         memory.layout.pack(state["parameters"], memory.params, memory.transposed)
@@ -133,43 +155,43 @@ class Trainer:
             self.set_data(x, y, weights if len(weights) else None)
 
     @property
-    def learning_rate(self):
+    def learning_rate(self) -> float:
         """The optimizer's learning rate; may be changed between epochs."""
         return self._learning_rate
 
     @learning_rate.setter
-    def learning_rate(self, value):
+    def learning_rate(self, value: float) -> None:
         self._learning_rate = check_number("learning_rate", value)
 
     @property
-    def optimizer(self):
+    def optimizer(self) -> Optimizer:
         """The optimizer, as it was before the training."""
         return self._optimizer
 
     @property
-    def n_samples(self):
+    def n_samples(self) -> int:
         """Number of samples of the data set."""
         return len(self._data)
 
     @property
-    def memory(self):
+    def memory(self) -> TrainingMemory:
         """The packed parameters, the optimizer's states, and all else that training needs."""
         return self._memory
 
-    def pull(self):
+    def pull(self) -> None:
         """Read the net's parameters again, after something else changed them."""
         self._memory.pull()
 
-    def sync(self):
+    def sync(self) -> None:
         """Write the trained parameters back to the net."""
         self._memory.push()
 
-    def state_vectors(self):
+    def state_vectors(self) -> list[list[tuple[np.ndarray, ...]]]:
         """Return the optimizer's states, shaped as the net's `tensors`."""
         layout = self._memory.layout
         return [layout.tensors(vector) for vector in self._memory.state_vectors()]
 
-    def state(self):
+    def state(self) -> dict[str, Any]:
         """Return what `restore` needs to go on with this optimizer, on any machine."""
         return {
             "rule": _number_of(self._optimizer.rule),
@@ -180,7 +202,7 @@ class Trainer:
             "vectors": self.state_vectors(),
         }
 
-    def restore(self, state):
+    def restore(self, state: dict[str, Any]) -> None:
         """Go on with the state of another trainer's optimizer, of the same rule.
 
         Raises
@@ -207,17 +229,17 @@ class Trainer:
             layer.noise_seed, layer.step = noise
         self._begin_noise_at(self.step_count)
 
-    def _begin_noise_at(self, step_count):
+    def _begin_noise_at(self, step_count: int) -> None:
         """Let random numbers go on from where each layer is, after so many updates."""
         self._first_noise = [layer.step - step_count for layer in self._noisy]
         if self._memory.plan is not None:
             self._set_noise()
 
-    def _set_noise(self):
+    def _set_noise(self) -> None:
         for layer, first in zip(self._noisy, self._first_noise, strict=True):
             self._memory.plan.set_noise(layer, first)
 
-    def set_data(self, X, y, sample_weight=None):
+    def set_data(self, X: Table, y: ArrayLike, sample_weight: ArrayLike | None = None) -> None:
         """Set what the next epochs train on.
 
         Parameters
@@ -239,7 +261,7 @@ class Trainer:
         x = check_samples(X, net.dtype, net.n_inputs, net.takes_sparse)
         self.use(check_data(net, x, y, self.loss, sample_weight))
 
-    def use(self, data):
+    def use(self, data: TrainingData) -> None:
         """Set what the next epochs train on: a `fastnn.training.data.TrainingData`."""
         rows = min(self.batch_size, len(data))
         self._check_batches(len(data), rows)
@@ -250,7 +272,7 @@ class Trainer:
             self._pace = Pace(flops, self.n_threads, self.use_all_threads)
         self._data = data
 
-    def _check_batches(self, n, rows):
+    def _check_batches(self, n: int, rows: int) -> None:
         """Refuse a batch of a single row where statistics over a batch are needed."""
         if n % rows == 1 % rows and self._has_batch_norm:
             raise ValueError(
@@ -258,12 +280,17 @@ class Trainer:
                 f"for {n} rows: the last batch has 1"
             )
 
-    def release_data(self):
+    def release_data(self) -> None:
         """Forget the data, but not the state of the optimizer: `set_data` comes next."""
         self._data = None
         self._memory.release()
 
-    def run_epoch(self, order, on_progress=None, rates=None):
+    def run_epoch(
+        self,
+        order: ArrayLike,
+        on_progress: Callable[[int, float], object] | None = None,
+        rates: ArrayLike | None = None,
+    ) -> tuple[float, float]:
         """Train once through the samples named by `order`, in batches.
 
         Parameters
@@ -322,7 +349,7 @@ class Trainer:
             self._begin_noise_at(0)
         return data_loss, penalty
 
-    def _checked_order(self, order):
+    def _checked_order(self, order: ArrayLike) -> np.ndarray:
         """Return the order of samples as kernels take it, or raise ValueError."""
         order = as_array("order", order)
         n = len(self._data)
@@ -338,7 +365,7 @@ class Trainer:
             )
         return kernel_array(order, np.int64)
 
-    def _weigh_batches(self, order):
+    def _weigh_batches(self, order: np.ndarray) -> np.ndarray:
         """Return the sum of the weights of each batch, which is its size without weights."""
         rows, weights = self._memory.rows, self._data.weights
         starts = np.arange(0, len(order), rows)
@@ -346,7 +373,7 @@ class Trainer:
             return np.add.reduceat(weights[order], starts)
         return np.minimum(len(order) - starts, rows).astype(np.float64)
 
-    def _run_steps(self, step, n_steps):
+    def _run_steps(self, step: int, n_steps: int) -> int:
         """Run some of the steps that are left; return how many have been made then."""
         n_threads, steps = self._pace.next_call()
         last = min(step + steps, n_steps)
@@ -361,11 +388,11 @@ class Trainer:
         return last
 
 
-def _number_of(rule):
+def _number_of(rule: Rule) -> int:
     """Return the position of an update rule in the table, by which checkpoints know it."""
     rules = [*RULES.values()]
     return rules.index(rule) if rule in rules else len(rules)
 
 
-def _shapes(tensors):
+def _shapes(tensors: list[tuple[np.ndarray, ...]]) -> list[list[tuple[int, ...]]]:
     return [[array.shape for array in arrays] for arrays in tensors]
