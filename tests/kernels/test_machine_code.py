@@ -1,5 +1,8 @@
 """The innermost loops of the products, as machine code: nothing but arithmetic in registers."""
 
+import functools
+import importlib
+import pkgutil
 import re
 
 import llvmlite.binding
@@ -9,19 +12,16 @@ import pytest
 from numba import types
 from numba.core.codegen import get_host_cpu_features
 
-from fastnn.kernels.affine import backward_weight_block, multiply_rows
-from fastnn.kernels.tile import (
-    TILE_ROWS,
-    TILE_VECTORS,
-    VECTOR_BYTES,
-    lanes_of,
-    rank1,
-    store,
-    zeros,
-)
+from fastnn import kernels
+from fastnn.kernels import activations, batch_norm, codes, layer_norm, losses, updates
+from fastnn.kernels.panels import Panels
+from fastnn.kernels.products import Product, Update, backward_weight_block, multiply_rows
+from fastnn.kernels.tile import TILE_ROWS, TILE_VECTORS, lanes_of, rank1, store, zeros
 from fastnn.runtime import jit as _jit
+from fastnn.runtime.cpu import VECTOR_BYTES
+from tests.kernels.dtypes import each_dtype
 
-with_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
+with_dtypes = each_dtype("machine code")
 
 
 def product(n, a, b, out):
@@ -32,34 +32,34 @@ def product(n, a, b, out):
     store(tile, out, 0, step)
 
 
-def multiply(
-    row, n_rows, n_in, n_out, x, xo, x_panel, w, wo, w_panel, b, bo, out, oo, out_panel, h, finish
-):  # fmt: skip
-    multiply_rows(
-        row, n_rows, n_in, n_out, x, xo, x_panel, w, wo, w_panel, b, bo, out, oo, out_panel, h,
-        finish,
-    )  # fmt: skip
+def multiply(x, w, b, out, h, row, n_rows, n_in, n_out, b_at, finish, distance):
+    x, w = Panels(x, 0, distance, n_in), Panels(w, 0, distance, n_out)
+    multiply_rows(Product(x, w, b, b_at, Panels(out, 0, distance, n_out), h, finish), row, n_rows)
 
 
-def weigh(
-    n_rows, i, n_i, n_in, x, xo, x_panel, dout, do, width, dw, o, params, state_1, state_2, po
-):
-    backward_weight_block(
-        n_rows, i, n_i, n_in, x, xo, x_panel, dout, do, width, dw, o, params, state_1, state_2, po
-    )
+def weigh(x, dout, dw, params, state_1, state_2, n_rows, i, n_i, j, n_in, n_out, distance, at):
+    x, dout = Panels(x, 0, distance, n_in), Panels(dout, 0, distance, n_out)
+    update = Update(params, state_1, state_2, at)
+    backward_weight_block(x, dout, n_rows, i, n_i, j, dw, update)
 
 
 ARRAYS = {"a", "b", "out", "x", "w", "h", "dout", "dw", "params", "state_1", "state_2"}
 
 
-def compile_to_assembly(function, dtype):
+@functools.cache
+def compiled(function, dtype):
     """Compile as the package does, but without the cache, whose machine code cannot be read."""
     vector = types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C")
     names = function.__code__.co_varnames[: function.__code__.co_argcount]
     signature = tuple(vector if name in ARRAYS else types.intp for name in names)
-    compiled = numba.njit(nogil=True, fastmath=set(_jit.FASTMATH), **_jit._OPTIONS)(function)
-    compiled.compile(signature)
-    return compiled.inspect_asm(signature)
+    dispatcher = numba.njit(nogil=True, **_jit._OPTIONS)(function)
+    dispatcher.compile(signature)
+    return dispatcher, signature
+
+
+def compile_to_assembly(function, dtype):
+    dispatcher, signature = compiled(function, dtype)
+    return dispatcher.inspect_asm(signature)
 
 
 def loops(assembly):
@@ -123,3 +123,67 @@ def test_a_kernel_cannot_allocate():
     # Kernels are compiled without Numba's memory management, so no step can allocate anything.
     with pytest.raises(numba.core.errors.NumbaError):
         make_array(3)
+
+
+# --- strict arithmetic ----------------------------------------------------------------------------
+
+FLAGS = re.compile(r"= (?:tail )?(?:f\w+|call|select|phi) (?:\w+ )*?(?:fast|reassoc|contract)\b")
+"""An instruction that LLVM may reorder, or fuse with another one, as it likes."""
+
+
+def add_products(a, b, out):
+    total = out.dtype.type(0)
+    for i in range(a.size):
+        total += a[i] * b[i]
+    out[0] = total
+
+
+@with_dtypes
+def test_freedom_to_reorder_or_fuse_would_be_seen(dtype):
+    vector = types.Array(numba.from_dtype(dtype), 1, "C")
+    for flags in (True, {"reassoc"}, {"contract"}):
+        free = numba.njit(fastmath=flags)(add_products)
+        free.compile((vector,) * 3)
+        assert FLAGS.search(free.inspect_llvm((vector,) * 3))
+    strict, signature = compiled(add_products, dtype)
+    assert not FLAGS.search(strict.inspect_llvm(signature))
+
+
+KERNELS = {
+    "affine": multiply,
+    "weight gradient": weigh,
+    "activation": lambda dtype: activations.backward_kernel(activations.ACTIVATIONS["gelu"], dtype),
+    "softmax": lambda dtype: activations.activate_kernel(activations.ACTIVATIONS["softmax"], dtype),
+    "layer norm": layer_norm.forward_kernel,
+    "batch norm": batch_norm.backward_kernel,
+    "loss": lambda dtype: losses.loss_kernel(codes.SOFTMAX_CROSS_ENTROPY_DENSE, dtype),
+    "update": lambda dtype: updates.update_kernel(updates.RULES["adam"], dtype),
+}
+
+
+@pytest.mark.parametrize("name", KERNELS)
+@with_dtypes
+def test_no_instruction_of_a_kernel_may_be_reordered_or_fused(name, dtype):
+    if KERNELS[name] in (multiply, weigh):
+        dispatcher, signature = compiled(KERNELS[name], dtype)
+        code = dispatcher.inspect_llvm(signature)
+    else:
+        # Compiled once more: machine code from the cache cannot be read.
+        address = KERNELS[name](dtype)
+        member = next(member for member in _jit._members if member.address == address)
+        n_arguments = len(member._sig.args)
+        _jit.compile_at_address(member._pyfunc, n_arguments, cached=False)
+        code = _jit._members[-1].inspect_llvm()
+    assert re.search(r"\bf(mul|add|sub|div)\b|llvm\.fmuladd", code)
+    assert not FLAGS.search(code)
+
+
+def test_no_function_of_kernels_is_compiled_with_fast_arithmetic():
+    found = 0
+    for module in pkgutil.walk_packages(kernels.__path__, "fastnn.kernels."):
+        for value in vars(importlib.import_module(module.name)).values():
+            options = getattr(value, "targetoptions", None)
+            if isinstance(options, dict):
+                assert not options.get("fastmath"), value
+                found += 1
+    assert found > 100

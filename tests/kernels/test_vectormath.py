@@ -11,7 +11,7 @@ import pytest
 from numba import types
 
 from fastnn.kernels import vectormath
-from fastnn.runtime.jit import FASTMATH
+from tests.kernels.dtypes import each_dtype
 
 # In units of the last place, as the module says.
 LIMITS = {
@@ -26,7 +26,7 @@ LIMITS = {
 LARGEST_EXPM1 = {"float32": 18, "float64": 38}  # of its arguments
 
 with_functions = pytest.mark.parametrize("name", LIMITS)
-with_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
+with_dtypes = each_dtype("vectormath")
 
 
 def loop_over(name):
@@ -41,10 +41,7 @@ def loop_over(name):
 
 LOOPS = {name: loop_over(name) for name in LIMITS}
 # A cache cannot hold a loop that takes a function from around it.
-COMPILED = {
-    name: numba.njit(error_model="numpy", fastmath=set(FASTMATH))(loop)
-    for name, loop in LOOPS.items()
-}
+COMPILED = {name: numba.njit(error_model="numpy")(loop) for name, loop in LOOPS.items()}
 
 
 def compute(name, x):
@@ -298,8 +295,7 @@ def test_a_loop_is_packed_instructions_and_no_calls(name, dtype, suffix):
         pytest.skip("an x86 CPU is needed")
     vector = types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C")
     # Not cached: machine code from a file cannot be read again.
-    options = {"error_model": "numpy", "nogil": True, "fastmath": set(FASTMATH)}
-    function = numba.njit(**options)(LOOPS[name])
+    function = numba.njit(error_model="numpy", nogil=True)(LOOPS[name])
     function.compile((vector, vector))
     assembly = function.inspect_asm((vector, vector))
     body = assembly[: assembly.index(".Lfunc_end0")]  # behind it are wrappers for Python
