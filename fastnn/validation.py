@@ -5,7 +5,7 @@ form only (native byte order, aligned, C-contiguous, writeable): Numba compiles 
 """
 
 import numbers
-from typing import Any, Protocol, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -49,11 +49,8 @@ Seed: TypeAlias = int | np.random.Generator | None
 class TargetRules(Protocol):
     """The part of a `fastnn.losses.Loss` that `check_targets` needs."""
 
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def target_range(self) -> tuple[float, float]: ...
+    name: ClassVar[str]
+    target_range: ClassVar[tuple[float, float]]
 
     @property
     def shares_target(self) -> bool: ...

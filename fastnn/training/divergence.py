@@ -83,7 +83,7 @@ def locate(memory: Any, n_rows: int) -> str:
     """
     layers, layout, plan = memory.net.layers, memory.layout, memory.plan
     names = {id(layer): f"{name} ({type(layer).__name__})" for layer, name in names_of(layers)}
-    values, largest = layout.unpacked(memory.params), 0.0
+    values, largest, layer = layout.unpacked(memory.params), 0.0, None
     for operation, layer in zip(plan.operations, plan.layers, strict=True):
         for placed in layout.blocks_of(layer):
             if not placed.block.is_buffer and not np.isfinite(placed.view(values)).all():

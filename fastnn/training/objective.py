@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastnn.kernels.updates import GRADIENT_ALONE
+from fastnn.kernels.updates import GRADIENT_ALONE, Rule
 from fastnn.losses import Loss
 from fastnn.optimizers import Optimizer
 from fastnn.training.trainer import Trainer
@@ -21,7 +21,10 @@ class _NoUpdate(Optimizer):
     """Leaves the parameters alone; the gradient takes the place of the optimizer's state."""
 
     learning_rate: float = 1.0
-    rule = GRADIENT_ALONE
+
+    @property
+    def rule(self) -> Rule:
+        return GRADIENT_ALONE
 
 
 class Objective:
