@@ -447,7 +447,7 @@ class Sequential:
         """Return the output for X (B, I), layer by layer; each layer keeps what `backward` needs.
 
         The same numbers as `predict`, which runs the compiled plan (to rounding, where layers of
-        other kinds than affine and activations take part).
+        other kinds than affine and activations are used).
 
         Parameters
         ----------

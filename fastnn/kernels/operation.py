@@ -5,7 +5,7 @@ arithmetic of an operation is in kernels of its own, which a plan names by their
 records describe everything to them:
 
 * an `OPERATION` says where its matrices lie and what its numbers are; it is complete when the plan
-  is made, and nobody changes it but for the seeds of dropout,
+  is made; later only the seeds of dropout change,
 * a `BLOCK` is one of its matrices or vectors of parameters,
 * a `TASK` is a piece of a block that one thread updates at a time,
 * a `WORK` is what one thread works on: addresses of memory, and which batch it is at.
@@ -20,7 +20,7 @@ each thread for its own; of an operation that needs the whole batch (`whole_batc
 * `differentiate` multiplies the gradient of the result by the activation's derivative.
 * `backward` overwrites the gradient of its input, from that of the result.
 
-Those of a block take part in the weight phase:
+Those of a block belong to the weight phase:
 
 * `sum_gradient` takes (operation, task, work, to): it writes the gradient of the task's piece,
   summed over the batch, to the address `to`. Without one, the backward pass has left the gradient

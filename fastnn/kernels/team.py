@@ -127,7 +127,7 @@ def team_starts(sync, n_threads):
 
     `sync`, the address of SYNC_SIZE integers, holds zeros when the region is launched. When a
     member is missing for too long, the first to lose patience calls the start off for all, and
-    nobody has changed anything.
+    no member has changed anything.
     """
     if n_threads == 1:
         return True

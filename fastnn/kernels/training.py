@@ -113,7 +113,7 @@ def training_member(dtype):
         stopped_at = -1
         for s in range(job.first_step, job.last_step):
             if batch_weight[s] == 0.0:
-                continue  # a batch without any weight says nothing
+                continue  # a batch without any weight has no gradient
             work.start = s * job.batch_size
             work.n_rows = min(job.batch_size, job.n_order - work.start)
             row_phase(team, job_address, work_address, s, x)

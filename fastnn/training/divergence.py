@@ -20,7 +20,7 @@ class Divergence(NamedTuple):
     what : str
         What happened: "the loss became NaN", ...
     where : str
-        The first thing on the way forward that is not finite.
+        The first thing in the forward pass that is not finite.
     learning_rate : float
         At that batch.
     """
@@ -107,7 +107,7 @@ def _largest(operation: Any, acts: np.ndarray, n_rows: int) -> float:
 
 
 def is_finite(vector: np.ndarray) -> bool:
-    """Return whether all elements are finite; a sum finds that out without a vector of answers."""
+    """Return whether all elements are finite; a sum is enough unless it overflows."""
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isfinite(vector.sum()) or np.isfinite(vector).all())
 
