@@ -10,9 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import fastnn
+from fastnn.runtime import kernel_cache
 
 # Runs a kernel and a member of a team; prints their results and where their machine code came from.
 SCRIPT = """
@@ -22,10 +24,10 @@ with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     import fastnn
     from fastnn.runtime import kernel_cache as _cache, jit as _jit
-    from fastnn.kernels.activations import activate
-    from fastnn.kernels.codes import TANH
+    from fastnn.kernels.activations import ACTIVATIONS, array_kernels
+    activate, _ = array_kernels(ACTIVATIONS["tanh"])
     out = np.full((1, 3), 2.0, np.float32)
-    activate(TANH, 0.0, out)
+    activate(out, 0.0)
     product = fastnn.matmul(np.full((1, 2), 2.0), np.full((2, 1), 3.0), n_threads=1)
 members = [compiled.cache_hits for compiled in _jit._members]
 print(json.dumps({
@@ -136,19 +138,152 @@ def test_the_stamp_covers_all_kernels_and_the_compilers(package):
     kernels = sorted((package / "kernels").rglob("*.py"))
     assert len(kernels) > 10
     for file in [
-        package / "_jit.py",
-        package / "_cache.py",
+        package / "runtime" / "jit.py",
+        package / "runtime" / "kernel_cache.py",
+        package / "runtime" / "cpu.py",
         kernels[0],
         kernels[-1],
         package / "kernels" / "tile.py",
+        package / "kernels" / "reference" / "products.py",
     ]:
         text = file.read_text()
         file.write_text(text + "# changed\n")
         assert stamp() != before, file
         file.write_text(text)
-    layers = package / "plan.py"
-    layers.write_text(layers.read_text() + "# no kernel\n")
+    for name in ("engine/plan.py", "layers/activations.py", "training/memory.py"):
+        file = package / name
+        file.write_text(file.read_text() + "# no kernel\n")
     assert stamp() == before
+
+
+def test_code_for_two_widths_of_vectors_is_kept_side_by_side(package, tmp_path):
+    cache = tmp_path / "cache"
+    widths = ("16", "32")
+    results, files = [], []
+    for width in widths:
+        results.append(run(package, NUMBA_CACHE_DIR=str(cache), FASTNN_VECTOR_BYTES=width))
+        assert (results[-1]["kernel_hits"], results[-1]["member_hits"]) == (0, [0])
+        new = {*cache.rglob("*.nbc")}.difference(*(some.values() for some in files))
+        files.append({file.name.rsplit(".", 2)[0]: file for file in new})
+    assert all(file.exists() for some in files for file in some.values()), "the other's are kept"
+    assert files[0].keys() == files[1].keys() != set()
+    for width in widths:
+        results.append(run(package, NUMBA_CACHE_DIR=str(cache), FASTNN_VECTOR_BYTES=width))
+        assert (results[-1]["kernel_hits"], results[-1]["member_hits"]) == (1, [1])
+    assert {(result["tanh"], result["product"]) for result in results} == {(results[0]["tanh"], 12)}
+    for name, file in files[0].items():  # in the place of the other width's
+        files[1][name].write_bytes(file.read_bytes())
+    mixed = run(package, NUMBA_CACHE_DIR=str(cache), FASTNN_VECTOR_BYTES="32")
+    assert (mixed["kernel_hits"], mixed["member_hits"]) == (0, [0])
+    assert (mixed["tanh"], mixed["product"]) == (TANH_OF_2, 12)
+
+
+# Compiles kernels that are one function of this package, but for what stands around it.
+SCOPES = """
+import json, sys
+import numpy as np
+from fastnn.kernels.activations import ACTIVATIONS, array_kernels, forward_kernel
+from fastnn.runtime import jit as _jit
+
+results = {}
+for name in sys.argv[1:]:
+    apply, _ = array_kernels(ACTIVATIONS[name])
+    out = np.full((1, 1), 2.0)
+    apply(out, 1.0)
+    results[name] = [float(out[0, 0]), sum(apply.stats.cache_hits.values())]
+for dtype in ("float32", "float64"):
+    forward_kernel(ACTIVATIONS["elu"], np.dtype(dtype))
+forward_kernel(ACTIVATIONS["gelu"], np.dtype("float64"))
+results["addresses"] = [compiled.cache_hits for compiled in _jit._members]
+print(json.dumps(results))
+"""
+
+
+def test_what_a_kernel_takes_from_an_enclosing_scope_is_a_part_of_its_key(package, tmp_path):
+    def run_scopes(*names):
+        done = subprocess.run(
+            [sys.executable, "-c", SCOPES, *names],
+            capture_output=True,
+            text=True,
+            cwd=package.parent,
+            env={
+                **os.environ,
+                "PYTHONPATH": str(package.parent),
+                "NUMBA_CACHE_DIR": str(tmp_path / "cache"),
+            },
+            timeout=240,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        return json.loads(done.stdout)
+
+    right = {"tanh": 0.9640275800758169, "logistic": 0.8807970779778823, "elu": 2.0}
+    first = run_scopes("tanh", "logistic")
+    assert first["addresses"] == [0, 0, 0]
+    again = run_scopes("elu", "logistic", "tanh")  # in another order
+    assert again["addresses"] == [1, 1, 1]
+    for name, value in right.items():
+        assert again[name] == [pytest.approx(value, rel=1e-14), name in first], name
+    applied = [*(tmp_path / "cache").rglob("*apply*.nbc")]
+    assert len(applied) == 3, "each function has a file of its own"
+    assert len([*(tmp_path / "cache").rglob("*activation_forward*.nbc")]) == 3
+
+
+def in_this_package(z):
+    return z
+
+
+def test_a_scope_is_described_by_values_types_and_names_of_functions():
+    """The description is the same text in each process: no address is in it."""
+    from fastnn.kernels.activations import ACTIVATIONS
+    from fastnn.kernels.vectormath import tanh
+
+    def around(*values):
+        def function():
+            return values
+
+        return function
+
+    described = kernel_cache._described_scope
+    some = [1, 1.5, True, None, "x", np.float32, np.float32(1), np.float64(1), (1, 2), (1, (2,))]
+    texts = [repr(described(around(value))) for value in [*some, tanh]]
+    texts += [repr(described(around(row.function))) for row in ACTIVATIONS.values()]
+    texts += [repr(described(around(row.backward))) for row in ACTIVATIONS.values()]
+    assert len({*texts}) == len(texts)
+    assert not any("0x" in text for text in texts)
+    assert "fastnn.kernels.vectormath.tanh" in repr(described(around(tanh)))
+    assert described(in_this_package) == ()  # it takes nothing from around it
+    # Nothing would tell whether these are still the same.
+    for value in (in_this_package, lambda z: z, [1], {}, np.ones(2), object()):
+        with pytest.raises(TypeError, match="cache"):
+            described(around(value))
+
+
+def test_what_depends_on_functions_of_users_is_not_kept(package, tmp_path):
+    script = """
+import numpy as np
+import fastnn
+activation = fastnn.Activation(lambda z: z * z, lambda z: 2 * z)
+net = fastnn.Sequential([fastnn.Affine(1, 1), activation, fastnn.Affine(1, 1)], seed=0)
+net.fit(np.ones((4, 1)), np.ones(4), loss="mse", epochs=1)
+activation.forward(np.ones((2, 2)))
+activation.backward(np.ones((2, 2)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        cwd=package.parent,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(package.parent),
+            "NUMBA_CACHE_DIR": str(tmp_path / "cache"),
+        },
+        timeout=240,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    kept = {file.name.partition(".py.")[0] for file in (tmp_path / "cache").rglob("*.nbc")}
+    assert any("affine_forward" in name for name in kept)
+    assert not [name for name in kept if name.startswith("activations.")], kept
 
 
 def test_without_a_writable_folder_one_warning_says_so_and_everything_works(package, tmp_path):
@@ -252,7 +387,7 @@ def test_a_damaged_file_is_compiled_anew(damage, package, tmp_path):
 def test_files_of_older_code_are_removed(package, tmp_path):
     cache = tmp_path / "cache"
     finish(start(package, cache, "contiguous"), start(package, cache, "strided"))
-    with open(package / "kernels" / "codes.py", "a") as file:
+    with open(package / "kernels" / "tile.py", "a") as file:
         file.write("# changed\n")
     assert finish(start(package, cache, "contiguous")) == [["30.0", "0"]]
     assert len(list(cache.rglob("*.dot.py*.nbc"))) == 1
