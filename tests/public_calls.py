@@ -575,6 +575,7 @@ WITHOUT_ARGUMENTS_OF_THEIR_OWN = {
     "Sequential.save": "files have tests of their own",
     "Sequential.load": "files have tests of their own",
     "Sequential.check_ends_in_logits": "takes a Loss that has been checked",
+    "Sequential.make_predictor": "takes parameters that the layout has packed",
     "inspection.Alignment": "a tuple of results",
     "inspection.DecisionGrid": "a tuple of results",
     "inspection.Histogram": "a tuple of results",

@@ -5,8 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fastnn import SGD, AdaGrad, Adam, AdamW, NAdam, RMSProp, optimizers
-from fastnn.kernels import codes
+from fastnn import SGD, AdaGrad, Adam, AdamW, Affine, NAdam, RMSProp, Sequential, optimizers
+from fastnn.kernels.updates import GRADIENT_ALONE, RULES
+from fastnn.training import Trainer
 
 ALL = [SGD, RMSProp, Adam, AdamW, AdaGrad, NAdam]
 BELOW_ONE = {RMSProp: ["rho"], **{key: ["beta_1", "beta_2"] for key in [Adam, AdamW, NAdam]}}
@@ -83,7 +84,11 @@ def test_what_was_given_is_shown():
 @with_optimizers
 def test_numbers_of_any_kind_are_taken(optimizer):
     for value in (1, 0.5, np.float32(0.5), np.float64(0.5), np.int64(1)):
-        assert optimizer(value).hyperparameters[codes.LEARNING_RATE] == value
+        assert optimizer(value).learning_rate == value
+    for name in optimizer().rule.hyperparameters:
+        for value in (0.5, np.float32(0.5), np.float64(0.5)):
+            made = optimizer(**{name: value})
+            assert 0.5 in made.hyperparameters
 
 
 @with_optimizers
@@ -124,62 +129,80 @@ def test_defaults_are_those_of_the_literature():
 @pytest.mark.parametrize(
     ("optimizer", "rule"),
     [
-        (SGD(), codes.SGD),
-        (SGD(nesterov=True), codes.SGD),  # nothing to look ahead with
-        (SGD(momentum=0.5), codes.MOMENTUM),
-        (SGD(momentum=0.5, nesterov=True), codes.NESTEROV),
-        (RMSProp(), codes.RMSPROP),
-        (Adam(), codes.ADAM),
-        (AdamW(), codes.ADAM),  # the trainer lets the weights decay
-        (AdaGrad(), codes.ADAGRAD),
-        (NAdam(), codes.NADAM),
+        (SGD(), "sgd"),
+        (SGD(nesterov=True), "sgd"),  # nothing to look ahead with
+        (SGD(momentum=0.5), "momentum"),
+        (SGD(momentum=0.5, nesterov=True), "nesterov"),
+        (RMSProp(), "rmsprop"),
+        (Adam(), "adam"),
+        (AdamW(), "adam"),  # the trainer lets the weights decay
+        (AdaGrad(), "adagrad"),
+        (NAdam(), "nadam"),
     ],
     ids=repr,
 )
 def test_each_optimizer_names_its_rule(optimizer, rule):
-    assert optimizer.rule == rule
+    assert optimizer.rule is RULES[rule]
+
+
+def test_checkpoints_find_the_rules_in_their_places():
+    """A state of an optimizer is kept with the position of its rule: new ones come last."""
+    places = ["sgd", "momentum", "nesterov", "rmsprop", "adam", "adagrad", "nadam"]
+    assert [*RULES][: len(places)] == places
+    assert GRADIENT_ALONE not in RULES.values()
 
 
 @pytest.mark.parametrize(
     ("optimizer", "values"),
     [
-        (SGD(0.5, momentum=0.25), {codes.LEARNING_RATE: 0.5, codes.BETA_1: 0.25}),
-        (
-            RMSProp(0.5, rho=0.25, epsilon=0.125),
-            {codes.LEARNING_RATE: 0.5, codes.BETA_1: 0.25, codes.EPSILON: 0.125},
-        ),
+        (SGD(0.5), {}),
+        (SGD(0.5, momentum=0.25), {"momentum": 0.25}),
+        (SGD(0.5, momentum=0.25, nesterov=True), {"momentum": 0.25}),
+        (RMSProp(0.5, rho=0.25, epsilon=0.125), {"rho": 0.25, "epsilon": 0.125}),
         (
             AdamW(0.5, 0.25, 0.75, 0.125, 2.0),
-            {
-                codes.LEARNING_RATE: 0.5,
-                codes.BETA_1: 0.25,
-                codes.BETA_2: 0.75,
-                codes.EPSILON: 0.125,
-            },
+            {"beta_1": 0.25, "beta_2": 0.75, "epsilon": 0.125},
         ),
-        (AdaGrad(0.5, 0.25), {codes.LEARNING_RATE: 0.5, codes.EPSILON: 0.25}),
+        (AdaGrad(0.5, 0.25), {"epsilon": 0.25}),
         (
             NAdam(0.5, 0.25, 0.75, 0.125, clip_value=2.0, clip_norm=9.0),
-            {
-                codes.LEARNING_RATE: 0.5,
-                codes.BETA_1: 0.25,
-                codes.BETA_2: 0.75,
-                codes.EPSILON: 0.125,
-                codes.CLIP_VALUE: 2.0,
-            },
+            {"beta_1": 0.25, "beta_2": 0.75, "epsilon": 0.125},
         ),
     ],
     ids=repr,
 )
 def test_hyperparameters_lie_where_the_kernels_look(optimizer, values):
-    expected = np.zeros(codes.N_HYPERPARAMETERS)
-    expected[[codes.CLIP_VALUE, codes.MOMENTUM_PRODUCT]] = np.inf, 1
-    for place, value in values.items():
-        expected[place] = value
+    expected = np.array([*values.values()], float)
+    assert [*optimizer.rule.hyperparameters] == [*values]
     np.testing.assert_array_equal(optimizer.hyperparameters, expected)
     assert optimizer.hyperparameters.dtype == np.float64
-    optimizer.hyperparameters[0] = 9  # a copy: a trainer changes its own learning rate
+    optimizer.hyperparameters[:1] = 9  # a copy
     np.testing.assert_array_equal(optimizer.hyperparameters, expected)
+
+    trainer = Trainer(Sequential([Affine(2, 1)], seed=0), "mse", optimizer, 2)
+    trainer.set_data(np.eye(2), np.ones(2))
+    trainer.run_epoch(np.arange(2))
+    job = trainer.memory.job
+    assert job["clip_value"] == (optimizer.clip_value or np.inf)
+    assert job["clip_norm"] == (optimizer.clip_norm or np.inf)
+    begins = Trainer(Sequential([Affine(2, 1)], seed=0), "mse", optimizer, 2).memory.rule_memory
+    assert begins == 1  # a product of momenta
+    assert (trainer.memory.rule_memory != 1) == isinstance(optimizer, NAdam)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_of_the_table_says_what_its_numbers_may_be(name):
+    rule = RULES[name]
+    assert rule.n_states in (0, 1, 2)
+    ranges = {"[0, 1]", "[0, 1)", ">= 0", "> 0"}
+    assert set(rule.hyperparameters.values()) <= ranges
+    kinds = [SGD(), SGD(momentum=0.5), SGD(momentum=0.5, nesterov=True)]
+    kinds += [optimizers.get(other) for other in optimizers.BY_NAME]
+    (first, *_) = [made for made in kinds if made.rule is rule]
+    wrong = {"[0, 1]": 1.5, "[0, 1)": 1.0, ">= 0": -1.0, "> 0": 0.0}
+    for parameter, allowed in rule.hyperparameters.items():
+        with pytest.raises(ValueError, match=rf"^{parameter} must be "):
+            dataclasses.replace(first, **{parameter: wrong[allowed]})
 
 
 def test_optimizers_are_found_by_name():

@@ -29,10 +29,9 @@ from fastnn import (
     Step,
     Tanh,
 )
-from fastnn.engine.plan import pack, unpack
 from fastnn.errors import MissingExtraError
-from fastnn.kernels import codes
-from fastnn.kernels.affine import K_BLOCK
+from fastnn.kernels.products import K_BLOCK
+from fastnn.kernels.updates import GRADIENT_ALONE
 from fastnn.losses import BinaryCrossEntropy, Huber, Quantile, SoftmaxCrossEntropy
 from fastnn.optimizers import Optimizer
 from fastnn.training import Trainer
@@ -416,7 +415,7 @@ def test_layer_by_layer_training_equals_the_compiled_plan(dtype):
 class GradientOnly(Optimizer):
     """Writes the gradient to the first state vector and leaves the parameters alone."""
 
-    rule = codes.GRADIENT
+    rule = GRADIENT_ALONE
 
 
 def test_the_gradient_alone_is_that_of_the_layers():
@@ -429,8 +428,7 @@ def test_the_gradient_alone_is_that_of_the_layers():
     trainer.sync()
     np.testing.assert_array_equal(net.params, before)
     net.backward((net.forward(X) - y) / 30)
-    gradients = [(np.empty_like(w), np.empty_like(b)) for w, b in net.weights()]
-    unpack(trainer._packed_plan, trainer._states[0], gradients)
+    (gradients,) = trainer.state_vectors()
     for layer, (dw, db) in zip(net.layers[::2], gradients, strict=True):
         np.testing.assert_allclose(dw, layer.grads["w"], rtol=1e-12, atol=1e-14)
         np.testing.assert_allclose(db, layer.grads["b"], rtol=1e-12, atol=1e-14)
@@ -447,10 +445,12 @@ def test_transposed_weights_follow_the_weights_and_padding_stays_zero(dtype, opt
     trainer.set_data(X, y)
     trainer.run_epoch(np.arange(50))
     trainer.sync()
-    params, transposed = np.zeros_like(trainer._params), np.zeros_like(trainer._transposed)
-    pack(trainer._packed_plan, net.weights(), params, transposed)
-    np.testing.assert_array_equal(trainer._params, params)
-    np.testing.assert_array_equal(trainer._transposed, transposed)
+    memory = trainer.memory
+    params, transposed = np.zeros_like(memory.params), np.zeros_like(memory.transposed)
+    net.layout.pack(net.memory, params, transposed)
+    np.testing.assert_array_equal(memory.params, params)
+    np.testing.assert_array_equal(memory.transposed, transposed)
+    assert (transposed != 0).sum() > 1000
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -87,16 +87,16 @@ def test_the_batch_that_breaks_down_is_named_and_changes_nothing(n_threads, data
     X, y = data
     net = Sequential([Affine(5, 8), ReLU(), Affine(8, 3)], seed=0)
     trainer = make_trainer(net, X, y, n_threads=n_threads)
-    trainer._x[37, 2] = 3e38  # `set_data` does not refuse it, and a sum of two overflows
-    trainer._x[37, 3] = 3e38
+    trainer._data.x[37, 2:4] = 3e38  # `set_data` does not refuse it, and a sum of two overflows
     net.params[:] = 1.0
     trainer.pull()
-    before = trainer._params.copy()
+    before = trainer.memory.params.copy()
     trainer.run_epoch(np.arange(60))
     assert trainer.divergence.batch == 3
     assert trainer.divergence.where == "the output of layers[0] (Affine) is"
-    np.testing.assert_array_equal(trainer._params, before)
-    np.testing.assert_array_equal(trainer._transposed, make_trainer(net, X, y)._transposed)
+    np.testing.assert_array_equal(trainer.memory.params, before)
+    fresh = make_trainer(net, X, y)
+    np.testing.assert_array_equal(trainer.memory.transposed, fresh.memory.transposed)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_after_a_breakdown_the_optimizer_begins_anew(optimizer, data):
     trainer.run_epoch(np.arange(60))
     trainer.sync()
     nets[1].params[:] = nets[0].params
-    nets[1]._memory[:] = nets[0]._memory  # running statistics too
+    nets[1].memory[:] = nets[0].memory  # running statistics too
     before = nets[0].params.copy()
     trainer.learning_rate = 1e37
     trainer.run_epoch(np.arange(60))
@@ -140,8 +140,7 @@ def test_after_a_breakdown_the_optimizer_begins_anew(optimizer, data):
     fresh = make_trainer(nets[1], *data, optimizer)
     for theirs, ours in zip(trainer._noisy, fresh._noisy, strict=True):
         ours.step = theirs.step
-    fresh._first_noise = [layer.step for layer in fresh._noisy]
-    fresh._complete(fresh._plan)
+    fresh._begin_noise_at(0)
     results = [t.run_epoch(np.arange(60)) for t in (trainer, fresh)]
     assert results[0] == results[1]
     assert trainer.divergence is None
