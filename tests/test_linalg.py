@@ -15,9 +15,12 @@ from fastnn import linalg, matmul
 from fastnn.kernels import matmul as blocks
 from fastnn.kernels import reference
 from fastnn.kernels.activations import ACTIVATIONS
+from fastnn.kernels.panels import panel_columns
+from fastnn.kernels.tile import TILE_ROWS
 
-# Around the edges of tiles: 8 rows, 48 float32 or 24 float64 columns with AVX-512.
-SIZES = [0, 1, 7, 8, 9, 47, 48, 49, 97]
+# Around the edges of tiles, which have as many columns as a panel: in float64 half as many.
+PANEL = panel_columns(4)
+SIZES = sorted({0, 1, *(n + k for n in (TILE_ROWS, PANEL) for k in (-1, 0, 1)), 2 * PANEL + 1})
 
 with_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
@@ -260,7 +263,7 @@ def test_sums_without_terms_are_the_bias():
 @with_dtypes
 @pytest.mark.parametrize("activation", [None, "identity", *ACTIVATIONS])
 def test_bias_and_activation_are_applied(dtype, activation, rng):
-    for m, k, n in [(1, 1, 1), (7, 9, 49), (33, 8, 31)]:
+    for m, k, n in [(1, 1, 1), (7, 9, PANEL + 1), (33, 8, 31)]:
         a, b = rng.normal(size=(m, k)).astype(dtype), rng.normal(size=(k, n)).astype(dtype)
         bias = rng.normal(size=n).astype(dtype)
         z = matmul(a, b, bias=bias)

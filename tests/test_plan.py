@@ -20,7 +20,7 @@ from fastnn import (
     Tanh,
 )
 from fastnn.engine.layout import ParameterLayout
-from fastnn.engine.plan import Holding, Purpose, build
+from fastnn.engine.plan import _FEW_BYTES, Holding, Purpose, build
 from fastnn.kernels.activations import ACTIVATIONS, activate_kernel, differentiate_kernel
 from fastnn.kernels.memory import CACHE_LINE
 from fastnn.kernels.operation import BLOCK, MOST_BLOCKS, OPERATION, TASK
@@ -377,7 +377,7 @@ def test_cells_are_numbered_alike_at_every_width_of_vectors(dtype, sizes):
         plan, layout = make_plan(layers, dtype)
         cell = CELL_BYTES // layout.dtype.itemsize
         matrices = [(p.n_rows, p.n_columns) for p in layout.blocks if p.is_matrix]
-        few = sum(n * round_up(m, cell) for n, m in matrices) * layout.dtype.itemsize < 147_456
+        few = sum(n * round_up(m, cell) for n, m in matrices) * layout.dtype.itemsize < _FEW_BYTES
         most_rows = BLOCK_ROWS // 3 if few else BLOCK_ROWS
         expected = []  # of each cell the block, the rows, and the column
         for _, group in itertools.groupby(range(len(plan.blocks)), plan.blocks["operation"].item):

@@ -30,6 +30,7 @@ from fastnn import (
     Tanh,
 )
 from fastnn.errors import MissingExtraError
+from fastnn.kernels.panels import panel_columns
 from fastnn.kernels.products import K_BLOCK
 from fastnn.kernels.updates import GRADIENT_ALONE
 from fastnn.losses import BinaryCrossEntropy, Huber, Quantile, SoftmaxCrossEntropy
@@ -313,7 +314,12 @@ def test_a_regression_may_end_in_an_activation(activation):
     assert_same_training([4, 6, 3], ["tanh", activation], loss="mse")
 
 
-@pytest.mark.parametrize("width", [1, 7, 8, 9, 15, 16, 17, 23, 24, 25, 47, 48, 49, 50, 97])
+# Around whole vectors, cells and panels of both dtypes; at every width of vectors there are more.
+WIDTHS = {1, 7, 8, 9, 15, 16, 17, 23, 24, 25, 47, 48, 49, 50, 97}
+WIDTHS |= {panel_columns(itemsize) + k for itemsize in (4, 8) for k in (-1, 0, 1)}
+
+
+@pytest.mark.parametrize("width", sorted(WIDTHS))
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_widths_around_the_edges_of_tiles(width, dtype):
     assert_same_training(
