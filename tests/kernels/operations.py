@@ -15,9 +15,16 @@ def call(address, *arguments):
     function(*[address_of(a) if isinstance(a, np.ndarray) else int(a) for a in arguments])
 
 
+class Record(np.ndarray):
+    """One record, and the values in it: arrays of which it has the addresses stay alive with it."""
+
+    values = None
+
+
 def record(dtype, **values):
     """Return a record of zeros with some values; of an array, with its address."""
-    result = np.zeros(1, dtype)
+    result = np.zeros(1, dtype).view(Record)
+    result.values = values
     for name, value in values.items():
         is_address = isinstance(value, np.ndarray) and dtype[name].shape == ()
         result[name] = address_of(value) if is_address else value

@@ -5,9 +5,11 @@ import pytest
 
 from fastnn import losses as evaluated
 from fastnn.kernels import codes, losses, reference
+from fastnn.kernels.job import TRAINING_JOB
 from fastnn.kernels.tile import TILE_VECTORS
-from fastnn.runtime.jit import kernel
-from tests.panel_layout import Panels, lanes
+from tests.kernels.dtypes import each_dtype
+from tests.kernels.operations import Memory, Unchanged, call, record, work
+from tests.panel_layout import lanes
 
 CODES = {
     "mse": codes.SQUARED_ERROR,
@@ -46,20 +48,10 @@ BLOCKS = [
     (3, 97),
 ]
 LOSS_SCALE, SCALE = 0.5, 0.125  # exact in any type
+TOTAL_WEIGHT = 4.0  # of a batch; divides the gradient
 
 with_names = pytest.mark.parametrize("name", CODES)
-with_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
-
-
-@kernel
-def loss_rows(
-    code, parameters, loss_scale, scale, row, n_rows, n, out, dout, o, distance, order, first,
-    labels, targets, row_loss,
-):  # fmt: skip
-    losses.loss_rows(
-        code, parameters, out.dtype.type(loss_scale), out.dtype.type(scale), row, n_rows, n, out,
-        dout, o, distance, order, first, labels, targets, row_loss,
-    )  # fmt: skip
+with_dtypes = each_dtype("losses")
 
 
 def parameters_of(name, n):
@@ -83,33 +75,54 @@ def make_targets(name, n_rows, n, dtype, rng):
     return rng.normal(size=(n_rows, n)).astype(dtype)
 
 
-def run(name, out, target, row=2, row_loss_before=0.0):
-    """Compute losses and gradients of rows among others, of samples in another order."""
+def run_batch(name, out, target, row=2, loss_before=0.0, weights=None):
+    """Compute losses and gradients of rows among others, of samples in another order.
+
+    Return the losses and the gradients of the rows, and what was added to the sums of losses.
+    """
     n_rows, n = out.shape
-    first, n_samples, shape = 4, n_rows + 5, (row + n_rows + 2, n)
-    # The padding of the output may hold anything: that of the gradient is zero in any case.
-    logits, dout = Panels(shape, out.dtype), Panels(shape, out.dtype)
-    logits.fill(out, row, padding=np.nan)
-    before = logits.flat.copy()
-    row_loss = np.full(row + n_rows + 1, np.nan)
-    row_loss[row : row + n_rows] = row_loss_before
-    # Row r of the block is sample order[first + r].
+    batch_size = row + n_rows + 3
+    # Of the second batch: row r is sample order[batch_size + r].
+    n_samples = 2 * batch_size
     order = np.random.default_rng(3).permutation(n_samples)
-    order = np.concatenate([np.full(first, -1), order])
-    samples = order[first : first + n_rows]
+    samples = order[batch_size + row : batch_size + row + n_rows]
+    acts, deltas = (Memory(row + n_rows + 2, 1, n, out.dtype) for _ in range(2))
+    # The padding of the output may hold anything: that of the gradient is zero in any case.
+    acts.out.fill(out, row, padding=np.nan)
+    batch_loss, row_loss = np.full(batch_size, np.nan), np.full(batch_size, 0.25)
+    batch_loss[row : row + n_rows] = loss_before
     labels, targets = np.full(n_samples, -1), np.full((n_samples, n), np.nan, out.dtype)
     if name in LABELLED:
         labels[samples] = target
     else:
         targets[samples] = target
-    loss_rows(
-        CODES[name], parameters_of(name, n), LOSS_SCALE, SCALE, row, n_rows, n, logits.flat,
-        dout.flat, dout.offset, dout.distance, order, first, labels, targets, row_loss,
+    sample_weight = np.full(n_samples, np.nan)
+    if weights is not None:
+        sample_weight[samples] = weights
+    op, parameters = acts.operation(), parameters_of(name, n)
+    now = work(operations=op, acts=acts.data, deltas=deltas.data, order=order)
+    job = record(
+        TRAINING_JOB, work=now, n_operations=1, batch_size=batch_size, n_order=n_samples - 1,
+        batch_weight=np.array([np.nan, TOTAL_WEIGHT]), batch_loss=batch_loss, row_loss=row_loss,
+        labels=labels, targets=targets, n_samples=n_samples, loss_parameters=parameters,
+        loss_scale=LOSS_SCALE, gradient_scale=SCALE * TOTAL_WEIGHT,
+        is_weighted=weights is not None, sample_weight=sample_weight,
     )  # fmt: skip
-    assert np.isnan(row_loss[:row]).all()
-    assert np.isnan(row_loss[row + n_rows :]).all()
-    np.testing.assert_array_equal(logits.flat, before)
-    return row_loss[row : row + n_rows], dout.take(row, n_rows)
+    with Unchanged(acts.data, order, labels, targets, parameters, sample_weight, job):
+        call(losses.loss_kernel(CODES[name], out.dtype), row, n_rows, 1, job)
+    rows = slice(row, row + n_rows)
+    rest = np.ones(batch_size, bool)
+    rest[rows] = False
+    assert np.isnan(batch_loss[rest]).all()
+    assert (row_loss[rest] == 0.25).all()
+    share = (batch_size - 1) / TOTAL_WEIGHT  # the last batch has one row less
+    added = (row_loss[rows] - 0.25) / share
+    return batch_loss[rows], deltas.out.take(row, n_rows), added
+
+
+def run(name, out, target, row=2, loss_before=0.0):
+    loss, dout, _ = run_batch(name, out, target, row, loss_before)
+    return loss, dout
 
 
 def expected(name, out, target):
@@ -161,8 +174,31 @@ def test_losses_of_rows_are_overwritten(name, dtype, rng):
     out = rng.normal(size=(3, 4)).astype(dtype)
     target = make_targets(name, 3, 4, dtype, rng)
     once, _ = run(name, out, target)
-    again, _ = run(name, out, target, row_loss_before=np.nan)
+    again, _ = run(name, out, target, loss_before=np.nan)
     np.testing.assert_array_equal(again, once)
+
+
+@with_names
+@with_dtypes
+def test_losses_are_added_to_the_sums_of_rows_in_shares_of_the_batch(name, dtype, rng):
+    out = rng.normal(size=(5, 7)).astype(dtype)
+    target = make_targets(name, 5, 7, dtype, rng)
+    loss, _, added = run_batch(name, out, target)
+    np.testing.assert_allclose(added, loss, rtol=1e-13)
+
+
+@with_names
+@with_dtypes
+@pytest.mark.parametrize("n", [1, 2 * WIDE + 5])
+def test_weights_of_samples_multiply_gradients_and_what_is_added_to_the_sums(name, dtype, n, rng):
+    out = rng.normal(size=(4, n)).astype(dtype)
+    target = make_targets(name, 4, n, dtype, rng)
+    weights = np.array([0, 1, 0.5, 3])
+    loss, dout, _ = run_batch(name, out, target)
+    weighted_loss, weighted, added = run_batch(name, out, target, weights=weights)
+    np.testing.assert_array_equal(weighted_loss, loss)  # those of the batch have no weights
+    np.testing.assert_array_equal(weighted, dout * weights[:, None].astype(dtype))
+    np.testing.assert_allclose(added, weights * loss, rtol=1e-13)
 
 
 @pytest.mark.parametrize("name", [name for name in CODES if name != "poisson"])
