@@ -24,7 +24,8 @@ _slack = []  # what is left between them and their page
 _counts = {"arrays": 0, "touched": 0}
 _inputs = []  # copies that kernels read, alive
 _unguarded = set()
-_READ_ONLY = ("batch_weight", "labels", "loss_parameters", "rates")
+_TABLES = ("operations", "blocks", "tasks", "cost_before", "segments")
+_READ_ONLY = ("batch_weight", "hyperparameters", "labels", "loss_parameters", "rates")
 
 
 def guarded_bytes(n, side):
@@ -50,6 +51,9 @@ def install(side):
     from fastnn.engine import plan
     from fastnn.kernels import memory
 
+    taken = {"fastnn.engine.predictor", "fastnn.training.memory", "fastnn.network"}
+    assert not taken & {*sys.modules}, "they have the functions that are replaced here"
+
     def aligned_zeros(n, dtype):
         return guarded_bytes(n * np.dtype(dtype).itemsize, side).view(dtype)
 
@@ -70,12 +74,19 @@ def install(side):
 
         zeros = empty
 
+    class Table(np.ndarray):
+        """A table of a plan. Copies of it are guarded too."""
+
+        def copy(self, order="C"):
+            return guarded_copy(self)
+
     build = plan.build
 
     def guarded_build(*arguments, **options):
-        tables = build(*arguments, **options)
-        names = ("operations", "numbers", "tasks", "cost_before")
-        return tables._replace(**{name: guarded_copy(getattr(tables, name)) for name in names})
+        plan = build(*arguments, **options)
+        tables = {name: value for name, value in plan._asdict().items() if name in _TABLES}
+        assert len(tables) == len(_TABLES)
+        return plan._replace(**{name: guarded_copy(t).view(Table) for name, t in tables.items()})
 
     set_field = memory.Job.__setitem__
 
@@ -89,15 +100,30 @@ def install(side):
                 _unguarded.add(name)
         set_field(job, name, value)
 
+    def guarded_kernels(row, *more):
+        """Return kernels of ordinary arrays that work on guarded copies of them."""
+
+        def on_copies(kernel):
+            def run(out, *arguments):
+                result = guarded_copy(out)
+                kernel(result, *(guarded_copy(a) if np.ndim(a) else a for a in arguments))
+                out[...] = result
+
+            return run
+
+        return [*map(on_copies, array_kernels(row, *more))]
+
     if side != "plain":
         memory.aligned_zeros, memory.Job.__setitem__ = aligned_zeros, watched
         plan.build = guarded_build
         from fastnn import linalg
-        from fastnn.engine import predictor as prediction
-        from fastnn.layers import elementwise
-        from fastnn.training import trainer as training
+        from fastnn.engine import predictor
+        from fastnn.kernels.activations import array_kernels
+        from fastnn.layers import activations
+        from fastnn.training import memory as of_training
 
-        linalg.np = prediction.np = elementwise.np = training.np = Numpy()
+        linalg.np = predictor.np = of_training.np = Numpy()
+        linalg.array_kernels = activations.array_kernels = guarded_kernels
         return guarded_copy
     return np.array
 
@@ -213,7 +239,8 @@ def give_too_little(guard):
 
     trainer = Trainer(fastnn.Sequential([fastnn.Affine(40, 700)], seed=0), "mse", "sgd", 64)
     trainer.set_data(np.ones((64, 40)), np.ones((64, 700)))
-    trainer._acts = guard(np.zeros(len(trainer._acts) - PAGE // 2, np.float32))
+    memory = trainer.memory
+    memory.acts = guard(np.zeros(len(memory.acts) - PAGE // 2, np.float32))
     trainer.run_epoch(np.arange(64))
 
 
