@@ -20,6 +20,10 @@ class Scale(Identity):
     def params(self):
         return self._params
 
+    def forward(self, x, training=False):
+        self._out = super().forward(x, training)
+        return self._out
+
     def backward(self, dout):
         self.grads = {"gamma": (dout * self._out).sum(axis=0)}
         return dout
