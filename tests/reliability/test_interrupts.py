@@ -35,8 +35,10 @@ class Watch(Callback):
         self.ends = 0
         self.began = threading.Event()
 
+    def attach(self, run):
+        self.trainer = run.trainer
+
     def on_fit_begin(self, net, info):
-        self.run, self.trainer = info["run"], info["run"].trainer
         self._timer = threading.Timer(self._seconds, self._interrupt)
         self._timer.start()
 
