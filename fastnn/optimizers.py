@@ -70,9 +70,15 @@ class Optimizer:
         for item in fields(self):
             value = getattr(self, item.name)
             if item.type in (float, "float") or (value is not None and "clip" in item.name):
-                _check_hyperparameter(item.name, value)
+                _check_hyperparameter(item.name, value, self._own_ranges())
             elif item.type in (bool, "bool"):
                 check_flag(item.name, value)
+
+    def _own_ranges(self) -> dict[str, str]:
+        try:
+            return self.rule.hyperparameters
+        except NotImplementedError:  # of the base
+            return {}
 
     def __repr__(self) -> str:
         shown = (item.name for item in fields(self) if getattr(self, item.name) is not None)
@@ -102,9 +108,9 @@ _RANGES = {
 _RANGES |= {"learning_rate": "> 0", "clip_value": "> 0", "clip_norm": "> 0"}
 
 
-def _check_hyperparameter(name: str, value: object) -> None:
-    """Raise ValueError if a hyperparameter is not in the range that the rules allow."""
-    allowed = _RANGES.get(name, ">= 0")
+def _check_hyperparameter(name: str, value: object, own: dict[str, str]) -> None:
+    """Raise ValueError if a hyperparameter is not in the range that the rule, or any, allows."""
+    allowed = own.get(name) or _RANGES.get(name, ">= 0")
     if allowed == "> 0":
         check_positive(name, value, SMALLEST if name == "epsilon" else 0.0)
     elif allowed == ">= 0":

@@ -168,7 +168,8 @@ def train(
         option(
             "Training",
             metavar="NAME",
-            help="adam, adamw, nadam, rmsprop, adagrad or sgd (with Nesterov momentum 0.9).",
+            help="Optimizer: adam, adamw, sgd (with Nesterov momentum 0.9), ... (a name that is "
+            "unknown lists all).",
         ),
     ] = "adam",
     learning_rate: Annotated[

@@ -176,6 +176,13 @@ class ParameterLayout:
         """Return views of all blocks in a user's vector: a tuple for each layer with parameters."""
         return [tuple(placed.view(vector) for placed in own) for own in self._placed]
 
+    def trained(self, vector: np.ndarray) -> list[list[np.ndarray]]:
+        """Return of each layer with parameters views of its blocks, without running statistics."""
+        return [
+            [placed.view(vector) for placed in own if not placed.block.is_buffer]
+            for own in self._placed
+        ]
+
     def vector_of(self, tensors: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
         """Return a new user's vector, without padding, of arrays as `tensors` returns them."""
         vector = np.empty(self.n_params + self.n_buffers, self.dtype)

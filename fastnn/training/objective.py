@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastnn.engine.layout import ParameterLayout
 from fastnn.kernels.updates import GRADIENT_ALONE, Rule
 from fastnn.losses import Loss
 from fastnn.optimizers import Optimizer
@@ -76,7 +77,7 @@ class Objective:
 
         Scales of normalisation stand among the weights, shifts among the biases.
         """
-        return _flatten(self._net.tensors())
+        return _flatten(self._net.layout, self._net.memory)
 
     def set_parameters(self, vector: ArrayLike) -> None:
         """Overwrite the net's parameters.
@@ -99,7 +100,7 @@ class Objective:
             )
         vector = kernel_array(vector, self._net.dtype)
         place = 0
-        for array in _in_order(self._net.tensors()):
+        for array in _in_order(self._net.layout, self._net.memory):
             array[...] = vector[place : place + array.size].reshape(array.shape)
             place += array.size
 
@@ -110,13 +111,17 @@ class Objective:
         data_loss, penalty = self._trainer.run_epoch(self._order)
         if any(layer.n_buffers for layer in self._net.leaves()):
             self._trainer.sync()
-        return data_loss + penalty, _flatten(self._trainer.state_vectors()[0])
+        return data_loss + penalty, _flatten(
+            self._net.layout, self._trainer.memory.state_vectors()[0]
+        )
 
 
-def _in_order(tensors: list[tuple[np.ndarray, ...]]) -> list[np.ndarray]:
-    """All weights of tuples (w, b, ...), then all biases."""
-    return [t[0] for t in tensors] + [t[1] for t in tensors if len(t) > 1]
+def _in_order(layout: ParameterLayout, vector: np.ndarray) -> list[np.ndarray]:
+    """Return views of all trained parameters: each layer's first block, then all others."""
+    trained = layout.trained(vector)
+    return [own[0] for own in trained] + [array for own in trained for array in own[1:]]
 
 
-def _flatten(tensors: list[tuple[np.ndarray, ...]]) -> np.ndarray:
-    return np.concatenate([array.ravel() for array in _in_order(tensors)], dtype=np.float64)
+def _flatten(layout: ParameterLayout, vector: np.ndarray) -> np.ndarray:
+    parts = [array.ravel() for array in _in_order(layout, vector)]
+    return np.concatenate(parts, dtype=np.float64)
