@@ -322,7 +322,7 @@ def affine(x):
 
 
 def residual(x):
-    w, b = new_layer("Residual").layers[0].tensors()
+    w, b = new_layer("Residual").layers[0].params.values()
     return x + np.tanh(x @ w.astype(np.float64) + b)
 
 
