@@ -14,25 +14,27 @@ what it needs, which costs less than meeting at a barrier.
 """
 
 import functools
+from typing import NamedTuple
 
 import numpy as np
 from numba import from_dtype
 
 from fastnn.kernels.calls import call
 from fastnn.kernels.memory import vector_at
-from fastnn.kernels.packing import pack
+from fastnn.kernels.packing import Matrix, matrix_from, pack, transposed
 from fastnn.kernels.panels import round_up
 from fastnn.kernels.tile import (
     TILE_ROWS,
     TILE_VECTORS,
     VECTOR_BYTES,
+    by_width,
     lanes_of,
     load,
     rank1,
     store,
     zeros,
 )
-from fastnn.runtime.jit import inner, kernel, member, routine
+from fastnn.runtime.jit import inner, kernel, member, pasted, routine
 
 # Sizes of blocks; benchmarks/matmul_blocks.py compares others.
 K_BLOCK = 256
@@ -62,25 +64,55 @@ PANEL_BYTES = TILE_VECTORS * VECTOR_BYTES
 PACKED_BYTES = K_BLOCK * (PANEL_BLOCK * PANEL_BYTES + 8 * ROW_BLOCK) + ROW_BLOCK * PANEL_BYTES
 """Memory that a thread needs for its packed blocks and a tile, for the wider dtype."""
 
-JOB = np.dtype(
-    {
-        "names": [
-            # Addresses: of `matmul_member`; of a bias, padded to whole vectors, and how many
-            # bytes it has room for; of PACKED_BYTES for each thread.
-            "member", "bias", "bias_bytes", "packed",
-            # Addresses of a (M, K), b (K, N) and out (M, N), which is C-contiguous.
-            "a", "b", "out", "m", "n", "k",
-            # Distances, in elements, of the rows and columns of a and b.
-            "a_row", "a_k", "b_k", "b_column",
-        ],
-        "formats": [np.int64] * 14,
-    }
-)  # fmt: skip
+# Of `matmul_member`; of a bias, padded to whole vectors; of PACKED_BYTES for each thread; of
+# a (M, K) and b (K, N); of out (M, N), which is C-contiguous.
+_ADDRESSES = ["member", "bias", "packed", "a", "b", "out"]
+# Bytes that the bias has room for; sizes of the matrices.
+_SIZES = ["bias_bytes", "m", "n", "k"]
+# Of the rows and the columns of a and of b, in elements.
+_DISTANCES = ["a_row", "a_k", "b_k", "b_column"]
+JOB = np.dtype([(name, np.int64) for name in (*_ADDRESSES, *_SIZES, *_DISTANCES)])
 """What a team needs to multiply two matrices."""
 _RECORD = from_dtype(JOB)
 
 # Arguments of one type for all calls: a routine would be compiled anew for a literal.
 _ZERO, _ONE, _STRIP = np.int64(0), np.int64(1), np.int64(TILE_ROWS)
+
+
+class Product(NamedTuple):
+    """out = start + a @ b, or a block of it, or some of the terms of its sums.
+
+    a is (m, n_k), b (n_k, n). The sums start with the bias, all of whose rows are the same memory,
+    or with what is in out already. Rows of `start` and of `out` are contiguous.
+    """
+
+    m: int
+    n: int
+    n_k: int
+    a: Matrix
+    b: Matrix
+    start: Matrix
+    out: Matrix
+
+
+@inner
+def _by_rows(data, at, row):
+    """Return a matrix with contiguous rows, which lie `row` apart."""
+    return Matrix(data, at, row, _ONE)
+
+
+@inner
+def _block(p, i, j, m, n):
+    """Return the part of a product that computes out[i : i + m, j : j + n]."""
+    a, b = matrix_from(p.a, i, _ZERO), matrix_from(p.b, _ZERO, j)
+    return Product(m, n, p.n_k, a, b, matrix_from(p.start, i, j), matrix_from(p.out, i, j))
+
+
+@inner
+def _terms(p, k, n_k):
+    """Return the part of a product that adds the terms [k, k + n_k) of its sums."""
+    a, b = matrix_from(p.a, _ZERO, k), matrix_from(p.b, k, _ZERO)
+    return Product(p.m, p.n, n_k, a, b, p.start if k == 0 else p.out, p.out)
 
 
 @inner
@@ -93,214 +125,178 @@ def even_block(n, most, multiple):
 
 
 @inner
-def _add_tiles(
-    tile, rows, n_tiles, a, ao, a_tile, a_row, a_k, b, bo, b_k, n_k, start, so, s_row, out, oo, ld
-):
-    """Overwrite tiles of out, one below the other, with start + a @ b.
+def _add_tiles(tile, rows, a_step, p):
+    """Compute a product, as wide as a tile, in tiles of `rows` rows, one below the other.
 
-    Their rows of a begin a_tile apart. Rows of `start` may lie 0 apart: that is the bias.
+    Their rows of a begin a_step apart. The last tile is whole, even if p.m is no multiple of rows.
     """
-    for t in range(n_tiles):
-        total = load(tile, start, so + t * rows * s_row, s_row)
-        at = ao + t * a_tile
-        for k in range(n_k):
-            total = rank1(total, a, at + k * a_k, a_row, b, bo + k * b_k)
-        store(total, out, oo + t * rows * ld, ld)
+    a, b, start, out = p.a, p.b, p.start, p.out
+    for t in range((p.m + rows - 1) // rows):
+        total = load(tile, start.data, start.at + t * rows * start.row, start.row)
+        at = a.at + t * a_step
+        for k in range(p.n_k):
+            total = rank1(total, a.data, at + k * a.column, a.row, b.data, b.at + k * b.row)
+        store(total, out.data, out.at + t * rows * out.row, out.row)
+
+
+_add_any_tiles = by_width(_add_tiles, TILE_ROWS)
 
 
 @routine
-def _add_strips(
-    vectors, n_tiles, a, ao, a_tile, a_row, a_k, b, bo, b_k, n_k, start, so, s_row, out, oo, ld
-):
+def _add_strips(vectors, a_step, p):
     """Do `_add_tiles` for tiles of TILE_ROWS rows and some vectors."""
-    if vectors == 3:
-        _add_tiles(
-            zeros(out, TILE_ROWS, 3), TILE_ROWS, n_tiles, a, ao, a_tile, a_row, a_k,
-            b, bo, b_k, n_k, start, so, s_row, out, oo, ld,
-        )  # fmt: skip
-    elif vectors == 2:
-        _add_tiles(
-            zeros(out, TILE_ROWS, 2), TILE_ROWS, n_tiles, a, ao, a_tile, a_row, a_k,
-            b, bo, b_k, n_k, start, so, s_row, out, oo, ld,
-        )  # fmt: skip
-    else:
-        _add_tiles(
-            zeros(out, TILE_ROWS, 1), TILE_ROWS, n_tiles, a, ao, a_tile, a_row, a_k,
-            b, bo, b_k, n_k, start, so, s_row, out, oo, ld,
-        )  # fmt: skip
+    _add_any_tiles(vectors, p.out.data, TILE_ROWS, a_step, p)
 
 
 @routine
-def _add_rows(
-    vectors, n_rows, a, ao, a_row, a_k, b, bo, b_k, n_k, start, so, s_row, out, oo, ld
-):  # fmt: skip
+def _add_rows(vectors, p):
     """Do `_add_tiles` for tiles of a single row and ROW_VECTORS or one vector."""
     if vectors == ROW_VECTORS:
-        _add_tiles(
-            zeros(out, 1, ROW_VECTORS), 1, n_rows, a, ao, a_row, a_row, a_k,
-            b, bo, b_k, n_k, start, so, s_row, out, oo, ld,
-        )  # fmt: skip
+        _add_tiles(zeros(p.out.data, 1, ROW_VECTORS), 1, p.a.row, p)
     else:
-        _add_tiles(
-            zeros(out, 1, 1), 1, n_rows, a, ao, a_row, a_row, a_k,
-            b, bo, b_k, n_k, start, so, s_row, out, oo, ld,
-        )  # fmt: skip
+        _add_tiles(zeros(p.out.data, 1, 1), 1, p.a.row, p)
 
 
-@routine
-def _strips_in_place(low, high, left, right, a, a_row, a_k, b, b_k, n_k, bias, out, n):
-    """Overwrite out[low:high, left:right] in tiles of which the last overlap those before.
+@pasted
+def _strips_in_place(p):
+    """Compute a product in tiles of which the last overlap those before.
 
-    The block has at least TILE_ROWS rows and one vector of columns; b is read by its rows.
+    It has at least TILE_ROWS rows and one vector of columns; rows of b are contiguous.
     """
-    lanes = lanes_of(out)
+    lanes, a_step = lanes_of(p.out.data), TILE_ROWS * p.a.row
     # LOOP 1: blocks of rows, so that a comes from far away only once.
-    block = even_block(high - low, ROW_BLOCK, TILE_ROWS)
-    for start in range(low, high, block):
-        last = min(start + block, high)
-        first = max(low, min(start, last - TILE_ROWS))
-        tiles = (last - first) // TILE_ROWS
+    block = even_block(p.m, ROW_BLOCK, TILE_ROWS)
+    for low in range(0, p.m, block):
+        high = min(low + block, p.m)
+        first = max(0, min(low, high - TILE_ROWS))
+        inside = (high - first) // TILE_ROWS * TILE_ROWS
         # LOOP 2: columns, as many vectors at once as there are left. LOOP 3: tiles.
-        j = left
-        while j < right:
-            vectors = min(TILE_VECTORS, (right - j + lanes - 1) // lanes)
-            if right - left < vectors * lanes:
+        j = 0
+        while j < p.n:
+            vectors = min(TILE_VECTORS, (p.n - j + lanes - 1) // lanes)
+            if p.n < vectors * lanes:
                 vectors -= 1
-            j = min(j, right - vectors * lanes)
-            _add_strips(
-                vectors, tiles, a, first * a_row, TILE_ROWS * a_row, a_row, a_k,
-                b, j, b_k, n_k, bias, j, _ZERO, out, first * n + j, n,
-            )  # fmt: skip
-            if first + tiles * TILE_ROWS < last:
-                row = last - TILE_ROWS
-                _add_strips(
-                    vectors, _ONE, a, row * a_row, _ZERO, a_row, a_k,
-                    b, j, b_k, n_k, bias, j, _ZERO, out, row * n + j, n,
-                )  # fmt: skip
-            j += vectors * lanes
+            width = vectors * lanes
+            j = min(j, p.n - width)
+            _add_strips(vectors, a_step, _block(p, first, j, inside, width))
+            if first + inside < high:
+                _add_strips(vectors, a_step, _block(p, high - TILE_ROWS, j, _STRIP, width))
+            j += width
 
 
-@routine
-def _rows_in_place(low, high, left, right, a, a_row, a_k, b, b_k, n_k, bias, out, n):
-    """Overwrite out[low:high, left:right], at least one vector wide, row by row."""
-    lanes = lanes_of(out)
-    rows = high - low
-    whole = (right - left) // lanes * lanes
+@pasted
+def _rows_in_place(p):
+    """Compute a product, at least one vector wide, row by row; rows of b are contiguous."""
+    lanes = lanes_of(p.out.data)
+    whole = p.n // lanes * lanes
     # LOOP 1: a few rows of b at a time, so that memory is read in order.
-    for k in range(0, max(1, n_k), ROW_K_BLOCK):
-        terms = min(ROW_K_BLOCK, n_k - k)
-        # LOOP 2: columns.
-        j = left
-        while j < left + whole:
-            vectors = ROW_VECTORS if left + whole - j >= ROW_VECTORS * lanes else 1
-            start, so, s_row = (bias, j, _ZERO) if k == 0 else (out, low * n + j, n)
-            _add_rows(
-                vectors, rows, a, low * a_row + k * a_k, a_row, a_k, b, k * b_k + j, b_k, terms,
-                start, so, s_row, out, low * n + j, n,
-            )  # fmt: skip
+    for k in range(0, max(1, p.n_k), ROW_K_BLOCK):
+        part = _terms(p, k, min(ROW_K_BLOCK, p.n_k - k))
+        # LOOP 2: columns. LOOP 3: rows.
+        j = _ZERO
+        while j < whole:
+            vectors = ROW_VECTORS if whole - j >= ROW_VECTORS * lanes else 1
+            _add_rows(vectors, _block(part, _ZERO, j, p.m, vectors * lanes))
             j += vectors * lanes
-    if left + whole < right:  # overlaps columns that are complete, and gives them the same bits
-        j = right - lanes
-        _add_rows(
-            _ONE, rows, a, low * a_row, a_row, a_k, b, j, b_k, n_k,
-            bias, j, _ZERO, out, low * n + j, n,
-        )  # fmt: skip
+    if whole < p.n:  # overlaps columns that are complete, and gives them the same bits
+        _add_rows(_ONE, _block(p, _ZERO, p.n - lanes, p.m, lanes))
 
 
 @routine
-def _copy(rows, columns, source, s, s_row, target, t, t_row):
-    """Overwrite a block of target with one of source."""
+def _copy(rows, columns, source, target):
+    """Overwrite a block of a matrix with one of another; the rows of both are contiguous."""
     for r in range(rows):
+        at, to = source.at + r * source.row, target.at + r * target.row
         for c in range(columns):
-            target[t + r * t_row + c] = source[s + r * s_row + c]
+            target.data[to + c] = source.data[at + c]
 
 
 @routine
-def _add_packed(
-    rows, columns, width, a, ao, strip, a_row, a_k, b, bo, n_k,
-    is_first, bias, j, out, oo, n, scratch,
-):  # fmt: skip
-    """Add a block of a times a packed panel of b to out; begin with the bias.
+def _add_packed(a_step, p, scratch):
+    """Compute a product whose b is a packed panel, and whose strips of a begin a_step apart.
 
-    Where tiles are larger than the block they are computed in the scratch memory.
+    Where tiles are larger than out they are computed in the scratch memory.
     """
-    vectors, tiles = width // lanes_of(out), (rows + TILE_ROWS - 1) // TILE_ROWS
-    whole = columns == width and rows == tiles * TILE_ROWS
-    target, to, ld = (out, oo, n) if whole else (scratch, _ZERO, width)
-    if not whole and not is_first:
-        _copy(rows, columns, out, oo, n, scratch, _ZERO, width)
-    start, so, s_row = (bias, j, _ZERO) if is_first else (target, to, ld)
-    _add_strips(
-        vectors, tiles, a, ao, strip, a_row, a_k,
-        b, bo, width, n_k, start, so, s_row, target, to, ld,
-    )  # fmt: skip
-    if not whole:
-        _copy(rows, columns, scratch, _ZERO, width, out, oo, n)
+    width, rows = p.b.row, round_up(p.m, TILE_ROWS)
+    is_whole, is_bias = p.n == width and p.m == rows, p.start.row == 0
+    out = p.out if is_whole else _by_rows(scratch, _ZERO, width)
+    if not is_whole and not is_bias:
+        _copy(p.m, p.n, p.out, out)
+    start = p.start if is_bias else out
+    tiles = Product(rows, width, p.n_k, p.a, p.b, start, out)
+    _add_strips(width // lanes_of(scratch), a_step, tiles)
+    if not is_whole:
+        _copy(p.m, p.n, out, p.out)
 
 
-@routine
-def _pack_strips(a, ao, a_row, a_k, rows, n_k, packed, p):
+@pasted
+def _pack_strips(a, rows, n_k, packed, at):
     """Pack rows of a in strips, one after the other."""
     for i in range(0, rows, TILE_ROWS):
-        size = min(TILE_ROWS, rows - i)
-        pack(a, ao + i * a_row, a_row, a_k, size, n_k, packed, p + i * n_k, _STRIP)
+        strip, size = matrix_from(a, i, _ZERO), min(TILE_ROWS, rows - i)
+        pack(strip, size, n_k, packed, at + i * n_k, _STRIP)
 
 
-@routine
-def _multiply_blocked(
-    low, high, left, right, a, a_row, a_k, b, b_k, b_column, n_k, bias, out, n, packed
-):
-    """Overwrite out[low:high, left:right]; `packed` has room for PACKED_BYTES."""
-    lanes = lanes_of(out)
+@pasted
+def _pack_panels(b, n_k, columns, packed, at):
+    """Pack columns of b in panels, one after the other."""
+    lanes = lanes_of(packed)
     panel = TILE_VECTORS * lanes
-    k_block = even_block(n_k, K_BLOCK, lanes)
-    pack_from = (PACK_ROWS_PANELS if a_k == 1 else PACK_COLUMNS_PANELS) * panel
-    row_block = even_block(high - low, ROW_BLOCK, TILE_ROWS)
-    packed_b = packed[ROW_BLOCK * panel :]
-    packed_a = packed_b[K_BLOCK * PANEL_BLOCK * panel :]
+    for j in range(0, columns, panel):
+        size, strip = min(panel, columns - j), transposed(matrix_from(b, _ZERO, j))
+        pack(strip, size, n_k, packed, at + j * n_k, round_up(size, lanes))
+
+
+@pasted
+def _multiply_packed(p, packed):
+    """Compute a product of a block of rows, whose panels of b are packed already."""
+    lanes, n_k = lanes_of(packed), p.n_k
+    panel = TILE_VECTORS * lanes
+    b_at = ROW_BLOCK * panel
+    a_at = b_at + K_BLOCK * PANEL_BLOCK * panel
+    inside = p.m // TILE_ROWS * TILE_ROWS
+    # Where b has few panels, only the last rows are packed, which fill no strip.
+    most_panels = PACK_ROWS_PANELS if p.a.column == 1 else PACK_COLUMNS_PANELS
+    first = 0 if p.n > most_panels * panel else inside
+    _pack_strips(matrix_from(p.a, first, _ZERO), p.m - first, n_k, packed, a_at)
+    a, a_step, last = p.a, TILE_ROWS * p.a.row, Matrix(packed, a_at, _ONE, _STRIP)
+    if first < inside:
+        a, a_step, last = last, _STRIP * n_k, matrix_from(last, inside * n_k, _ZERO)
+    # LOOP 4: panels of columns, for the first-level cache; in them LOOP 5: tiles.
+    for j in range(0, p.n, panel):
+        size = min(panel, p.n - j)
+        b = _by_rows(packed, b_at + j * n_k, round_up(size, lanes))
+        start, out = matrix_from(p.start, _ZERO, j), matrix_from(p.out, _ZERO, j)
+        _add_packed(a_step, Product(inside, size, n_k, a, b, start, out), packed)
+        if inside < p.m:
+            start, out = matrix_from(start, inside, _ZERO), matrix_from(out, inside, _ZERO)
+            _add_packed(_ZERO, Product(p.m - inside, size, n_k, last, b, start, out), packed)
+
+
+@pasted
+def _multiply_blocked(p, packed):
+    """Compute a product; `packed` has room for a tile and packed blocks, PACKED_BYTES."""
+    lanes = lanes_of(packed)
+    panel = TILE_VECTORS * lanes
+    k_block = even_block(p.n_k, K_BLOCK, lanes)
+    row_block = even_block(p.m, ROW_BLOCK, TILE_ROWS)
     # LOOP 1: columns, in blocks for the third-level cache.
-    for column in range(left, right, PANEL_BLOCK * panel):
-        columns = min(PANEL_BLOCK * panel, right - column)
+    for j in range(0, p.n, PANEL_BLOCK * panel):
+        columns = min(PANEL_BLOCK * panel, p.n - j)
         # LOOP 2: terms of the sums.
-        for k in range(0, max(1, n_k), k_block):
-            terms = min(k_block, n_k - k)
-            for j in range(0, columns, panel):
-                size = min(panel, columns - j)
-                bo = (column + j) * b_column + k * b_k
-                pack(b, bo, b_column, b_k, size, terms, packed_b, j * terms, round_up(size, lanes))
+        for k in range(0, max(1, p.n_k), k_block):
+            part = _block(_terms(p, k, min(k_block, p.n_k - k)), _ZERO, j, p.m, columns)
+            _pack_panels(part.b, part.n_k, columns, packed, ROW_BLOCK * panel)
             # LOOP 3: rows, in blocks for the second-level cache.
-            for row in range(low, high, row_block):
-                rows = min(row_block, high - row)
-                inside = rows // TILE_ROWS * TILE_ROWS
-                ao, edge = row * a_row + k * a_k, _ZERO
-                source, so, strip, s_row, s_k = a, ao, TILE_ROWS * a_row, a_row, a_k
-                if columns > pack_from:
-                    edge = inside * terms
-                    _pack_strips(a, ao, a_row, a_k, inside, terms, packed_a, _ZERO)
-                    source, so, strip, s_row, s_k = packed_a, _ZERO, _STRIP * terms, _ONE, _STRIP
-                _pack_strips(
-                    a, ao + inside * a_row, a_row, a_k, rows - inside, terms, packed_a, edge
-                )
-                # LOOP 4: panels of columns, for the first-level cache; in them LOOP 5: tiles.
-                for j in range(0, columns, panel):
-                    size = min(panel, columns - j)
-                    width, oo = round_up(size, lanes), row * n + column + j
-                    _add_packed(
-                        inside, size, width, source, so, strip, s_row, s_k,
-                        packed_b, j * terms, terms, k == 0, bias, column + j, out, oo, n, packed,
-                    )  # fmt: skip
-                    if inside < rows:
-                        _add_packed(
-                            rows - inside, size, width, packed_a, edge, _ZERO, _ONE, _STRIP,
-                            packed_b, j * terms, terms, k == 0, bias, column + j,
-                            out, oo + inside * n, n, packed,
-                        )  # fmt: skip
+            for i in range(0, p.m, row_block):
+                rows = min(row_block, p.m - i)
+                _multiply_packed(_block(part, i, _ZERO, rows, columns), packed)
 
 
 # Sharing out.
 
 
-@inner
+@pasted
 def _grid_rows(m, n, lanes, n_threads):
     """Number of rows of the grid of threads that leaves the least work to any of them.
 
@@ -325,6 +321,17 @@ def _share(size, unit, part, parts):
     return units * part // parts * unit, min(size, units * (part + 1) // parts * unit)
 
 
+@pasted
+def _share_of(p, thread, n_threads):
+    """Return the part of a product that one of some threads computes; it may be empty."""
+    lanes = lanes_of(p.out.data)
+    grid_rows = _grid_rows(p.m, p.n, lanes, n_threads)
+    grid_columns = n_threads // grid_rows
+    low, high = _share(p.m, _STRIP, thread // grid_columns, grid_rows)
+    left, right = _share(p.n, lanes, thread % grid_columns, grid_columns)
+    return _block(p, low, left, high - low, right - left)
+
+
 @functools.cache
 def matmul_member(dtype):
     """Compile the product of matrices of a dtype; return the address for a team and `JOB`."""
@@ -332,38 +339,29 @@ def matmul_member(dtype):
 
     def multiply_share(thread, n_threads, sync, job_address):
         job = vector_at(job_address, _RECORD)[0]
-        m, n, n_k = job.m, job.n, job.k
-        a, b, out = vector_at(job.a, number), vector_at(job.b, number), vector_at(job.out, number)
-        bias = vector_at(job.bias, number)
-        packed = vector_at(job.packed + thread * PACKED_BYTES, number)
-        lanes = lanes_of(out)
-        low, high, left, right = np.int64(0), m, np.int64(0), n
+        a = Matrix(vector_at(job.a, number), _ZERO, job.a_row, job.a_k)
+        b = Matrix(vector_at(job.b, number), _ZERO, job.b_k, job.b_column)
+        bias = _by_rows(vector_at(job.bias, number), _ZERO, _ZERO)
+        out = _by_rows(vector_at(job.out, number), _ZERO, job.n)
+        p = Product(job.m, job.n, job.k, a, b, bias, out)
         if n_threads > 1:
-            grid_rows = _grid_rows(m, n, lanes, n_threads)
-            grid_columns = n_threads // grid_rows
-            low, high = _share(m, TILE_ROWS, thread // grid_columns, grid_rows)
-            left, right = _share(n, lanes, thread % grid_columns, grid_columns)
-        if low >= high or left >= right:
+            p = _share_of(p, thread, n_threads)
+        if p.m <= 0 or p.n <= 0:
             return
-        b_bytes = n_k * (right - left) * out.itemsize
-        by_vectors = job.b_column == 1 and right - left >= lanes
-        ragged = lanes < right - left < TILE_VECTORS * lanes and (right - left) % lanes != 0
-        if by_vectors and high - low < TILE_ROWS:
-            _rows_in_place(
-                low, high, left, right, a, job.a_row, job.a_k, b, job.b_k, n_k, bias, out, n
-            )
+        packed = vector_at(job.packed + thread * PACKED_BYTES, number)
+        lanes = lanes_of(packed)
+        b_bytes = p.n_k * p.n * packed.itemsize
+        by_vectors = p.b.column == 1 and p.n >= lanes
+        ragged = lanes < p.n < TILE_VECTORS * lanes and p.n % lanes != 0
+        if by_vectors and p.m < TILE_ROWS:
+            _rows_in_place(p)
         elif by_vectors and (
-            high - low <= IN_PLACE_ROWS
-            or (b_bytes <= IN_PLACE_BYTES and not (ragged and n_k >= RAGGED_TERMS))
+            p.m <= IN_PLACE_ROWS
+            or (b_bytes <= IN_PLACE_BYTES and not (ragged and p.n_k >= RAGGED_TERMS))
         ):
-            _strips_in_place(
-                low, high, left, right, a, job.a_row, job.a_k, b, job.b_k, n_k, bias, out, n
-            )
+            _strips_in_place(p)
         else:
-            _multiply_blocked(
-                low, high, left, right, a, job.a_row, job.a_k, b, job.b_k, job.b_column, n_k,
-                bias, out, n, packed,
-            )  # fmt: skip
+            _multiply_blocked(p, packed)
 
     return member(multiply_share)
 

@@ -4,23 +4,24 @@ Read it from top to bottom: each loop changes one thing in the previous one. Sha
 w (I, O), out (B, O), all C-contiguous, and every loop overwrites out.
 """
 
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from fastnn.kernels.packing import pack
+from fastnn.kernels.packing import Matrix, pack
 from fastnn.kernels.tile import (
     TILE_ROWS,
     TILE_VECTORS,
+    by_width,
+    columns_of,
     lanes_of,
     load,
     load_row,
     rank1,
     relu,
     store,
-    zeros,
 )
 from fastnn.runtime.jit import inner, kernel, parallel_kernel, reduction, routine
 
@@ -101,15 +102,21 @@ def parallel(x: Array, w: Array, out: Array) -> None:
                 out[i, j] += x[i, k] * w[k, j]
 
 
+class Block(NamedTuple):
+    """Rows [low, high) of out, and the terms [first, last) of their sums."""
+
+    low: int
+    high: int
+    first: int
+    last: int
+
+
 @routine
-def add_block(
-    low: int, high: int, first: int, last: int, left: int, right: int,
-    x: Array, w: Array, out: Array,
-) -> None:  # fmt: skip
-    """Accumulate the terms [first, last) of out[low:high, left:right]."""
-    for i in range(low, high):
+def add_block(block: Block, left: int, right: int, x: Array, w: Array, out: Array) -> None:
+    """Accumulate the terms of a block of out, in its columns [left, right)."""
+    for i in range(block.low, block.high):
         total = out[i, left:right]
-        for k in range(first, last):
+        for k in range(block.first, block.last):
             factor, row = x[i, k], w[k, left:right]
             for j in range(len(row)):
                 total[j] += factor * row[j]
@@ -118,8 +125,8 @@ def add_block(
 @parallel_kernel
 def blocked(x: Array, w: Array, out: Array, rows: int) -> None:
     """Process w in blocks: each is used for many rows of x while it is in the cache."""
-    for block in prange((x.shape[0] + rows - 1) // rows):
-        low = np.int64(block) * rows
+    for number in prange((x.shape[0] + rows - 1) // rows):
+        low = int(np.int64(number) * rows)
         high = min(low + rows, x.shape[0])
         for i in range(low, high):
             for j in range(w.shape[1]):
@@ -128,68 +135,58 @@ def blocked(x: Array, w: Array, out: Array, rows: int) -> None:
             right = min(left + COLUMN_BLOCK, w.shape[1])
             for first in range(0, w.shape[0], K_BLOCK):
                 last = min(first + K_BLOCK, w.shape[0])
-                add_block(low, high, first, last, left, right, x, w, out)
+                add_block(Block(low, high, first, last), left, right, x, w, out)
 
 
-# From here on arrays are flat, because a tile is loaded and stored at an offset. `xo`, `wo`, ...
-# are the offsets of x, w, ..., and `ld` is the distance between two rows.
+# From here on arrays are flat, because a tile is loaded and stored at an offset.
+
+
+class Flat(NamedTuple):
+    """A matrix of n columns, row by row: element (r, c) is data[r * n + c]."""
+
+    data: Array
+    n: int
 
 
 @inner
-def add_tile(
-    tile: Tile, n_k: int, n_inputs: int, n_outputs: int,
-    x: Array, xo: int, w: Array, wo: int, out: Array, oo: int,
-) -> None:  # fmt: skip
-    """Accumulate n_k terms of a tile of out."""
-    tile = load(tile, out, oo, n_outputs)
-    for k in range(n_k):
-        # tile[r, :] += x[r, k] * w[k, :] for all rows r of the tile
-        tile = rank1(tile, x, xo + k, n_inputs, w, wo + k * n_outputs)
-    store(tile, out, oo, n_outputs)
+def add_tile(tile: Tile, block: Block, i: int, j: int, x: Flat, w: Flat, out: Flat) -> None:
+    """Accumulate the terms of a block of the tile of out that begins in row i and column j."""
+    at = i * out.n + j
+    tile = load(tile, out.data, at, out.n)
+    for k in range(block.first, block.last):
+        # tile[r, :] += x[i + r, k] * w[k, j:] for all rows r of the tile
+        tile = rank1(tile, x.data, i * x.n + k, x.n, w.data, k * w.n + j)
+    store(tile, out.data, at, out.n)
+
+
+# Called with the number of vectors of the tile.
+add_tile_of = by_width(add_tile, TILE_ROWS)
+add_row_of = by_width(add_tile, 1)
 
 
 @routine
-def add_column(
-    j: int, low: int, high: int, first: int, last: int, n_inputs: int, n_outputs: int,
-    x: Array, w: Array, out: Array,
-) -> None:  # fmt: skip
-    """Accumulate the terms [first, last) of out[low:high, j], a column beyond the last vector."""
-    for i in range(low, high):
-        for k in range(first, last):
-            out[i * n_outputs + j] += x[i * n_inputs + k] * w[k * n_outputs + j]
+def add_column(block: Block, j: int, x: Flat, w: Flat, out: Flat) -> None:
+    """Accumulate the terms of a block of out in column j, which fills no vector."""
+    for i in range(block.low, block.high):
+        for k in range(block.first, block.last):
+            out.data[i * out.n + j] += x.data[i * x.n + k] * w.data[k * w.n + j]
 
 
 @routine
-def add_tiles(
-    low: int, high: int, first: int, last: int, n_inputs: int, n_outputs: int,
-    x: Array, w: Array, out: Array,
-) -> None:  # fmt: skip
-    """Accumulate the terms [first, last) of out[low:high], in the largest tiles that fit."""
-    lanes, n_k = lanes_of(out), last - first
-    j = 0
-    while j + lanes <= n_outputs:
-        is_wide = j + TILE_VECTORS * lanes <= n_outputs
-        i = low
-        while i < high:
-            is_high = i + TILE_ROWS <= high
-            xo, wo, oo = i * n_inputs + first, first * n_outputs + j, i * n_outputs + j
-            if is_high and is_wide:
-                add_tile(
-                    zeros(out, TILE_ROWS, TILE_VECTORS), n_k, n_inputs, n_outputs,
-                    x, xo, w, wo, out, oo,
-                )  # fmt: skip
-            elif is_high:
-                add_tile(zeros(out, TILE_ROWS, 1), n_k, n_inputs, n_outputs, x, xo, w, wo, out, oo)
-            elif is_wide:
-                add_tile(
-                    zeros(out, 1, TILE_VECTORS), n_k, n_inputs, n_outputs, x, xo, w, wo, out, oo
-                )
-            else:
-                add_tile(zeros(out, 1, 1), n_k, n_inputs, n_outputs, x, xo, w, wo, out, oo)
-            i += TILE_ROWS if is_high else 1
-        j += TILE_VECTORS * lanes if is_wide else lanes
-    for column in range(j, n_outputs):
-        add_column(column, low, high, first, last, n_inputs, n_outputs, x, w, out)
+def add_tiles(block: Block, x: Flat, w: Flat, out: Flat) -> None:
+    """Accumulate the terms of a block of out, in the largest tiles that fit."""
+    lanes, j = lanes_of(out.data), 0
+    while j + lanes <= out.n:
+        vectors, i = min(TILE_VECTORS, (out.n - j) // lanes), block.low
+        while i + TILE_ROWS <= block.high:
+            add_tile_of(vectors, out.data, block, i, j, x, w, out)
+            i += TILE_ROWS
+        while i < block.high:
+            add_row_of(vectors, out.data, block, i, j, x, w, out)
+            i += 1
+        j += vectors * lanes
+    for column in range(j, out.n):
+        add_column(block, column, x, w, out)
 
 
 @parallel_kernel
@@ -197,66 +194,59 @@ def tiled(
     n_rows: int, n_inputs: int, n_outputs: int, x: Array, w: Array, out: Array, rows: int
 ) -> None:
     """Keep tiles of out in registers while terms are added to them."""
-    for block in prange((n_rows + rows - 1) // rows):
-        low = np.int64(block) * rows
-        high = min(int(low) + rows, n_rows)
+    for number in prange((n_rows + rows - 1) // rows):
+        low = int(np.int64(number) * rows)
+        high = min(low + rows, n_rows)
         for i in range(low, high):
             for j in range(n_outputs):
                 out[i * n_outputs + j] = 0
         for first in range(0, n_inputs, PANEL_TERMS):
-            last = min(first + PANEL_TERMS, n_inputs)
-            add_tiles(low, high, first, last, n_inputs, n_outputs, x, w, out)
+            block = Block(low, high, first, min(first + PANEL_TERMS, n_inputs))
+            add_tiles(block, Flat(x, n_inputs), Flat(w, n_outputs), Flat(out, n_outputs))
 
 
 @inner
 def fused_tile(
-    tile: Tile, first: int, last: int, n_inputs: int, x: Array, xo: int,
-    packed: Array, po: int, width: int, bias: Array, bo: int, out: Array, oo: int, ld: int,
-) -> None:  # fmt: skip
-    """Accumulate the terms [first, last) of a tile; add the bias first, apply ReLU last."""
+    tile: Tile, block: Block, i: int, j: int, x: Flat, packed: Array, bias: Array, out: Flat
+) -> None:
+    """Accumulate the terms of a block of a tile; add the bias first, apply ReLU last."""
+    at, panel, width = i * out.n + j, j * x.n, columns_of(tile)
     # The bias is the initial value of the sum.
-    tile = load_row(tile, bias, bo) if first == 0 else load(tile, out, oo, ld)
-    for k in range(first, last):
-        tile = rank1(tile, x, xo + k, n_inputs, packed, po + k * width)
-    if last == n_inputs:
+    tile = load_row(tile, bias, j) if block.first == 0 else load(tile, out.data, at, out.n)
+    for k in range(block.first, block.last):
+        tile = rank1(tile, x.data, i * x.n + k, x.n, packed, panel + k * width)
+    if block.last == x.n:
         tile = relu(tile)  # while the tile is still in registers
-    store(tile, out, oo, ld)
+    store(tile, out.data, at, out.n)
+
+
+# Called with the number of vectors of the tile.
+fused_tile_of = by_width(fused_tile, TILE_ROWS)
 
 
 @routine
-def fused_rows(
-    low: int, high: int, first: int, last: int, n_inputs: int, n_outputs: int,
-    x: Array, packed: Array, bias: Array, out: Array,
-) -> None:  # fmt: skip
-    """Accumulate the terms [first, last) of out[low:high]; add the bias first, apply ReLU last."""
-    lanes = lanes_of(out)
-    panel = TILE_VECTORS * lanes
-    for j in range(0, n_outputs, panel):
-        width = min(panel, n_outputs - j)
-        for i in range(low, high, TILE_ROWS):
-            xo, po, oo = i * n_inputs, j * n_inputs, i * n_outputs + j
-            if width == 3 * lanes:
-                fused_tile(
-                    zeros(out, TILE_ROWS, 3), first, last, n_inputs, x, xo,
-                    packed, po, width, bias, j, out, oo, n_outputs,
-                )  # fmt: skip
-            elif width == 2 * lanes:
-                fused_tile(
-                    zeros(out, TILE_ROWS, 2), first, last, n_inputs, x, xo,
-                    packed, po, width, bias, j, out, oo, n_outputs,
-                )  # fmt: skip
-            else:
-                fused_tile(
-                    zeros(out, TILE_ROWS, 1), first, last, n_inputs, x, xo,
-                    packed, po, width, bias, j, out, oo, n_outputs,
-                )  # fmt: skip
+def fused_rows(block: Block, x: Flat, packed: Array, bias: Array, out: Flat) -> None:
+    """Accumulate the terms of a block of out; add the bias first, apply ReLU last."""
+    lanes = lanes_of(out.data)
+    for j in range(0, out.n, TILE_VECTORS * lanes):
+        vectors = min(TILE_VECTORS, (out.n - j) // lanes)
+        for i in range(block.low, block.high, TILE_ROWS):
+            fused_tile_of(vectors, out.data, block, i, j, x, packed, bias, out)
 
 
 @parallel_kernel
 def fused(
-    n_rows: int, n_inputs: int, n_outputs: int, n_columns: int,
-    x: Array, w: Array, bias: Array, out: Array, packed: Array, rows: int,
-) -> None:  # fmt: skip
+    n_rows: int,
+    n_inputs: int,
+    n_outputs: int,
+    n_columns: int,
+    x: Array,
+    w: Array,
+    bias: Array,
+    out: Array,
+    packed: Array,
+    rows: int,
+) -> None:
     """Overwrite out with relu(x @ w + bias) in one pass, with w packed into panels.
 
     x, bias and out are padded to whole tiles, n_rows rows and n_outputs columns, as in a net. w
@@ -264,12 +254,13 @@ def fused(
     """
     panel = TILE_VECTORS * lanes_of(out)
     for p in prange((n_outputs + panel - 1) // panel):
-        j = np.int64(p) * panel
+        j = int(np.int64(p) * panel)
         size, width = min(panel, n_columns - j), min(panel, n_outputs - j)
-        pack(w, j, np.int64(1), n_columns, size, n_inputs, packed, j * n_inputs, width)
-    for block in prange((n_rows + rows - 1) // rows):
-        low = np.int64(block) * rows
+        columns = Matrix(w, j, 1, n_columns)  # as rows of a strip
+        pack(columns, size, n_inputs, packed, j * n_inputs, width)
+    for number in prange((n_rows + rows - 1) // rows):
+        low = int(np.int64(number) * rows)
         high = min(low + rows, n_rows)
         for first in range(0, n_inputs, PANEL_TERMS):
-            last = min(first + PANEL_TERMS, n_inputs)
-            fused_rows(low, high, first, last, n_inputs, n_outputs, x, packed, bias, out)
+            block = Block(low, high, first, min(first + PANEL_TERMS, n_inputs))
+            fused_rows(block, Flat(x, n_inputs), packed, bias, Flat(out, n_outputs))
