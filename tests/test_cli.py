@@ -358,7 +358,7 @@ def test_the_bundled_set_is_taken_and_said_so_where_a_file_has_its_name():
         (("--learning-rate", "0"), "--learning-rate must be"),
         (("--learning-rate", "nan"), "--learning-rate must be"),
         (("--alpha", "-1"), "--alpha must be a finite number >= 0, got -1.0"),
-        (("--optimizer", "lion"), "--optimizer must be one of adam, adamw, sgd, rmsprop, adagrad"),
+        (("--optimizer", "lion"), "--optimizer must be one of sgd, rmsprop, adam, adamw, adagrad"),
         (("--schedule", "poly"), "--schedule must be one of constant, linear, step, exponential"),
         (("--activation", "step"), "--activation must be one of relu, leaky_relu"),
         (("--task", "guess"), "--task must be one of auto, classification, regression, got"),
