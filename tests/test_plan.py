@@ -238,6 +238,13 @@ def test_tensors_are_views_of_a_vector_and_make_it_again(dtype, sizes):
         assert not np.shares_memory(layout.vector_of(tensors), vector)
         assert [len(layout.blocks_of(leaf)) for leaf in owners] == [*map(len, tensors)]
         assert layout.blocks_of(ReLU()) == []
+        trained = layout.trained(vector)  # without statistics
+        assert [[array.shape for array in own] for own in trained] == [
+            [block.shape for block in leaf.blocks() if not block.is_buffer] for leaf in owners
+        ]
+        numbers = np.concatenate([array.ravel() for own in trained for array in own])
+        np.testing.assert_array_equal(numbers, vector[: layout.n_params])
+        assert all(np.shares_memory(array, vector) for own in trained for array in own)
         with pytest.raises(ValueError, match="zip"):
             layout.vector_of(tensors[:-1])
 
