@@ -148,7 +148,7 @@ def _add_strips(vectors, a_step, p):
     _add_any_tiles(vectors, p.out.data, TILE_ROWS, a_step, p)
 
 
-@routine
+@inner
 def _add_rows(vectors, p):
     """Do `_add_tiles` for tiles of a single row and ROW_VECTORS or one vector."""
     if vectors == ROW_VECTORS:
@@ -189,9 +189,10 @@ def _rows_in_place(p):
     """Compute a product, at least one vector wide, row by row; rows of b are contiguous."""
     lanes = lanes_of(p.out.data)
     whole = p.n // lanes * lanes
-    # LOOP 1: a few rows of b at a time, so that memory is read in order.
-    for k in range(0, max(1, p.n_k), ROW_K_BLOCK):
-        part = _terms(p, k, min(ROW_K_BLOCK, p.n_k - k))
+    # LOOP 1: a few rows of b at a time, so that memory is read in order; for one tile, all.
+    block = p.n_k if p.m == 1 and whole == ROW_VECTORS * lanes else ROW_K_BLOCK
+    for k in range(0, max(1, p.n_k), max(1, block)):
+        part = _terms(p, k, min(block, p.n_k - k))
         # LOOP 2: columns. LOOP 3: rows.
         j = _ZERO
         while j < whole:
