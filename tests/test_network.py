@@ -1,15 +1,21 @@
 """`Sequential`: construction, prediction, saving, and what it refuses."""
 
 import copy
+import gc
 import json
 import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from fastnn import Affine, EarlyStopping, Identity, ReLU, Sequential, Sigmoid, Softmax, Tanh
+from fastnn.engine import predictor
+from fastnn.engine.plan import build
 from fastnn.errors import ModelFileError
 from fastnn.files.storage import read
+from fastnn.kernels.memory import address_of
 
 
 def small_net(dtype="float32", seed=0):
@@ -399,3 +405,29 @@ def test_a_frozen_net_gives_the_same_bits(dtype, rng):
     with pytest.raises(ValueError, match="X must have 37 columns"):
         frozen.predict(np.ones((2, 3)))
     assert repr(frozen).endswith(".freeze()")
+
+
+def test_two_threads_that_predict_for_the_first_time_share_one_plan(monkeypatch):
+    meeting = threading.Barrier(2, timeout=60)
+
+    def build_together(*arguments):
+        meeting.wait()  # both are building now: whichever ends last must not replace the other's
+        plan = build(*arguments)
+        meeting.wait()
+        return plan
+
+    net = small_net()
+    X = data()[0].astype(np.float32)
+    expected = net.predict(X[:1])
+    monkeypatch.setattr(predictor, "build", build_together)
+    for _ in range(3):
+        shared = net.freeze()
+        with ThreadPoolExecutor(2) as pool:
+            outs = list(pool.map(lambda _, shared=shared: shared.predict(X[:1]), range(2)))
+        gc.collect()
+        outs.append(shared.predict(X[:1]))
+        for out in outs:
+            np.testing.assert_array_equal(out, expected)
+        made = shared._predictor
+        used = {workspace.job["row_operations"] for workspace in made._idle[True, 1]}
+        assert used == {address_of(made._plans[predictor._FEW].operations)}

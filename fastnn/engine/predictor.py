@@ -121,24 +121,24 @@ class Predictor:
 
     def _plan(self, kind: int) -> Plan:
         """Return the plan of a kind, which is built when it is first needed."""
-        if kind not in self._plans:
-            few = kind == _FEW
-            packed = not few or self.packed is not None
-            purpose = Purpose(sparse=kind == _SPARSE, one_row=few, packed=packed)
-            self._plans[kind] = build(
-                self.layers, self.n_inputs, self.layout, 1 if few else CHUNK_ROWS, purpose
-            )
-        return self._plans[kind]
+        plan = self._plans.get(kind)
+        if plan is not None:
+            return plan
+        few = kind == _FEW
+        packed = not few or self.packed is not None
+        purpose = Purpose(sparse=kind == _SPARSE, one_row=few, packed=packed)
+        plan = build(self.layers, self.n_inputs, self.layout, 1 if few else CHUNK_ROWS, purpose)
+        return self._plans.setdefault(kind, plan)  # another Python thread may have built it too
 
     def _prepare(self) -> None:
         """Build the plan of dense rows, and compile the entry point."""
         plan = self._plan(_DENSE)
         # The operations with the places of the first layer's parameters in the user's vector, where
         # a call with few rows reads them.
-        self.places_of_user = plan.operations.copy()
-        blocks = self.layout.blocks_of(plan.layers[0])
-        for k, placed in enumerate(blocks):
-            self.places_of_user["blocks"][0, k] = placed.user_at
+        places_of_user = plan.operations.copy()
+        for k, placed in enumerate(self.layout.blocks_of(plan.layers[0])):
+            places_of_user["blocks"][0, k] = placed.user_at
+        self.places_of_user = places_of_user
         self._flops = plan.flops_forward
         self._member = prediction_member(self.dtype)
         matrix = types.Array(from_dtype(self.dtype), 2, "C")

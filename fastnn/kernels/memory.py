@@ -83,7 +83,8 @@ class Job:
     ----------
     record : numpy.dtype
     **values : int, float or ndarray
-        All fields of the record. Of an array, which must stay alive, it holds the address.
+        All fields of the record. Of an array, it holds the address; the job keeps it alive. An
+        array that is assigned later must be kept alive by others.
 
     Attributes
     ----------
@@ -91,7 +92,7 @@ class Job:
         Of the record.
     """
 
-    __slots__ = ("_floats", "_integers", "_places", "address")
+    __slots__ = ("_arrays", "_floats", "_integers", "_places", "address")
 
     def __init__(self, record, **values):
         self._places = _places(record)
@@ -101,6 +102,7 @@ class Job:
         self._integers = aligned_zeros(len(values), np.int64)
         self._floats = self._integers.view(np.float64)
         self.address = address_of(self._integers)
+        self._arrays = [value for value in values.values() if isinstance(value, np.ndarray)]
         for name, value in values.items():
             self[name] = value
 

@@ -1,6 +1,7 @@
 """Arrays at addresses, and the records of jobs."""
 
 import functools
+import weakref
 
 import numpy as np
 import pytest
@@ -93,6 +94,17 @@ def test_a_job_has_the_addresses_of_arrays_and_the_values_of_numbers():
     np.testing.assert_array_equal(a, [0, 0, 0, 0, 0.1, 0.1, 0.1, 0, 0])
     job["a"], job["rate"] = a, 0.5
     assert take_job(job.address, 0) == (a.ctypes.data, 4, 0.5)
+
+
+def test_a_job_keeps_the_arrays_that_it_was_made_with():
+    a = np.zeros(9)
+    alive = weakref.ref(a)
+    job = Job(JOB, a=a, n=4, rate=0.1)
+    del a
+    assert alive() is not None
+    assert job["a"] == alive().ctypes.data
+    del job
+    assert alive() is None
 
 
 def test_a_job_needs_all_of_its_fields_and_no_others():
