@@ -15,6 +15,7 @@ from numba.core.ccallback import CFunc
 from numba.extending import register_jitable
 
 from fastnn.runtime.kernel_cache import enable_caching
+from fastnn.runtime.linked import LinkedCompiler
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -169,9 +170,14 @@ def reduction(function: Callable[..., Any]) -> Any:
 
 def _linked(function: Callable[..., Any], **options: Any) -> Any:
     """Return a dispatcher that only kernels can call."""
-    return _njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS, **options)(
-        function
-    )
+    return _njit(
+        nogil=True,
+        no_cpython_wrapper=True,
+        no_cfunc_wrapper=True,
+        pipeline_class=LinkedCompiler,
+        **_OPTIONS,
+        **options,
+    )(function)
 
 
 def reference(function: Callable[..., Any]) -> Any:
