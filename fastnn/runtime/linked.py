@@ -40,7 +40,7 @@ class _LinkedLibrary(JITCodeLibrary):
         """Do nothing: the environment of a function is for Python objects, which no kernel has."""
 
 
-class LinkedCompiler(Compiler):  # type: ignore[misc]  # Numba has no types
+class LinkedCompiler(Compiler):
     """A compiler for functions that only kernels call."""
 
     def define_pipelines(self) -> Any:
