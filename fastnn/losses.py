@@ -19,7 +19,6 @@ from typing import ClassVar, Literal, TypeAlias
 import numpy as np
 
 from fastnn.errors import shown
-from fastnn.kernels import codes
 from fastnn.validation import as_array, as_number, check_positive
 
 Reduction: TypeAlias = Literal["mean", "sum"]
@@ -64,8 +63,8 @@ class Loss:
         """Return the factors of the loss and of the gradient of a row with `n_outputs` outputs."""
         raise NotImplementedError
 
-    def code(self, integer_labels: bool) -> int:
-        """Return the code of the loss in the kernels, for integer labels or for dense targets."""
+    def kernel_name(self, integer_labels: bool) -> str:
+        """Return the name of the loss in `fastnn.kernels.losses.LOSSES`, by the kind of targets."""
         raise NotImplementedError
 
     def parameters(self, n_outputs: int) -> np.ndarray:
@@ -154,8 +153,8 @@ class SquaredError(_Reduced):
         factor = self._factor(n_outputs)
         return 0.5 * factor, factor
 
-    def code(self, integer_labels: bool) -> int:
-        return codes.SQUARED_ERROR
+    def kernel_name(self, integer_labels: bool) -> str:
+        return "squared_error"
 
     def _sums(self, out: np.ndarray, labels: np.ndarray, targets: np.ndarray) -> np.ndarray:
         return ((out - targets) ** 2).sum(axis=1)
@@ -178,8 +177,8 @@ class MeanSquaredError(Loss):
     def scales(self, n_outputs: int) -> tuple[float, float]:
         return 1.0 / n_outputs, 2.0 / n_outputs
 
-    def code(self, integer_labels: bool) -> int:
-        return codes.SQUARED_ERROR
+    def kernel_name(self, integer_labels: bool) -> str:
+        return "squared_error"
 
     def _sums(self, out: np.ndarray, labels: np.ndarray, targets: np.ndarray) -> np.ndarray:
         return ((out - targets) ** 2).sum(axis=1)
@@ -205,8 +204,8 @@ class MeanAbsoluteError(Loss):
     def scales(self, n_outputs: int) -> tuple[float, float]:
         return 2.0 / n_outputs, 2.0 / n_outputs
 
-    def code(self, integer_labels: bool) -> int:
-        return codes.QUANTILE  # twice the quantile loss of 0.5
+    def kernel_name(self, integer_labels: bool) -> str:
+        return "quantile"  # twice the quantile loss of 0.5
 
     def parameters(self, n_outputs: int) -> np.ndarray:
         return np.full(n_outputs, 0.5)
@@ -251,8 +250,8 @@ class Huber(_Reduced):
         factor = self._factor(n_outputs)
         return factor, factor
 
-    def code(self, integer_labels: bool) -> int:
-        return codes.HUBER
+    def kernel_name(self, integer_labels: bool) -> str:
+        return "huber"
 
     def parameters(self, n_outputs: int) -> np.ndarray:
         return np.array([self.delta], np.float64)
@@ -320,8 +319,8 @@ class Quantile(Loss):
     def scales(self, n_outputs: int) -> tuple[float, float]:
         return 1.0 / n_outputs, 1.0 / n_outputs
 
-    def code(self, integer_labels: bool) -> int:
-        return codes.QUANTILE
+    def kernel_name(self, integer_labels: bool) -> str:
+        return "quantile"
 
     def parameters(self, n_outputs: int) -> np.ndarray:
         return np.broadcast_to(np.array(self.quantiles, np.float64), n_outputs).copy()
@@ -367,8 +366,8 @@ class Poisson(_Reduced):
         factor = self._factor(n_outputs)
         return factor, factor
 
-    def code(self, integer_labels: bool) -> int:
-        return codes.POISSON
+    def kernel_name(self, integer_labels: bool) -> str:
+        return "poisson"
 
     def _sums(self, out: np.ndarray, labels: np.ndarray, targets: np.ndarray) -> np.ndarray:
         y = targets.astype(np.float64)
@@ -419,8 +418,8 @@ class BinaryCrossEntropy(_Reduced):
         factor = self._factor(n_outputs)
         return factor, factor
 
-    def code(self, integer_labels: bool) -> int:
-        return codes.BINARY_CROSS_ENTROPY
+    def kernel_name(self, integer_labels: bool) -> str:
+        return "binary_cross_entropy"
 
     def parameters(self, n_outputs: int) -> np.ndarray:
         return np.array([self.label_smoothing], np.float64)
@@ -470,8 +469,8 @@ class SoftmaxCrossEntropy(Loss):
     def scales(self, n_outputs: int) -> tuple[float, float]:
         return 1.0, 1.0
 
-    def code(self, integer_labels: bool) -> int:
-        return codes.SOFTMAX_CROSS_ENTROPY if integer_labels else codes.SOFTMAX_CROSS_ENTROPY_DENSE
+    def kernel_name(self, integer_labels: bool) -> str:
+        return "softmax_cross_entropy" if integer_labels else "softmax_of_probabilities"
 
     def parameters(self, n_outputs: int) -> np.ndarray:
         return np.array([self.label_smoothing], np.float64)

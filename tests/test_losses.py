@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from fastnn import Affine, Sequential, losses
-from fastnn.kernels import codes
 
 NAMES = [
     "mse",
@@ -98,17 +97,17 @@ def test_scales_depend_on_the_number_of_outputs(loss, expected):
     assert loss.scales(4) == expected
 
 
-def test_tasks_logits_and_codes():
+def test_tasks_logits_and_kernels():
     for name in NAMES:
         loss = losses.get(name)
         is_classification = name.endswith("entropy")
         assert loss.task == ("classification" if is_classification else "regression")
         assert loss.takes_logits == (is_classification or name == "poisson")
         assert len(loss.parameters(3)) >= 1
-    assert losses.get("mse").code(False) == codes.SQUARED_ERROR
-    assert losses.get("binary_cross_entropy").code(False) == codes.BINARY_CROSS_ENTROPY
-    assert losses.get("softmax_cross_entropy").code(True) == codes.SOFTMAX_CROSS_ENTROPY
-    assert losses.get("softmax_cross_entropy").code(False) == codes.SOFTMAX_CROSS_ENTROPY_DENSE
+    assert losses.get("mse").kernel_name(False) == "squared_error"
+    assert losses.get("binary_cross_entropy").kernel_name(False) == "binary_cross_entropy"
+    assert losses.get("softmax_cross_entropy").kernel_name(True) == "softmax_cross_entropy"
+    assert losses.get("softmax_cross_entropy").kernel_name(False) == "softmax_of_probabilities"
 
 
 def test_repr_is_the_call_that_makes_it():

@@ -58,6 +58,8 @@ class Kernels(NamedTuple):
         The kernels of the forward pass and of the backward pass.
     forward_in_place : int
         A kernel for predictions that reads the samples from the user's array, without a copy.
+    product : int
+        The product of matrices that the other kernels call (`fastnn.kernels.products`).
     sums : mapping of str to int
         For each block of parameters by name, its `sum_gradient`.
     gradients : mapping of str to int
@@ -73,6 +75,7 @@ class Kernels(NamedTuple):
     forward: int = 0
     backward: int = 0
     forward_in_place: int = 0
+    product: int = 0
     sums: Mapping[str, int] = {}
     gradients: Mapping[str, int] = {}
     whole_batch: bool = False
@@ -478,6 +481,7 @@ def _operation_records(
             "whole_batch": purpose.training and kernels.whole_batch,
             "forward": kernels.forward,
             "forward_in_place": kernels.forward_in_place,
+            "product": kernels.product,
             "activation_number": op.parameter,
             "numbers": (*op.layer.numbers, 0.0, 0.0, 0.0)[:3],
             "transposed_at": op.blocks[0].transposed_at if op.blocks else -1,

@@ -7,8 +7,10 @@ w (I, O) and, unless it has none, b (O,).
 import functools
 
 import numpy as np
+from numba import from_dtype
 
-from fastnn.kernels.memory import vector_at
+from fastnn.kernels.calls import call
+from fastnn.kernels.memory import local_memory, vector_at
 from fastnn.kernels.operation import (
     BLOCK_BYTES,
     block_at,
@@ -21,17 +23,17 @@ from fastnn.kernels.operation import (
     weights_of,
     work_at,
 )
-from fastnn.kernels.panels import Panels, panel_columns, panel_width, place, weight_distance
+from fastnn.kernels.panels import panel_columns, panel_width, place, weight_distance
 from fastnn.kernels.products import (
     IN_PANELS,
     NO_BIAS,
-    Product,
+    PRODUCT,
     Update,
     backward_weight_block,
     multiply_packed_row,
     multiply_row,
-    multiply_rows,
-    multiply_rows_in_place,
+    product_at,
+    product_of,
 )
 from fastnn.kernels.sparse import (
     Entries,
@@ -44,22 +46,31 @@ from fastnn.runtime.jit import inner
 W, B = 0, 1
 """The layer's blocks."""
 
-
-@inner
-def _forward_product(op, x, params, acts):
-    """Return x @ w + b of an operation, with packed weights."""
-    distance = weight_distance(op.n_in, params.itemsize)
-    w = Panels(params, op.blocks[W], distance, op.n_out)
-    return Product(x, w, params, op.blocks[B], result_of(op, acts), acts, op.finish)
+_PRODUCT = from_dtype(PRODUCT)
 
 
 @inner
-def _backward_product(op, transposed, acts, deltas):
-    """Return dout @ w.T of an operation."""
-    distance = panel_columns(deltas.itemsize) * op.n_out
-    w = Panels(transposed, op.transposed_at, distance, op.n_in)
-    dout, dx = result_of(op, deltas), input_of(op, deltas)
-    return Product(dout, w, transposed, NO_BIAS, dx, acts, op.finish_backward)
+def _describe_forward(p, op, work, number):
+    """Describe x @ w + b of an operation, with packed weights."""
+    itemsize = vector_at(work.acts, number).itemsize
+    p.x, p.x_at, p.x_distance, p.x_row = work.acts, op.x_at, op.x_panel, IN_PANELS
+    p.w, p.w_at, p.w_row = work.params, op.blocks[W], IN_PANELS
+    p.w_distance = weight_distance(op.n_in, itemsize)
+    p.b, p.b_at = work.params, op.blocks[B]
+    p.out, p.out_at, p.out_distance = work.acts, op.out_at, op.out_panel
+    p.h, p.finish, p.n_k, p.n = work.acts, op.finish, op.n_in, op.n_out
+
+
+@inner
+def _describe_backward(p, op, work, number):
+    """Describe dout @ w.T of an operation."""
+    panel = panel_columns(vector_at(work.acts, number).itemsize)
+    p.x, p.x_at, p.x_distance, p.x_row = work.deltas, op.out_at, op.out_panel, IN_PANELS
+    p.w, p.w_at, p.w_row = work.transposed, op.transposed_at, IN_PANELS
+    p.w_distance = panel * op.n_out
+    p.b, p.b_at = work.transposed, NO_BIAS
+    p.out, p.out_at, p.out_distance = work.deltas, op.x_at, op.x_panel
+    p.h, p.finish, p.n_k, p.n = work.acts, op.finish_backward, op.n_out, op.n_in
 
 
 @functools.cache
@@ -68,9 +79,9 @@ def forward_kernel(dtype):
     number = dtype.type
 
     def affine_forward(op, low, count, work):
-        op, work = operation_at(op), work_at(work)
-        acts, params = vector_at(work.acts, number), vector_at(work.params, number)
-        multiply_rows(_forward_product(op, input_of(op, acts), params, acts), low, count)
+        address, op, work = local_memory(_PRODUCT), operation_at(op), work_at(work)
+        _describe_forward(product_at(address), op, work, number)
+        call(op.product, (address, low, count))
 
     return operation_kernel(affine_forward)
 
@@ -82,10 +93,11 @@ def sparse_forward_kernel(dtype):
 
     def affine_forward_sparse(op, low, count, work):
         op, work = operation_at(op), work_at(work)
-        acts, params = vector_at(work.acts, number), vector_at(work.params, number)
+        p = product_at(local_memory(_PRODUCT))
+        _describe_forward(p, op, work, number)
+        product = product_of(p, number)
         data, order = vector_at(work.x, number), vector_at(work.order, np.int64)
         indices, indptr = vector_at(work.indices, np.int32), vector_at(work.indptr, np.int64)
-        product = _forward_product(op, input_of(op, acts), params, acts)
         for r in range(low, min(low + count, work.n_rows)):
             sample = sample_of(work, order, r)
             entries = Entries(indptr[sample], indptr[sample + 1], data, indices)
@@ -105,22 +117,20 @@ def in_place_forward_kernel(dtype):
     number = dtype.type
 
     def affine_forward_in_place(op, low, count, work):
-        op, work = operation_at(op), work_at(work)
-        acts, params = vector_at(work.acts, number), vector_at(work.params, number)
-        own, x_row = vector_at(work.x, number), op.n_in
-        product, w_row = _forward_product(op, input_of(op, acts), params, acts), np.int64(IN_PANELS)
+        address, op, work = local_memory(_PRODUCT), operation_at(op), work_at(work)
+        p = product_at(address)
+        _describe_forward(p, op, work, number)
         if work.user_params != 0:
-            users, params = operation_at(work.user_operations), vector_at(work.user_params, number)
-            w_row, panel = op.n_out, panel_columns(params.itemsize)
-            w = Panels(params, users.blocks[W], panel, op.n_out)
-            product = Product(
-                product.x, w, params, users.blocks[B], product.out, acts, product.finish
-            )
+            users = operation_at(work.user_operations)
+            p.w, p.w_at, p.w_row = work.user_params, users.blocks[W], op.n_out
+            p.w_distance = panel_columns(vector_at(work.acts, number).itemsize)
+            p.b, p.b_at = work.user_params, users.blocks[B]
         whole = work.n_rows // TILE_ROWS * TILE_ROWS
-        x = Panels(own, work.start * x_row, np.int64(0), op.n_in)
-        samples = Product(x, product.w, product.b, product.b_at, product.out, acts, product.finish)
-        multiply_rows_in_place(samples, np.int64(0), whole, x_row, w_row)
-        multiply_rows_in_place(product, whole, count - whole, np.int64(IN_PANELS), w_row)
+        if whole < count:
+            call(op.product, (address, whole, count - whole))
+        p.x, p.x_at, p.x_distance, p.x_row = work.x, work.start * op.n_in, 0, op.n_in
+        if whole > 0:
+            call(op.product, (address, 0, whole))
 
     return operation_kernel(affine_forward_in_place)
 
@@ -135,12 +145,12 @@ def row_forward_kernel(dtype, packed):
 
     def affine_forward_row(op, low, count, work):
         op, work = operation_at(op), work_at(work)
-        acts, params = vector_at(work.acts, number), vector_at(work.params, number)
-        product = _forward_product(op, input_of(op, acts), params, acts)
+        p = product_at(local_memory(_PRODUCT))
+        _describe_forward(p, op, work, number)
         if packed:
-            multiply_packed_row(product)
+            multiply_packed_row(product_of(p, number))
         else:
-            multiply_row(product)
+            multiply_row(product_of(p, number))
 
     return operation_kernel(affine_forward_row)
 
@@ -151,10 +161,9 @@ def backward_kernel(dtype):
     number = dtype.type
 
     def affine_backward(op, low, count, work):
-        op, work = operation_at(op), work_at(work)
-        acts, deltas = vector_at(work.acts, number), vector_at(work.deltas, number)
-        transposed = vector_at(work.transposed, number)
-        multiply_rows(_backward_product(op, transposed, acts, deltas), low, count)
+        address, op, work = local_memory(_PRODUCT), operation_at(op), work_at(work)
+        _describe_backward(product_at(address), op, work, number)
+        call(op.product, (address, low, count))
 
     return operation_kernel(affine_backward)
 

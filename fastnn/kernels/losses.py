@@ -11,14 +11,6 @@ import math
 
 import numpy as np
 
-from fastnn.kernels.codes import (
-    BINARY_CROSS_ENTROPY,
-    HUBER,
-    POISSON,
-    SOFTMAX_CROSS_ENTROPY,
-    SOFTMAX_CROSS_ENTROPY_DENSE,
-    SQUARED_ERROR,
-)
 from fastnn.kernels.fma import fma
 from fastnn.kernels.job import job_at
 from fastnn.kernels.memory import matrix_at, vector_at
@@ -42,7 +34,7 @@ from fastnn.kernels.tile import (
     scale_and_shift,
 )
 from fastnn.kernels.vectormath import exp, logistic, softplus
-from fastnn.runtime.jit import compile_at_address, inner, pasted
+from fastnn.runtime.jit import compile_at_address, inner
 
 
 @inner
@@ -160,7 +152,7 @@ def _for_outputs(function, factor, parameters, step, z, dz, r, wanted):
             results[c] = factor * function(outputs[c], targets[c], parameter)
 
 
-@pasted
+@inner
 def _sum_over_outputs(loss, slope, scales, parameters, step, z, dz, row, wanted, sums):
     """sums[r] = scales[0] * sum of the losses of a row, dz = scales[1] * slope.
 
@@ -310,71 +302,59 @@ def weigh_row(weight, m, r):
             m.data[c] *= weight
 
 
-@pasted
-def loss_rows(code, parameters, scales, z, dz, row, samples, labels, targets, sums):
-    """Overwrite rows of dz with the derivative of the loss by z, and `sums` with each row's loss.
+# The table. Each function overwrites rows of dz with the derivative of the loss by z, and `sums`
+# with each row's loss. Row `row` + r belongs to sample samples[r]: its target is an integer class
+# in `labels`, or a row of `targets`. `parameters` are the loss's own numbers, float64: the
+# smoothing of a cross-entropy, Huber's delta, or the quantile of each output. `scales` has the
+# factors of a row's loss and of its derivative.
 
-    Row `row` + r belongs to sample samples[r]: its target is an integer class in `labels`, or a row
-    of `targets`. `parameters` are the loss's own numbers, float64: the smoothing of a
-    cross-entropy, Huber's delta, or the quantile of each output. `scales` has the factors of a
-    row's loss and of its derivative.
-    """
+
+def _over_outputs(loss, slope, step=0):
+    """Return the function of a loss that is a sum over outputs, whose parameters lie step apart."""
+
+    @inner
+    def rows_of_sum(parameters, scales, z, dz, row, samples, labels, targets, sums):
+        wanted = samples, targets
+        _sum_over_outputs(loss, slope, scales, parameters, step, z, dz, row, wanted, sums)
+
+    return rows_of_sum
+
+
+@inner
+def _rows_of_labels(parameters, scales, z, dz, row, samples, labels, targets, sums):
     smoothing = z.data.dtype.type(parameters[0])
-    if code == SOFTMAX_CROSS_ENTROPY:
-        _softmax_cross_entropy(scales[1], z, dz, row, samples, labels, sums)
-        if parameters[0] > 0.0:
-            _smooth_labels(smoothing, scales[1], z, dz, row, samples, labels, sums)
-    elif code == SOFTMAX_CROSS_ENTROPY_DENSE:
-        _softmax_cross_entropy_dense(smoothing, scales[1], z, dz, row, samples, targets, sums)
-    elif code == SQUARED_ERROR:
-        _sum_over_outputs(
-            _squared_error,
-            _squared_error_slope,
-            scales,
-            parameters,
-            0,
-            z,
-            dz,
-            row,
-            (samples, targets),
-            sums,
-        )
-    elif code == BINARY_CROSS_ENTROPY:
-        _sum_over_outputs(
-            _binary_cross_entropy,
-            _binary_cross_entropy_slope,
-            scales,
-            parameters,
-            0,
-            z,
-            dz,
-            row,
-            (samples, targets),
-            sums,
-        )
-    elif code == POISSON:
-        _sum_over_outputs(
-            _poisson, _poisson_slope, scales, parameters, 0, z, dz, row, (samples, targets), sums
-        )
-    elif code == HUBER:
-        _sum_over_outputs(
-            _huber, _huber_slope, scales, parameters, 0, z, dz, row, (samples, targets), sums
-        )
-    else:
-        _sum_over_outputs(
-            _quantile, _quantile_slope, scales, parameters, 1, z, dz, row, (samples, targets), sums
-        )
+    _softmax_cross_entropy(scales[1], z, dz, row, samples, labels, sums)
+    if parameters[0] > 0.0:
+        _smooth_labels(smoothing, scales[1], z, dz, row, samples, labels, sums)
+
+
+@inner
+def _rows_of_probabilities(parameters, scales, z, dz, row, samples, labels, targets, sums):
+    smoothing = z.data.dtype.type(parameters[0])
+    _softmax_cross_entropy_dense(smoothing, scales[1], z, dz, row, samples, targets, sums)
+
+
+LOSSES = {
+    "squared_error": _over_outputs(_squared_error, _squared_error_slope),
+    "binary_cross_entropy": _over_outputs(_binary_cross_entropy, _binary_cross_entropy_slope),
+    "poisson": _over_outputs(_poisson, _poisson_slope),
+    "huber": _over_outputs(_huber, _huber_slope),
+    "quantile": _over_outputs(_quantile, _quantile_slope, step=1),
+    "softmax_cross_entropy": _rows_of_labels,
+    "softmax_of_probabilities": _rows_of_probabilities,
+}
+"""Losses by name. The absolute error is twice that of the quantile 1/2."""
 
 
 @functools.cache
-def loss_kernel(code, dtype):
-    """Compile a loss; return the address of its kernel, which is called for rows of a batch.
+def loss_kernel(name, dtype):
+    """Compile a loss of the table; return the address of its kernel, called for rows of a batch.
 
     It takes (row, n_rows, step, job), where `job` is the address of a `TRAINING_JOB`: rows
     [row, row + n_rows) of the batch that belongs to the step. It overwrites the gradient of the
     mean loss with respect to the last operation's result, and adds to the sums of the losses.
     """
-    number = dtype.type
+    number, loss_rows = dtype.type, LOSSES[name]
 
     def loss_of_rows(row, n_rows, step, job_address):
         job = job_at(job_address)
@@ -393,7 +373,7 @@ def loss_kernel(code, dtype):
         targets = matrix_at(job.targets, job.n_samples, op.n_out, number)
         parameters = vector_at(job.loss_parameters, np.float64)
         scales = number(job.loss_scale), number(job.gradient_scale / total)
-        loss_rows(code, parameters, scales, z, dz, row, samples, labels, targets, sums)
+        loss_rows(parameters, scales, z, dz, row, samples, labels, targets, sums)
         sample_weight = vector_at(job.sample_weight, np.float64)
         for r in range(n_rows):
             weight = 1.0

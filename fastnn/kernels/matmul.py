@@ -28,13 +28,13 @@ from fastnn.kernels.tile import (
     TILE_VECTORS,
     VECTOR_BYTES,
     by_width,
+    dot,
     lanes_of,
     load,
-    rank1,
     store,
     zeros,
 )
-from fastnn.runtime.jit import inner, kernel, member, pasted, routine
+from fastnn.runtime.jit import inner, kernel, member, routine
 
 # Sizes of blocks; benchmarks/matmul_blocks.py compares others.
 K_BLOCK = 256
@@ -134,8 +134,7 @@ def _add_tiles(tile, rows, a_step, p):
     for t in range((p.m + rows - 1) // rows):
         total = load(tile, start.data, start.at + t * rows * start.row, start.row)
         at = a.at + t * a_step
-        for k in range(p.n_k):
-            total = rank1(total, a.data, at + k * a.column, a.row, b.data, b.at + k * b.row)
+        total = dot(total, p.n_k, a.data, at, a.row, a.column, b.data, b.at, b.row)
         store(total, out.data, out.at + t * rows * out.row, out.row)
 
 
@@ -157,7 +156,7 @@ def _add_rows(vectors, p):
         _add_tiles(zeros(p.out.data, 1, 1), 1, p.a.row, p)
 
 
-@pasted
+@inner
 def _strips_in_place(p):
     """Compute a product in tiles of which the last overlap those before.
 
@@ -184,7 +183,7 @@ def _strips_in_place(p):
             j += width
 
 
-@pasted
+@inner
 def _rows_in_place(p):
     """Compute a product, at least one vector wide, row by row; rows of b are contiguous."""
     lanes = lanes_of(p.out.data)
@@ -230,7 +229,7 @@ def _add_packed(a_step, p, scratch):
         _copy(p.m, p.n, out, p.out)
 
 
-@pasted
+@inner
 def _pack_strips(a, rows, n_k, packed, at):
     """Pack rows of a in strips, one after the other."""
     for i in range(0, rows, TILE_ROWS):
@@ -238,7 +237,7 @@ def _pack_strips(a, rows, n_k, packed, at):
         pack(strip, size, n_k, packed, at + i * n_k, _STRIP)
 
 
-@pasted
+@inner
 def _pack_panels(b, n_k, columns, packed, at):
     """Pack columns of b in panels, one after the other."""
     lanes = lanes_of(packed)
@@ -248,7 +247,7 @@ def _pack_panels(b, n_k, columns, packed, at):
         pack(strip, size, n_k, packed, at + j * n_k, round_up(size, lanes))
 
 
-@pasted
+@inner
 def _multiply_packed(p, packed):
     """Compute a product of a block of rows, whose panels of b are packed already."""
     lanes, n_k = lanes_of(packed), p.n_k
@@ -274,7 +273,7 @@ def _multiply_packed(p, packed):
             _add_packed(_ZERO, Product(p.m - inside, size, n_k, last, b, start, out), packed)
 
 
-@pasted
+@inner
 def _multiply_blocked(p, packed):
     """Compute a product; `packed` has room for a tile and packed blocks, PACKED_BYTES."""
     lanes = lanes_of(packed)
@@ -297,7 +296,7 @@ def _multiply_blocked(p, packed):
 # Sharing out.
 
 
-@pasted
+@inner
 def _grid_rows(m, n, lanes, n_threads):
     """Number of rows of the grid of threads that leaves the least work to any of them.
 
@@ -322,7 +321,7 @@ def _share(size, unit, part, parts):
     return units * part // parts * unit, min(size, units * (part + 1) // parts * unit)
 
 
-@pasted
+@inner
 def _share_of(p, thread, n_threads):
     """Return the part of a product that one of some threads computes; it may be empty."""
     lanes = lanes_of(p.out.data)

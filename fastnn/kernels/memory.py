@@ -3,7 +3,9 @@
 import functools
 
 import numpy as np
+from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
@@ -59,6 +61,18 @@ def matrix_at(typingctx, address, rows, columns, dtype):
     return array_type(types.int64, types.int64, types.int64, dtype), codegen
 
 
+@intrinsic
+def local_memory(typingctx, record):
+    """Address of memory for a record, on the stack: until the function returns."""
+
+    def codegen(context, builder, signature, args):
+        words = ir.ArrayType(ir.IntType(64), record.instance_type.size // 8)
+        memory = cgutils.alloca_once(builder, words)
+        return builder.ptrtoint(memory, ir.IntType(64))
+
+    return types.int64(record), codegen
+
+
 def address_of(array):
     """Return the address of an array's first element."""
     return array.__array_interface__["data"][0]
@@ -74,6 +88,24 @@ def aligned_zeros(n, dtype):
     memory = np.zeros(_APART + size + -size % _APART, np.uint8)
     start = -address_of(memory) % _APART
     return memory[start : start + size].view(dtype)
+
+
+def record(integers, floats=(), more=()):
+    """Return the dtype of a record: int64 fields, named with spaces between; float64 ones; others.
+
+    Parameters
+    ----------
+    integers : str
+    floats : sequence of str
+    more : sequence of tuple
+        Fields as `numpy.dtype` takes them.
+
+    Returns
+    -------
+    numpy.dtype
+    """
+    names = [(name, np.int64) for name in integers.split()]
+    return np.dtype([*names, *((name, np.float64) for name in floats), *more])
 
 
 class Job:

@@ -33,20 +33,14 @@ import numpy as np
 from numba import from_dtype
 
 from fastnn.kernels.calls import call
-from fastnn.kernels.memory import vector_at
+from fastnn.kernels.memory import record, vector_at
 from fastnn.kernels.panels import Panels
 from fastnn.runtime.jit import compile_at_address, inner
-
-
-def _record(integers, floats=(), more=()):
-    names = [(name, np.int64) for name in integers.split()]
-    return np.dtype([*names, *((name, np.float64) for name in floats), *more])
-
 
 MOST_BLOCKS = 4
 """Blocks of parameters that an operation may have."""
 
-OPERATION = _record(
+OPERATION = record(
     # Columns of the input and of the result; where their panels begin, and the distance of panels.
     "n_in n_out x_at x_panel out_at out_panel "
     # What a product does to a tile before it is stored, forward and backward; whether the gradient
@@ -58,8 +52,8 @@ OPERATION = _record(
     "state_at state_step "
     # Dropout: where its random numbers come from.
     "seed first_step "
-    # Addresses of kernels, or 0.
-    "whole_batch forward backward activate differentiate forward_in_place",
+    # Addresses of kernels, or 0; `product` is the one that those of an affine layer call.
+    "whole_batch forward backward activate differentiate forward_in_place product",
     # The parameter of the activation.
     ["activation_number"],
     [
@@ -70,7 +64,7 @@ OPERATION = _record(
 )
 """An operation of a plan."""
 
-BLOCK = _record(
+BLOCK = record(
     "operation "
     # In the packed parameters: start, rows and columns, and the distance of panels; its panels of
     # the transposed matrix, or -1; where the backward pass leaves the gradient, or -1.
@@ -85,10 +79,10 @@ BLOCK = _record(
 )
 """A matrix or a vector of parameters."""
 
-TASK = _record("block i n_i j cell")
+TASK = record("block i n_i j cell")
 """A piece of a block: rows [i, i + n_i) of the panel of column j, and the first of its cells."""
 
-WORK = _record(
+WORK = record(
     # Addresses: of the plan's records; of the packed parameters, both states of the update rule,
     # the panels of w.T, and the gradient if it is kept; of the activations and gradients of a
     # batch; of room for a block of a gradient, the member's own.

@@ -20,10 +20,13 @@ Every element of a result is one chain of fused multiply-adds in the order of k.
 on the tile it is in, the number of threads, or the rows beside it.
 """
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
+from numba import from_dtype
 
+from fastnn.kernels.memory import record, vector_at
 from fastnn.kernels.panels import Panels, panel_columns, panel_width, place, prefetch_lines
 from fastnn.kernels.tile import (
     NARROW_ROWS,
@@ -31,6 +34,7 @@ from fastnn.kernels.tile import (
     TILE_VECTORS,
     by_width,
     columns_of,
+    dot,
     keep_where_positive,
     lanes_of,
     load,
@@ -40,7 +44,7 @@ from fastnn.kernels.tile import (
     store,
     zeros,
 )
-from fastnn.runtime.jit import inner, routine
+from fastnn.runtime.jit import compile_at_address, inner, routine
 
 # What a product does to a tile before it stores it.
 KEEP, RECTIFY, MASK = range(3)
@@ -68,10 +72,16 @@ class Product(NamedTuple):
     The forward pass ends with KEEP, or RECTIFY for relu. The backward pass, dx = dout @ w.T, is the
     same product with the panels of w.T: KEEP, or MASK where the layer's input h came out of a ReLU.
     h lies as out does; where it is not positive, out is zero.
+
+    x or w may be an ordinary array: its rows lie x_row or w_row apart, which otherwise is
+    IN_PANELS, and its panels are next to each other. Of an ordinary w and b whole vectors are read,
+    which may reach beyond the last column, into the padding of out.
     """
 
     x: Panels
+    x_row: int
     w: Panels
+    w_row: int
     b: np.ndarray
     b_at: int  # or NO_BIAS
     out: Panels
@@ -79,36 +89,49 @@ class Product(NamedTuple):
     finish: int
 
 
-@inner
-def _dot(tile, n_k, a, ao, a_row, a_k, b, bo, b_k):
-    """tile[i, :] += sum over k of a[ao + i * a_row + k * a_k] * b[bo + k * b_k : ...]."""
-    for k in range(n_k):
-        tile = rank1(tile, a, ao + k * a_k, a_row, b, bo + k * b_k)
-    return tile
+PRODUCT = record(
+    "x x_at x_distance x_row w w_at w_distance w_row b b_at out out_at out_distance h n_k n finish"
+)
+"""A `Product` for `product_kernel`: matrices by their addresses; lengths of a row of x, of out."""
+_RECORD = from_dtype(PRODUCT)
 
 
 @inner
-def _multiply_tile(tile, p, i, j, low, high, x_row, w_row):
+def product_at(address):
+    """Return the record of a product at an address."""
+    return vector_at(address, _RECORD)[0]
+
+
+@inner
+def product_of(p, number):
+    """Return the product of numbers of a type that a record stands for."""
+    x = Panels(vector_at(p.x, number), p.x_at, p.x_distance, p.n_k)
+    w = Panels(vector_at(p.w, number), p.w_at, p.w_distance, p.n)
+    out = Panels(vector_at(p.out, number), p.out_at, p.out_distance, p.n)
+    b, h = vector_at(p.b, number), vector_at(p.h, number)
+    return Product(x, p.x_row, w, p.w_row, b, p.b_at, out, h, p.finish)
+
+
+@inner
+def _multiply_tile(tile, p, i, j, low, high):
     """Multiply a tile: rows from i, columns from j, and the terms [low, high) of the sum."""
     x, w, out, width = p.x, p.w, p.out, columns_of(tile)
-    panel, oi, wj = panel_columns(x.data.itemsize), place(out, i, j), place(w, 0, j)
-    w_step = width if w_row == IN_PANELS else w_row
+    panel, oi = panel_columns(x.data.itemsize), place(out, i, j)
+    w_step = width if p.w_row == IN_PANELS else p.w_row
+    wk = place(w, 0, j) + low * w_step
     if low > 0:
         tile = load(tile, out.data, oi, width)
     elif p.b_at != NO_BIAS:
         tile = load_row(tile, p.b, p.b_at + j)
-    if x_row != IN_PANELS:
-        xi = x.at + i * x_row + low
-        tile = _dot(tile, high - low, x.data, xi, x_row, 1, w.data, wj + low * w_step, w_step)
-    else:
-        whole = min(high, x.n // panel * panel)
-        for k in range(low, whole, panel):  # of a length that the compiler knows
-            xi, wk = place(x, i, k), wj + k * w_step
-            tile = _dot(tile, panel, x.data, xi, panel, 1, w.data, wk, w_step)
-        if whole < high:
-            last, wk = panel_width(x.n, whole, x.data.itemsize), wj + whole * w_step
-            xi = place(x, i, whole)
-            tile = _dot(tile, high - whole, x.data, xi, last, 1, w.data, wk, w_step)
+    k, xi, x_row = low, x.at + i * p.x_row + low, p.x_row
+    if p.x_row == IN_PANELS:
+        while k + panel <= high:  # with distances that the compiler knows
+            tile = dot(tile, panel, x.data, place(x, i, k), panel, 1, w.data, wk, w_step)
+            k += panel
+            wk += panel * w_step
+        xi, x_row = place(x, i, k), panel_width(x.n, k, x.data.itemsize)
+    if k < high:
+        tile = dot(tile, high - k, x.data, xi, x_row, 1, w.data, wk, w_step)
     if high == x.n:
         if p.finish == RECTIFY:
             tile = relu(tile)
@@ -122,8 +145,11 @@ _multiply_narrow_tile = by_width(_multiply_tile, NARROW_ROWS, 1)
 
 
 @inner
-def _multiply_rows(p, row, n_rows, x_row, w_row):
-    """Do `multiply_rows` where rows of x and w may lie a distance apart that is not IN_PANELS."""
+def multiply_rows(p, row, n_rows):
+    """Overwrite rows [row, row + n_rows) of a product's result.
+
+    row and n_rows are multiples of TILE_ROWS.
+    """
     out, terms = p.out, p.x.n
     lanes, panel = lanes_of(out.data), panel_columns(out.data.itemsize)
     for low in range(0, terms, K_BLOCK):  # Blocks of the sum.
@@ -134,31 +160,26 @@ def _multiply_rows(p, row, n_rows, x_row, w_row):
             while i < end:  # Tiles: in registers.
                 if vectors == 1 and i + NARROW_ROWS <= end:
                     # A narrow tile of few rows would wait for each sum.
-                    _multiply_narrow_tile(1, out.data, p, i, j, low, high, x_row, w_row)
+                    _multiply_narrow_tile(1, out.data, p, i, j, low, high)
                     i += NARROW_ROWS
                 else:
-                    _multiply_any_tile(vectors, out.data, p, i, j, low, high, x_row, w_row)
+                    _multiply_any_tile(vectors, out.data, p, i, j, low, high)
                     i += TILE_ROWS
 
 
-@routine
-def multiply_rows(p, row, n_rows):
-    """Overwrite rows [row, row + n_rows) of a product's result.
+@functools.cache
+def product_kernel(dtype):
+    """Compile `multiply_rows` for a dtype; return the address.
 
-    row and n_rows are multiples of TILE_ROWS.
+    It takes (the address of a PRODUCT, row, n_rows), all int64. All passes of affine layers share
+    it: it is the longest of all kernels to compile.
     """
-    _multiply_rows(p, row, n_rows, IN_PANELS, IN_PANELS)
+    number = dtype.type
 
+    def multiply(product, row, n_rows):
+        multiply_rows(product_of(product_at(product), number), row, n_rows)
 
-@routine
-def multiply_rows_in_place(p, row, n_rows, x_row, w_row):
-    """Do `multiply_rows` for an x or a w that is an ordinary array.
-
-    Its rows lie x_row or w_row apart, which otherwise is IN_PANELS; its panels are next to each
-    other. Of an ordinary w and b whole vectors are read, which may reach beyond the last column,
-    into the padding of out.
-    """
-    _multiply_rows(p, row, n_rows, x_row, w_row)
+    return compile_at_address(multiply, 3)
 
 
 @inner
@@ -166,7 +187,7 @@ def _row_tile(tile, p, j, wj, w_step):
     """Columns from j on of one row: x and out are ordinary vectors."""
     if p.b_at != NO_BIAS:
         tile = load_row(tile, p.b, p.b_at + j)
-    tile = _dot(tile, p.x.n, p.x.data, p.x.at, 0, 1, p.w.data, wj, w_step)
+    tile = dot(tile, p.x.n, p.x.data, p.x.at, 0, 1, p.w.data, wj, w_step)
     if p.finish == RECTIFY:
         tile = relu(tile)
     store(tile, p.out.data, p.out.at + j, 0)
@@ -251,7 +272,7 @@ def _weight_tile(tile, x, dout, i, j, low, n_rows, dw, o):
     if low > 0:
         tile = load(tile, dw, o, width)
     xi, at = place(x, low, p) + i - p, place(dout, low, j)
-    store(_dot(tile, n_rows, x.data, xi, 1, step, dout.data, at, width), dw, o, width)
+    store(dot(tile, n_rows, x.data, xi, 1, step, dout.data, at, width), dw, o, width)
 
 
 _any_weight_tile = by_width(_weight_tile, TILE_ROWS)

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from fastnn import initializers
 from fastnn.engine.plan import Kernels, Purpose
 from fastnn.kernels import affine
+from fastnn.kernels.products import product_kernel
 from fastnn.layers.base import Layer, ParameterBlock, ParametricLayer
 from fastnn.linalg import matmul
 from fastnn.regularization import Regularization
@@ -117,17 +118,21 @@ class Affine(ParametricLayer):
             forward = affine.row_forward_kernel(dtype, purpose.packed)
             return Kernels(forward, is_product=True)
         forward, in_place = affine.forward_kernel, 0
+        product = product_kernel(dtype)
         if purpose.sparse:
             forward = affine.sparse_forward_kernel
         if not purpose.training:
             if not purpose.sparse:
                 in_place = affine.in_place_forward_kernel(dtype)
-            return Kernels(forward(dtype), forward_in_place=in_place, is_product=True)
+            return Kernels(
+                forward(dtype), forward_in_place=in_place, product=product, is_product=True
+            )
         weight_gradient = affine.weight_gradient_kernel
         if purpose.sparse:
             weight_gradient = affine.sparse_weight_gradient_kernel
         sums = {"w": weight_gradient(dtype), "b": affine.column_sums_kernel(dtype)}
-        return Kernels(forward(dtype), affine.backward_kernel(dtype), sums=sums, is_product=True)
+        backward = affine.backward_kernel(dtype)
+        return Kernels(forward(dtype), backward, product=product, sums=sums, is_product=True)
 
     def _draw(self, rng: np.random.Generator, before: Layer | None) -> None:
         init = self.init

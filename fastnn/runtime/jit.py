@@ -137,20 +137,10 @@ def inner(function: Callable[..., Any]) -> Any:
     return _linked(function, forceinline=True)
 
 
-def pasted(function: Callable[..., Any]) -> Any:
-    """Compile a function that one other kernel calls, in one place: Numba inlines it.
-
-    With one call this is cheaper to compile than `inner`, with two or more it is not: here each
-    call is compiled anew, there the function once.
-    """
-    return _njit(inline="always", **_OPTIONS)(function)
-
-
 def routine(function: Callable[..., Any]) -> Any:
     """Compile a function that only kernels call, and that is too long to be inlined in each.
 
-    Not cached by itself: it is linked into each kernel that calls it, and optimised again there,
-    so routines that call routines cost compile time.
+    It is linked into each kernel that calls it, and optimised there.
     """
     return _linked(function)
 

@@ -16,9 +16,6 @@ from numba.core.compiler import Compiler
 class _LinkedLibrary(JITCodeLibrary):
     """The IR of a function and of those that it calls, without machine code."""
 
-    def _optimize_functions(self, ll_module: Any) -> None:
-        pass
-
     def _optimize_final_module(self) -> None:
         pass
 

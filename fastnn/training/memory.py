@@ -171,7 +171,7 @@ class TrainingMemory:
             "loss_parameters": self._loss_parameters,
             "hyperparameters": self._hyperparameters,
             "factors": self._factors,
-            "loss_kernel": loss_kernel(loss.code(not has_targets), self.dtype),
+            "loss_kernel": loss_kernel(loss.kernel_name(not has_targets), self.dtype),
             "update_kernel": update_kernel(rule, self.dtype),
             "factors_kernel": factors_kernel(rule),
             "sort_kernel": sort_kernel(self.dtype) if self.is_sparse else 0,

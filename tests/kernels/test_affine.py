@@ -7,7 +7,7 @@ from fastnn import Affine, ReLU
 from fastnn.engine.layout import ParameterLayout
 from fastnn.engine.plan import Purpose, build
 from fastnn.kernels import affine, panels, reference
-from fastnn.kernels.products import K_BLOCK, KEEP, MASK, NO_BIAS, RECTIFY
+from fastnn.kernels.products import K_BLOCK, KEEP, MASK, NO_BIAS, RECTIFY, product_kernel
 from fastnn.kernels.sparse import sort_kernel
 from fastnn.kernels.tile import TILE_ROWS, TILE_VECTORS
 from tests.kernels.dtypes import each_dtype
@@ -50,6 +50,7 @@ class Case:
         self.places = {
             "blocks": [*blocks, 0, 0],
             "transposed_at": self.transposed.offset,
+            "product": product_kernel(self.dtype),
         }
         self.memory = {
             "acts": self.acts.data,

@@ -4,27 +4,27 @@ import numpy as np
 import pytest
 
 from fastnn import losses as evaluated
-from fastnn.kernels import codes, losses, reference
+from fastnn.kernels import losses, reference
 from fastnn.kernels.job import TRAINING_JOB
 from fastnn.kernels.tile import TILE_VECTORS
 from tests.kernels.dtypes import each_dtype
 from tests.kernels.operations import Memory, Unchanged, call, record, work
 from tests.panel_layout import lanes
 
-CODES = {
-    "mse": codes.SQUARED_ERROR,
-    "binary_cross_entropy": codes.BINARY_CROSS_ENTROPY,
-    "poisson": codes.POISSON,
-    "softmax_cross_entropy": codes.SOFTMAX_CROSS_ENTROPY,
-    "softmax_cross_entropy_dense": codes.SOFTMAX_CROSS_ENTROPY_DENSE,
-    "huber": codes.HUBER,
-    "quantile": codes.QUANTILE,
-    "mae": codes.QUANTILE,  # twice the loss of the median
-    "smoothed binary_cross_entropy": codes.BINARY_CROSS_ENTROPY,
-    "smoothed softmax_cross_entropy": codes.SOFTMAX_CROSS_ENTROPY,
-    "smoothed softmax_cross_entropy_dense": codes.SOFTMAX_CROSS_ENTROPY_DENSE,
+KERNELS = {
+    "mse": "squared_error",
+    "binary_cross_entropy": "binary_cross_entropy",
+    "poisson": "poisson",
+    "softmax_cross_entropy": "softmax_cross_entropy",
+    "softmax_cross_entropy_dense": "softmax_of_probabilities",
+    "huber": "huber",
+    "quantile": "quantile",
+    "mae": "quantile",  # twice the loss of the median
+    "smoothed binary_cross_entropy": "binary_cross_entropy",
+    "smoothed softmax_cross_entropy": "softmax_cross_entropy",
+    "smoothed softmax_cross_entropy_dense": "softmax_of_probabilities",
 }
-SOFTMAX = [name for name in CODES if "softmax" in name]
+SOFTMAX = [name for name in KERNELS if "softmax" in name]
 LABELLED = ("softmax_cross_entropy", "smoothed softmax_cross_entropy")
 SMOOTHED = {
     "smoothed binary_cross_entropy": "binary_cross_entropy",
@@ -50,7 +50,7 @@ BLOCKS = [
 LOSS_SCALE, SCALE = 0.5, 0.125  # exact in any type
 TOTAL_WEIGHT = 4.0  # of a batch; divides the gradient
 
-with_names = pytest.mark.parametrize("name", CODES)
+with_names = pytest.mark.parametrize("name", KERNELS)
 with_dtypes = each_dtype("losses")
 
 
@@ -109,7 +109,7 @@ def run_batch(name, out, target, row=2, loss_before=0.0, weights=None):
         is_weighted=weights is not None, sample_weight=sample_weight,
     )  # fmt: skip
     with Unchanged(acts.data, order, labels, targets, parameters, sample_weight, job):
-        call(losses.loss_kernel(CODES[name], out.dtype), row, n_rows, 1, job)
+        call(losses.loss_kernel(KERNELS[name], out.dtype), row, n_rows, 1, job)
     rows = slice(row, row + n_rows)
     rest = np.ones(batch_size, bool)
     rest[rows] = False
@@ -201,7 +201,7 @@ def test_weights_of_samples_multiply_gradients_and_what_is_added_to_the_sums(nam
     np.testing.assert_allclose(added, weights * loss, rtol=1e-13)
 
 
-@pytest.mark.parametrize("name", [name for name in CODES if name != "poisson"])
+@pytest.mark.parametrize("name", [name for name in KERNELS if name != "poisson"])
 @pytest.mark.parametrize("large", [1e3, 1e4])
 @with_dtypes
 def test_large_logits_give_finite_and_right_losses(name, large, dtype):
@@ -349,7 +349,7 @@ def test_evaluation_gives_the_losses_of_training(name, dtype, n, rng):
     else:
         targets = target
     loss = evaluated_loss(name, n)
-    assert loss.code(len(labels) > 0) == CODES[name]
+    assert loss.kernel_name(len(labels) > 0) == KERNELS[name]
     np.testing.assert_array_equal(loss.parameters(n), parameters_of(name, n))
     expected = run(name, out, target)[0] / (LOSS_SCALE if name not in SOFTMAX else 1)
     rows = loss.of_rows(out, labels, targets) / loss.scales(n)[0]

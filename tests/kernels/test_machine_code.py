@@ -13,7 +13,7 @@ from numba import types
 from numba.core.codegen import get_host_cpu_features
 
 from fastnn import kernels
-from fastnn.kernels import activations, batch_norm, codes, layer_norm, losses, updates
+from fastnn.kernels import activations, batch_norm, layer_norm, losses, updates
 from fastnn.kernels.panels import Panels
 from fastnn.kernels.products import Product, Update, backward_weight_block, multiply_rows
 from fastnn.kernels.tile import TILE_ROWS, TILE_VECTORS, lanes_of, rank1, store, zeros
@@ -32,9 +32,10 @@ def product(n, a, b, out):
     store(tile, out, 0, step)
 
 
-def multiply(x, w, b, out, h, row, n_rows, n_in, n_out, b_at, finish, distance):
+def multiply(x, w, b, out, h, row, n_rows, n_in, n_out, x_row, w_row, b_at, finish, distance):
     x, w = Panels(x, 0, distance, n_in), Panels(w, 0, distance, n_out)
-    multiply_rows(Product(x, w, b, b_at, Panels(out, 0, distance, n_out), h, finish), row, n_rows)
+    out = Panels(out, 0, distance, n_out)
+    multiply_rows(Product(x, x_row, w, w_row, b, b_at, out, h, finish), row, n_rows)
 
 
 def weigh(x, dout, dw, params, state_1, state_2, n_rows, i, n_i, j, n_in, n_out, distance, at):
@@ -156,7 +157,7 @@ KERNELS = {
     "softmax": lambda dtype: activations.activate_kernel(activations.ACTIVATIONS["softmax"], dtype),
     "layer norm": layer_norm.forward_kernel,
     "batch norm": batch_norm.backward_kernel,
-    "loss": lambda dtype: losses.loss_kernel(codes.SOFTMAX_CROSS_ENTROPY_DENSE, dtype),
+    "loss": lambda dtype: losses.loss_kernel("softmax_of_probabilities", dtype),
     "update": lambda dtype: updates.update_kernel(updates.RULES["adam"], dtype),
 }
 

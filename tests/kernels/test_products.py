@@ -52,11 +52,6 @@ def multiply(product, row, n_rows):
 
 
 @kernel
-def multiply_in_place(product, row, n_rows, x_row, w_row):
-    products.multiply_rows_in_place(product, row, n_rows, x_row, w_row)
-
-
-@kernel
 def multiply_row(product):
     products.multiply_row(product)
 
@@ -97,8 +92,8 @@ def run(x, w, b=None, finish=KEEP, h=None, before=TILE_ROWS, finite=True):
     if b is not None:
         bias = np.concatenate([bias, b, np.zeros(right.panel, w.dtype)])
     b_at = NO_BIAS if b is None else 1
-    out_panels, h = out.argument(), mask.flat
-    product = Product(left.argument(), right.argument(), bias, b_at, out_panels, h, finish)
+    x, w, to = left.argument(), right.argument(), out.argument()
+    product = Product(x, IN_PANELS, w, IN_PANELS, bias, b_at, to, mask.flat, finish)
     multiply(product, before, n_rows)
     np.testing.assert_array_equal(left.flat, inputs[0])
     np.testing.assert_array_equal(right.flat, inputs[1])
@@ -381,8 +376,8 @@ def run_in_place(x, w, b, finish, before, x_ordinary, w_ordinary):
     elif b.size:
         bias[b_at + b.size :] = 0
     inputs = [left.data.copy(), right.data.copy(), bias.copy()]
-    product = Product(left, right, bias, b_at, out.argument(), out.flat, finish)
-    multiply_in_place(product, before, n_rows, x_row, w_row)
+    product = Product(left, x_row, right, w_row, bias, b_at, out.argument(), out.flat, finish)
+    multiply(product, before, n_rows)
     for array, given in zip((left.data, right.data, bias), inputs, strict=True):
         np.testing.assert_array_equal(array, given)
     return out.take(before, n_rows, finite=not w_ordinary)
@@ -417,7 +412,7 @@ def run_one_row(x, w, b, finish, packed):
     out = np.full(4 + n_out + behind, np.nan, w.dtype)
     inputs = [x.copy(), right.data.copy(), bias.copy()]
     left, to = panels.Panels(x, x_at, 0, n_in), panels.Panels(out, 4, panel, n_out)
-    product = Product(left, right, bias, b_at, to, out, finish)
+    product = Product(left, n_in, right, IN_PANELS, bias, b_at, to, out, finish)
     (multiply_packed_row if packed else multiply_row)(product)
     for array, given in zip((x, right.data, bias), inputs, strict=True):
         np.testing.assert_array_equal(array, given)
