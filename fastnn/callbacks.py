@@ -3,11 +3,13 @@
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from fastnn.errors import MissingExtraError, require, shown
+from fastnn.runtime.compiling import NOTICED_SECONDS, Line, message, seconds_compiled, told
 from fastnn.validation import check_flag, check_integer, check_number
 
 _SECONDS_BETWEEN_REFRESHES = 0.1
@@ -44,6 +46,18 @@ class Callback:
         ----------
         run : fastnn.training.run.Run
             For callbacks that save or resume a training, such as `fastnn.Checkpoint`.
+        """
+
+    def on_compiling(self, seconds: float) -> None:
+        """Handle the compilation of a kernel, which may be before `on_fit_begin`.
+
+        While a callback has this method, `Sequential.fit` leaves it to the callback to tell of
+        the wait.
+
+        Parameters
+        ----------
+        seconds : float
+            What the wait for kernels has taken so far.
         """
 
     def on_fit_begin(self, net: Any, info: dict[str, Any]) -> None:
@@ -234,7 +248,14 @@ class EpochPrinter(Callback):
     epoch 1/1  loss ...  ... samples/s
     """
 
+    def __init__(self) -> None:
+        self._wait = Line()
+
+    def on_compiling(self, seconds: float) -> None:
+        self._wait(seconds)
+
     def on_fit_begin(self, net: Any, info: dict[str, Any]) -> None:
+        self._wait.end()
         self._epochs = info["epochs"]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
@@ -267,9 +288,20 @@ class ProgressBar(Callback):
     def __init__(self) -> None:
         self._rich = require("rich.progress", "cli")
         self._console = require("rich.console", "cli")
+        self._wait = Line()
+        self._progress: Any = None
+
+    def on_compiling(self, seconds: float) -> None:
+        """Tell of the wait: in the bar where it is drawn, else on a line of its own."""
+        if self._progress is None:
+            self._wait(seconds)
+        elif seconds >= NOTICED_SECONDS:
+            self._progress.update(self._bar, figures=message(seconds))
+            self._progress.refresh()
 
     def on_fit_begin(self, net: Any, info: dict[str, Any]) -> None:
         """Draw the empty bar."""
+        self._wait.end()
         self._epochs, self._n_samples = info["epochs"], info["n_samples"]
         rich = self._rich
         self._progress = rich.Progress(
@@ -285,6 +317,7 @@ class ProgressBar(Callback):
         )
         self._loss, self._score, self._speed = math.nan, "", 0.0
         self._began = self._drawn = time.perf_counter()
+        self._compiled_before = seconds_compiled()
         self._progress.start()
 
     def on_progress(self, epoch: int, samples_done: int, mean_loss: float) -> None:
@@ -306,6 +339,7 @@ class ProgressBar(Callback):
             self._progress.update(self._bar, total=len(history) * self._n_samples)
             self._draw(len(history) - 1, self._n_samples, at_once=True)
         self._progress.stop()
+        self._progress = None
 
     def _draw(self, epoch: int, samples_done: int, at_once: bool = False) -> None:
         now = time.perf_counter()
@@ -313,7 +347,8 @@ class ProgressBar(Callback):
             return
         self._drawn = now
         done = epoch * self._n_samples + samples_done
-        speed = self._speed or done / (now - self._began)
+        compiled = seconds_compiled() - self._compiled_before
+        speed = self._speed or done / (now - self._began - compiled)
         self._progress.update(
             self._bar,
             completed=done,
@@ -321,6 +356,26 @@ class ProgressBar(Callback):
             figures=f"loss {self._loss:.4f}{self._score}  {speed:,.0f} samples/s",
         )
         self._progress.refresh()
+
+
+def telling(callbacks: Sequence[Callback]) -> AbstractContextManager[None]:
+    """Let the callbacks tell of kernels that are compiled meanwhile, if one of them does.
+
+    Examples
+    --------
+    >>> from fastnn.callbacks import EpochPrinter, telling
+    >>> with telling([EpochPrinter()]):
+    ...     pass
+    """
+    own = [c for c in callbacks if type(c).on_compiling is not Callback.on_compiling]
+    if not own:
+        return nullcontext()
+
+    def tell(seconds: float) -> None:
+        for callback in own:
+            callback.on_compiling(seconds)
+
+    return told(tell)
 
 
 def check_callbacks(callbacks: Callback | Sequence[Callback]) -> list[Callback]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from fastnn import losses, schedules
-from fastnn.callbacks import Callback, check_callbacks, for_verbosity
+from fastnn.callbacks import Callback, check_callbacks, for_verbosity, telling
 from fastnn.engine.layout import ParameterLayout
 from fastnn.engine.predictor import Predictor
 from fastnn.engine.sparse_rows import SparseRows, check_samples
@@ -296,7 +296,8 @@ class Sequential:
         Returns
         -------
         History
-            Figures by epoch: "loss", "seconds", "samples_per_second", "val_loss", ...
+            Figures by epoch: "loss", "seconds" and "samples_per_second" (of training alone, without
+            compiling and validation), "val_loss", ...
 
         Raises
         ------
@@ -326,20 +327,21 @@ class Sequential:
         where = first_not_finite(self.layers)
         if where is not None:
             raise ValueError(f"parameters must be finite, got NaN or infinity in {where}")
-        progress = for_verbosity(verbose)
+        callbacks = [*callbacks, *for_verbosity(verbose)]
         trainer = Trainer(self, loss, optimizer, batch_size, alpha, n_threads, regularization)
         x = self.check_samples(X)
-        trainer.use(check_data(self, x, y, trainer.loss, sample_weight, class_weight))
+        data = check_data(self, x, y, trainer.loss, sample_weight, class_weight)
         validate: Callable[[], dict[str, float]] | None = None
         val_figures: Sequence[str] = ()
-        if validation_data is not None:
-            validate = self._validator(validation_data, trainer)
-            val_figures = ("val_loss", score_name(trainer.loss))
-        callbacks = [*callbacks, *progress]
         rng = self._rng if shuffle else None
-        run = Run(self, trainer, epochs, schedule, rng, validate, val_figures, callbacks)
-        self.history = run.history
-        history = run.train()
+        with telling(callbacks):
+            trainer.use(data)
+            if validation_data is not None:
+                validate = self._validator(validation_data, trainer)
+                val_figures = ("val_loss", score_name(trainer.loss))
+            run = Run(self, trainer, epochs, schedule, rng, validate, val_figures, callbacks)
+            self.history = run.history
+            history = run.train()
         if history.divergence is not None:
             warnings.warn(
                 f"{history.divergence}. Training stopped, and the net has the parameters of the "

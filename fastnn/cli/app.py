@@ -9,6 +9,7 @@ import typer
 from fastnn import __version__
 from fastnn.cli.failures import OneLineErrors, show_warning
 from fastnn.cli.options import FLAG, Data, Debug, Force, Header, Json, option
+from fastnn.runtime.compiling import Line, told
 
 
 def run(args: list[str] | None = None) -> None:
@@ -20,7 +21,8 @@ def run(args: list[str] | None = None) -> None:
         Arguments; None takes those of the process.
     """
     warnings.showwarning = show_warning
-    app(args, prog_name="fastnn")
+    with told(Line()):
+        app(args, prog_name="fastnn")
 
 
 app = typer.Typer(

@@ -22,11 +22,11 @@ from fastnn.cli.settings import ACTIVATIONS, MOMENTUM, SKLEARN_ACTIVATIONS, Trai
 from fastnn.data.dataset import Features
 from fastnn.data.table_encoder import TableEncoder
 from fastnn.datasets import BUNDLED, Dataset
-from fastnn.environment import warmup
 from fastnn.errors import DataError, require
 from fastnn.files.atomic_write import write_atomically
 from fastnn.inspection.plots import training_curve
 from fastnn.layers import Affine, Layer
+from fastnn.runtime.compiling import seconds_compiled
 
 # "squared_error" is also what scikit-learn's regressor minimises.
 _LOSSES = {"classification": "softmax_cross_entropy", "regression": "squared_error"}
@@ -218,9 +218,7 @@ def build_net(settings: TrainSettings, encoder: TableEncoder) -> network.Sequent
 
 def _fit(settings: TrainSettings, net: network.Sequential, prepared: Prepared) -> Results:
     """Train the network; return its results."""
-    began = time.perf_counter()
-    warmup(dtypes=(settings.dtype,))
-    compile_seconds = time.perf_counter() - began
+    compiled_before = seconds_compiled()
     task = prepared.encoder.task
     score_name = f"val_{_SCORE_NAMES[task].lower()}"
     callbacks: list[Callback] = [] if settings.quiet else [ProgressBar()]
@@ -243,7 +241,8 @@ def _fit(settings: TrainSettings, net: network.Sequential, prepared: Prepared) -
             schedule=settings.schedule,
             callbacks=callbacks,
         )
-    wall_seconds = time.perf_counter() - began
+    compile_seconds = seconds_compiled() - compiled_before
+    wall_seconds = time.perf_counter() - began - compile_seconds
     if history.divergence is not None:
         raise checks.TrainingError(f"{history.divergence}; try a smaller --learning-rate")
     results = _speed(len(history), len(prepared.train[0]), sum(history["seconds"]))

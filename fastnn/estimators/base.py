@@ -3,6 +3,7 @@
 import copy
 import operator
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from itertools import pairwise
 from numbers import Integral
 from typing import Any, ClassVar, Literal, Never, Self
@@ -25,6 +26,7 @@ from fastnn.estimators.private_names import PrivateNames
 from fastnn.estimators.stochastic import StochasticSolver
 from fastnn.layers import Affine, Identity, Layer, ReLU, Sigmoid, Tanh
 from fastnn.network import Sequential
+from fastnn.runtime.compiling import Line, told
 from fastnn.runtime.threads import get_num_threads
 from fastnn.validation import Table, check_weights
 
@@ -297,11 +299,12 @@ class BaseMLP(StochasticSolver, LBFGSSolver, PrivateNames, CallbackSupportMixin,
             self._build_net(self.coefs_, self.intercepts_)  # the activation may be another one
         if not incremental:
             self.__dict__.pop("_optimizer_state", None)
-        if self.solver == "lbfgs":
-            self._fit_lbfgs(X, y, sample_weight, callbacks)
-        else:
-            self._prepare_stopping(first_pass)
-            self._fit_stochastic(X, y, sample_weight, rng, callbacks, incremental)
+        with told(Line()) if self.verbose else nullcontext():
+            if self.solver == "lbfgs":
+                self._fit_lbfgs(X, y, sample_weight, callbacks)
+            else:
+                self._prepare_stopping(first_pass)
+                self._fit_stochastic(X, y, sample_weight, rng, callbacks, incremental)
         callbacks.close()
 
         if not np.isfinite(self._net.params).all():

@@ -14,6 +14,7 @@ from numba.core import sigutils
 from numba.core.ccallback import CFunc
 from numba.extending import register_jitable
 
+from fastnn.runtime.compiling import compiling
 from fastnn.runtime.kernel_cache import enable_caching
 from fastnn.runtime.linked import LinkedCompiler
 
@@ -34,6 +35,13 @@ def _compiled(function: Callable[..., Any], **options: Any) -> Any:
     """Return a dispatcher whose machine code is cached on disk."""
     dispatcher = _njit(**_OPTIONS, **options)(function)
     enable_caching(dispatcher)
+    compile_for = dispatcher.compile
+
+    def compile_and_tell(signature: Any) -> Any:
+        with compiling():
+            return compile_for(signature)
+
+    dispatcher.compile = compile_and_tell
     return dispatcher
 
 
@@ -124,7 +132,8 @@ def compile_at_address(function: Callable[..., Any], n_arguments: int, cached: b
     compiled: Any = CFunc(function, sigutils.normalize_signature(signature), {}, options)
     if cached:
         enable_caching(compiled)
-    compiled.compile()
+    with compiling():
+        compiled.compile()
     _members.append(compiled)
     return compiled.address
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fastnn.runtime.compiling import seconds_compiled
 from fastnn.schedules import factor_at
 from fastnn.training.trainer import Trainer
 
@@ -141,7 +142,7 @@ class Run:
             for callback in callbacks:
                 callback.on_progress(epoch, samples_done, mean_loss)
 
-        began = time.perf_counter()
+        began, compiled_before = time.perf_counter(), seconds_compiled()
         trainer.learning_rate = self._rate_at(epoch)
         order = np.arange(trainer.n_samples)
         if self.shuffle_rng is not None:
@@ -150,7 +151,8 @@ class Run:
         if getattr(self._schedule, "by_step", False):
             rates = [self._rate_at(epoch + step / n_steps) for step in range(n_steps)]
         data_loss, penalty = trainer.run_epoch(order, on_progress if callbacks else None, rates)
-        seconds = time.perf_counter() - began
+        compiled = seconds_compiled() - compiled_before
+        seconds = time.perf_counter() - began - compiled
         logs = {
             "loss": data_loss + penalty,
             "seconds": seconds,
