@@ -175,11 +175,14 @@ class EarlyStopping(Callback):
         self._best_tensors: list[np.ndarray] | None = None
 
     def on_fit_begin(self, net: Any, info: dict[str, Any]) -> None:
-        if self.monitor not in info["figures"]:
+        figures = info["figures"]
+        if self.monitor not in figures:
+            validated = any(name.startswith("val_") for name in figures)
+            needs_more = self.monitor.startswith("val_") and not validated
             raise ValueError(
-                f"monitor must be one of {', '.join(map(repr, info['figures']))}, "
+                f"monitor must be one of {', '.join(map(repr, figures))}, "
                 f"got {shown(self.monitor)}"
-                + ("; give validation_data to fit" if self.monitor.startswith("val_") else "")
+                + ("; give validation_data to fit" if needs_more else "")
             )
         self._net, self._best_tensors = net, None
         self.best, self.best_epoch = math.nan, -1

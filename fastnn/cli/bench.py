@@ -105,6 +105,9 @@ class BenchSettings:
         checks.check_outputs(
             {"--plot": self.plot, "--html": self.html, "--json": self.json}, {}, self.force
         )
+        error = threads.layer_error()
+        if error:
+            raise checks.UsageError(f"bench runs parallel loops, and {error}")
         require("threadpoolctl", "cli")
         if self.plot is not None or self.html is not None:
             require("matplotlib", "plot")

@@ -1,1 +1,7 @@
 """What all kernels need: compilation, the cache of machine code on disk, threads."""
+
+from numba.core import config
+
+if config.DISABLE_JIT:
+    # Tiles and addresses of kernels exist in compiled code only: Python cannot run the loops.
+    raise ImportError("fastnn runs compiled loops only: unset NUMBA_DISABLE_JIT, which is set here")
