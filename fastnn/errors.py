@@ -147,13 +147,13 @@ def name_after_subclass(base: type, cls: type) -> None:
         if name.startswith("_") and name != "__init__":
             continue
         method = inspect.getattr_static(cls, name)
-        if isinstance(method, classmethod) and _is_of(base, method.__func__):
+        if isinstance(method, classmethod) and _is_of(method.__func__, base):
             setattr(cls, name, classmethod(_copied(method.__func__, base, cls)))
-        elif _is_of(base, method):
+        elif _is_of(method, base):
             setattr(cls, name, _copied(method, base, cls))
 
 
-def _is_of(base: type, value: object) -> TypeGuard[FunctionType]:
+def _is_of(value: object, base: type) -> TypeGuard[FunctionType]:
     """Return whether a value is a function that was defined in a class, or wraps such a one."""
     if not isinstance(value, FunctionType):
         return False
@@ -164,7 +164,7 @@ def _copied(method: FunctionType, base: type, cls: type) -> FunctionType:
     """Return a copy of a method, and of those that it wraps, under the name of another class."""
 
     def renamed(value: Any) -> Any:
-        return _copied(value, base, cls) if _is_of(base, value) else value
+        return _copied(value, base, cls) if _is_of(value, base) else value
 
     cells = None
     if method.__closure__ is not None:

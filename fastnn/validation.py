@@ -504,7 +504,7 @@ def as_array(name: str, values: object) -> np.ndarray:
 
 def _column_dtypes(values: Any) -> list[tuple[Any, Any]]:
     """Return (name, dtype) of each column of a data frame or series; of anything else nothing."""
-    if hasattr(values, "columns") and np.ndim(getattr(values, "dtypes", None)) == 1:
+    if hasattr(values, "columns") and np.ndim(getattr(values, "dtypes", 0)) == 1:
         return list(zip(values.columns, values.dtypes, strict=True))
     return [(values.name, values.dtype)] if hasattr(values, "to_numpy") else []
 
