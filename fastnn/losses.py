@@ -467,13 +467,6 @@ class SoftmaxCrossEntropy(Loss):
     def __init__(self, label_smoothing: float = 0.0) -> None:
         self.label_smoothing = _check_smoothing(label_smoothing)
 
-    def check_outputs(self, n_outputs: int) -> None:
-        if n_outputs == 1:  # its probability is 1, whatever the input
-            raise ValueError(
-                "loss 'softmax_cross_entropy' needs an output for each class, and the net has 1: "
-                "for two classes, 0 and 1, use loss='binary_cross_entropy', for numbers loss='mse'"
-            )
-
     def scales(self, n_outputs: int) -> tuple[float, float]:
         return 1.0, 1.0
 

@@ -30,6 +30,10 @@ Kernels compute in the dtype of the net, where infinity times zero and zero by z
 """
 
 
+# Losses that are tried for classes, which they take one-hot encoded only.
+_OFTEN_FOR_CLASSES = ("mse", "squared_error", "binary_cross_entropy")
+
+
 class SparseMatrix(Protocol):
     """A sparse matrix or array of SciPy, which has no types of its own."""
 
@@ -276,6 +280,8 @@ def check_targets(
         raise ValueError(f"{name} must be numeric, got dtype {y.dtype}: encode labels as 0..C-1")
     if y.ndim not in (1, 2) or len(y) != n_rows:
         raise ValueError(f"{name} must have {n_rows} rows as X has, got shape {y.shape}")
+    if loss.name == "softmax_cross_entropy" and n_outputs == 1:
+        _check_single_class(y)
     no_labels, no_targets = np.empty(0, np.int64), np.empty((0, n_outputs), dtype)
     if loss.name == "softmax_cross_entropy" and y.ndim == 1:
         return kernel_array(_class_labels(y, n_outputs, name), np.int64), no_targets
@@ -286,7 +292,7 @@ def check_targets(
         hint = ""
         if loss.name == "softmax_cross_entropy" and targets.shape[1] == 1:
             hint = f"; classes must have the shape ({n_rows},): use {name}.ravel()"
-        elif y.ndim == 1 and y.dtype.kind in "biu":
+        elif y.ndim == 1 and y.dtype.kind in "biu" and loss.name in _OFTEN_FOR_CLASSES:
             hint = "; for classes use loss='softmax_cross_entropy'"
         raise ValueError(f"{name} must have {n_outputs} columns, got {targets.shape[1]}{hint}")
     targets = kernel_array(targets, dtype)
@@ -347,6 +353,18 @@ def check_weights(
         place = int(weights.argmin())
         raise ValueError(f"{name} must be >= {least:g}, got {weights[place]:g} at {name}[{place}]")
     return weights
+
+
+def _check_single_class(y: np.ndarray) -> None:
+    """Raise ValueError if targets hold more than the class of a single output.
+
+    The softmax of one output is 1 whatever the input, so nothing could be learned.
+    """
+    if (y != (0 if y.ndim == 1 else 1)).any():
+        raise ValueError(
+            "loss 'softmax_cross_entropy' needs an output for each class, and the net has 1: for "
+            "two classes, 0 and 1, use loss='binary_cross_entropy', for numbers loss='mse'"
+        )
 
 
 def _class_labels(y: np.ndarray, n_classes: int, name: str) -> np.ndarray:
@@ -517,17 +535,15 @@ def _kind(dtype: Any) -> str:
 
 
 def _as_numbers(values: Any, array: np.ndarray) -> np.ndarray:
-    """Return an array of objects as float64 if all of them are numbers, else as it is.
+    """Return the array that NumPy made of a data frame; float64 if all its columns are numeric.
 
-    NumPy makes objects of the columns of a data frame that have no dtype in common (of
-    `pandas.get_dummies`, truth values beside numbers), and of those with dtypes that it does not
-    have (of `convert_dtypes`). A missing value becomes NaN.
+    NumPy makes objects of columns that have no dtype in common (of `pandas.get_dummies`, truth
+    values beside numbers), and of those with dtypes that it does not have (of `convert_dtypes`). A
+    missing value becomes NaN.
     """
     columns = _column_dtypes(values)
     if columns and all(getattr(dtype, "kind", "O") in "biuf" for _, dtype in columns):  # of pandas
         return np.asarray(values.to_numpy(dtype=np.float64, na_value=np.nan))
-    if all(isinstance(value, (numbers.Real, np.bool_)) for value in array.flat):
-        return array.astype(np.float64)
     return array
 
 
