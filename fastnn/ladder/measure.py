@@ -2,14 +2,19 @@
 
 A *cell* is a shape, a dtype and a number of threads. In each round, every rung of a cell is timed
 once, so that other load on the machine affects all alike. The result is the median over the rounds.
+
+On several threads, the threads of BLAS wait for more work after each call, at full speed, and would
+slow down whatever runs next; so would those of Numba. What is measured is the speed of each alone:
+`rest` sleeps until nothing in this process computes before the threads of the other begin.
 """
 
 import contextlib
 import dataclasses
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import numba
 import numpy as np
@@ -36,11 +41,14 @@ SHAPES: tuple[Shape, ...] = ((128, 784, 128), (1, 784, 128), (512, 512, 10))
 _MOST_SECONDS = 0.3
 """A rung is skipped if one product is expected to take longer than these seconds."""
 _LEAST_ROUNDS = 3
-PAUSE, _SHORT_PAUSE = 0.04, 0.005
-"""Seconds to sleep between rungs on different threads: those of OpenBLAS spin for 34 ms after a
-call."""
-_WAKE = 0.01
-"""Seconds of warm-up before the first measurement on different threads."""
+_LOOK, _QUIET_LOOKS, _LONGEST_REST = 0.005, 2, 0.5
+"""`rest` looks at the clock of the process in steps of so many seconds, until it has hardly moved
+in so many steps. OpenBLAS spins for 2**26 or 2**28 cycles, a tenth of a second."""
+_IDLE, _AT_WORK = 0.2, 0.8
+"""CPUs in use, below which the process is quiet; share of them above which its threads have one
+each."""
+_LONGEST_WAKE = 0.1
+"""Most seconds of warm-up before the first measurement on different threads."""
 _PARTS = 3
 """Parts of a turn; its result is the median over them."""
 _LARGEST = 4
@@ -162,6 +170,39 @@ def blas_facts() -> dict[str, Any]:
     }
 
 
+# Environment variables that choose the loops of a library in place of the CPU.
+_BLAS_SETTINGS = (
+    "OPENBLAS_CORETYPE",
+    "OPENBLAS_L2_SIZE",
+    "MKL_DEBUG_CPU_TYPE",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "BLIS_ARCH_TYPE",
+    "NVPL_BLAS_DEBUG_CPU_TYPE",
+)
+_NUMBA_SETTINGS = ("FASTNN_VECTOR_BYTES", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_OPT")
+
+
+def environment(blas: str = "") -> dict[str, dict[str, str]]:
+    """Return the environment variables that slow a library on this CPU, or may do so.
+
+    Parameters
+    ----------
+    blas : str, default=""
+        Name of NumPy's BLAS, such as "openblas". Variables of others have no effect on it.
+
+    Returns
+    -------
+    dict of str to dict
+        Variables with their values, under "blas" and "loops".
+    """
+
+    def values_of(names: Iterable[str]) -> dict[str, str]:
+        return {name: os.environ[name] for name in names if os.environ.get(name)}
+
+    used = [name for name in _BLAS_SETTINGS if name.partition("_")[0].lower() in blas.lower()]
+    return {"blas": values_of(used), "loops": values_of(_NUMBA_SETTINGS)}
+
+
 def make_product(shape: Shape, dtype: str, n_threads: int = 1, seed: int = 0) -> Product:
     """Return a product of random whole numbers, which is exact in both dtypes.
 
@@ -274,6 +315,28 @@ def _mean_seconds(call: Callable[[], object], n_calls: int) -> float:
     return (time.perf_counter() - began) / n_calls
 
 
+class _Usage:
+    """A context manager that counts the CPUs that all threads of this process use within it."""
+
+    def __enter__(self) -> Self:
+        self.began, self._used = time.perf_counter(), time.process_time()
+        self.cpus = 0.0
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        used = time.process_time() - self._used
+        self.cpus = used / max(time.perf_counter() - self.began, 1e-9)
+
+
+def rest() -> None:
+    """Sleep until no thread of this process computes, or spins while it waits for work."""
+    began, quiet = time.perf_counter(), 0
+    while quiet < _QUIET_LOOKS and time.perf_counter() - began < _LONGEST_REST:
+        with _Usage() as usage:
+            time.sleep(_LOOK)
+        quiet = quiet + 1 if usage.cpus < _IDLE else 0
+
+
 class _Clock:
     """Timer of a few functions, which are called in turns.
 
@@ -285,29 +348,41 @@ class _Clock:
         Time for all rounds, approximately.
     pools : dict of str to bool
         Name of a function -> whether it runs on the threads of BLAS. Empty for a single thread.
+    n_threads : int
+        Number of threads on which the functions run.
     """
 
-    def __init__(self, effort: Effort, seconds: float, pools: Mapping[str, bool]) -> None:
-        self.effort, self.seconds, self.pools = effort, seconds, pools
+    def __init__(
+        self, effort: Effort, seconds: float, pools: Mapping[str, bool], n_threads: int
+    ) -> None:
+        self.effort, self.seconds, self.pools, self.n_threads = effort, seconds, pools, n_threads
         self._last = True if pools else None  # the last rung that was checked is BLAS
 
     def _in_turns(
         self, calls: Mapping[str, Callable[[], object]]
     ) -> Iterator[tuple[str, Callable[[], object]]]:
-        """Yield names and functions; pause when the next one runs on different threads."""
-        for name, call in calls.items():
+        """Yield names and functions; rest when the next one runs on different threads.
+
+        It begins with those on the threads that ran last, so there is one rest in a round.
+        """
+        for name in sorted(calls, key=lambda name: self.pools.get(name) != self._last):
             pool = self.pools.get(name)
             if pool != self._last:
-                time.sleep(PAUSE if self._last else _SHORT_PAUSE)
-                self._wake(call)
+                rest()
+                self._wake(calls[name])
             self._last = pool
-            yield name, call
+            yield name, calls[name]
 
     def _wake(self, call: Callable[[], object]) -> None:
         """Call a function for a while: threads that wake up may share a core at first."""
         began = time.perf_counter()
-        while time.perf_counter() - began < min(_WAKE, 10 * self.effort.turn):
-            call()
+        longest = min(_LONGEST_WAKE, 20 * self.effort.turn)
+        while True:
+            with _Usage() as usage:
+                while time.perf_counter() - usage.began < longest / 20:
+                    call()
+            if usage.cpus > _AT_WORK * self.n_threads or time.perf_counter() - began > longest:
+                break
 
     def measure(self, calls: Mapping[str, Callable[[], object]]) -> dict[str, list[float]]:
         """Return the seconds that each function takes in each round.
@@ -388,7 +463,8 @@ def measure_cell(
     """
     product = make_product(shape, dtype, n_threads)
     work = float(np.prod(shape))
-    exact = {fused: product.exact(fused) for fused in (False, True)}
+    with limits(1):  # or the threads of BLAS would spin beside the cells of one thread
+        exact = {fused: product.exact(fused) for fused in (False, True)}
     rungs: dict[str, Any] = {}
     calls: dict[str, Callable[[], object]] = {}
     with limits(n_threads):
@@ -403,7 +479,8 @@ def measure_cell(
             check(rung, product, ready, exact[rung.fused])
             calls[rung.name] = ready.call
         pools = {rung.name: rung.blas for rung in plan.rungs} if n_threads > 1 else {}
-        for name, times in _Clock(plan.effort, seconds, pools).measure(calls).items():
+        clock = _Clock(plan.effort, seconds, pools, n_threads)
+        for name, times in clock.measure(calls).items():
             median = statistics.median(times)
             known[name, dtype, n_threads].append((work, median))
             rungs[name] = {
@@ -463,6 +540,7 @@ def climb(plan: Plan, progress: ReportProgress = lambda done, total, doing: None
     began = time.perf_counter()
     machine = roofline.describe()
     machine |= {"numpy": np.__version__, "numba": numba.__version__, "blas": blas_facts()}
+    machine["environment"] = environment(machine["blas"]["name"])
     roofs: dict[int, roofline.Roofline] = {}
     machine["roofline"] = {}
     for done, n in enumerate(plan.threads, 1):
