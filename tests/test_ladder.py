@@ -362,7 +362,7 @@ def test_rungs_on_different_threads_are_timed_with_a_rest_between_them(monkeypat
     calls = {name: (lambda name=name: done.append(name)) for name in ("loop", "other", "blas")}
     pools = {"loop": False, "other": False, "blas": True}
     effort = measure.Effort(seconds=0, rounds=3, turn=0, tries=1)
-    times = measure._Clock(effort, 0, pools, 2).measure(calls)
+    times = measure._Clock(effort, 0, pools, 2).measure(calls, dict.fromkeys(calls, 0.0))
     assert {name: len(seconds) for name, seconds in times.items()} == dict.fromkeys(calls, 3)
     order = [name for name, _ in itertools.groupby(done)]
     for before, after in itertools.pairwise(order):
@@ -370,7 +370,7 @@ def test_rungs_on_different_threads_are_timed_with_a_rest_between_them(monkeypat
     # Once in the count and once in each round: a round begins where the last one ended.
     assert done.count("rest") == 4
     done.clear()
-    measure._Clock(effort, 0, {}, 1).measure(calls)
+    measure._Clock(effort, 0, {}, 1).measure(calls, dict.fromkeys(calls, 9.0))
     assert "rest" not in done
 
 

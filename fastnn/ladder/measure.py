@@ -49,6 +49,8 @@ _IDLE, _AT_WORK = 0.2, 0.8
 each."""
 _LONGEST_WAKE = 0.1
 """Most seconds of warm-up before the first measurement on different threads."""
+_SLOW = 3
+"""Turns: what takes longer the first time is called once in a turn, without counting."""
 _PARTS = 3
 """Parts of a turn; its result is the median over them."""
 _LARGEST = 4
@@ -77,7 +79,7 @@ class Effort:
     tries: int = 3
 
 
-QUICK = Effort(seconds=3.0, rounds=5, turn=0.004, tries=2)
+QUICK = Effort(seconds=3.0, rounds=5, turn=0.003, tries=2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -376,24 +378,29 @@ class _Clock:
     def _wake(self, call: Callable[[], object]) -> None:
         """Call a function for a while: threads that wake up may share a core at first."""
         began = time.perf_counter()
-        longest = min(_LONGEST_WAKE, 20 * self.effort.turn)
+        longest = min(_LONGEST_WAKE, 10 * self.effort.turn)
         while True:
             with _Usage() as usage:
-                while time.perf_counter() - usage.began < longest / 20:
+                while time.perf_counter() - usage.began < longest / 10:
                     call()
             if usage.cpus > _AT_WORK * self.n_threads or time.perf_counter() - began > longest:
                 break
 
-    def measure(self, calls: Mapping[str, Callable[[], object]]) -> dict[str, list[float]]:
+    def measure(
+        self, calls: Mapping[str, Callable[[], object]], first: Mapping[str, float]
+    ) -> dict[str, list[float]]:
         """Return the seconds that each function takes in each round.
 
         Parameters
         ----------
         calls : dict of str to callable
             Functions by name; each has been called before.
+        first : dict of str to float
+            The seconds that each took in its first call, about.
         """
-        counts = {}
-        for name, call in self._in_turns(calls):
+        counts = {name: 1 for name in calls if first[name] > _SLOW * self.effort.turn}
+        quick = {name: call for name, call in calls.items() if name not in counts}
+        for name, call in self._in_turns(quick):
             once = _mean_seconds(call, 1)
             if once < self.effort.turn:  # for a short one, the mean of several calls
                 once = _mean_seconds(call, 1 + int(self.effort.turn / 4 / max(once, 1e-7)))
@@ -467,6 +474,7 @@ def measure_cell(
         exact = {fused: product.exact(fused) for fused in (False, True)}
     rungs: dict[str, Any] = {}
     calls: dict[str, Callable[[], object]] = {}
+    first: dict[str, float] = {}
     with limits(n_threads):
         for rung in plan.rungs:
             if n_threads > 1 and not rung.threaded:
@@ -476,11 +484,13 @@ def measure_cell(
                 rungs[rung.name] = {"skipped": "takes too long"}
                 continue
             ready = rung.prepare(product)
+            began = time.perf_counter()
             check(rung, product, ready, exact[rung.fused])
+            first[rung.name] = time.perf_counter() - began
             calls[rung.name] = ready.call
         pools = {rung.name: rung.blas for rung in plan.rungs} if n_threads > 1 else {}
         clock = _Clock(plan.effort, seconds, pools, n_threads)
-        for name, times in clock.measure(calls).items():
+        for name, times in clock.measure(calls, first).items():
             median = statistics.median(times)
             known[name, dtype, n_threads].append((work, median))
             rungs[name] = {
