@@ -66,8 +66,9 @@ def require(module: str, extra: str) -> ModuleType:
     Raises
     ------
     MissingExtraError
-        If the package that holds `module` is not installed. An import error from *inside* an
-        installed package is passed on as it is: installing the extra would not be the cure.
+        If the package that holds `module` is not installed, or too old to have it. An import error
+        from *inside* an installed package is passed on as it is: installing the extra would not be
+        the cure.
 
     Examples
     --------
@@ -80,10 +81,17 @@ def require(module: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if error.name != package:
-            raise
+        missing = error.name or ""
         name = _DISTRIBUTIONS.get(package, package)
-        message = f"{name} is needed for this: pip install {packages} (the extra {extra!r})"
+        if missing == package:
+            message = f"{name} is needed for this: pip install {packages} (the extra {extra!r})"
+        elif module.startswith(missing) and missing.startswith(f"{package}."):
+            message = (
+                f"a newer {name} is needed for this, one with {missing}: "
+                f"pip install --upgrade {packages} (the extra {extra!r})"
+            )
+        else:
+            raise
         raise MissingExtraError(message, name=package) from None
 
 
