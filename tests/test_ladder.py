@@ -360,7 +360,7 @@ def test_rungs_on_different_threads_are_timed_with_a_rest_between_them(monkeypat
     monkeypatch.setattr(measure, "rest", lambda: done.append("rest"))
     monkeypatch.setattr(measure._Clock, "_wake", lambda clock, call: None)
     calls = {name: (lambda name=name: done.append(name)) for name in ("loop", "other", "blas")}
-    pools = {"loop": False, "other": False, "blas": True}
+    pools = {"loop": "numba", "other": "numba", "blas": "blas"}
     effort = measure.Effort(seconds=0, rounds=3, turn=0, tries=1)
     times = measure._Clock(effort, 0, pools, 2).measure(calls, dict.fromkeys(calls, 0.0))
     assert {name: len(seconds) for name, seconds in times.items()} == dict.fromkeys(calls, 3)
@@ -369,6 +369,11 @@ def test_rungs_on_different_threads_are_timed_with_a_rest_between_them(monkeypat
         assert "rest" in (before, after) or pools[before] == pools[after]
     # Once in the count and once in each round: a round begins where the last one ended.
     assert done.count("rest") == 4
+    # A loop of the user may run on any threads.
+    done.clear()
+    pools = {"loop": "numba", "other": "own", "blas": "blas"}
+    measure._Clock(effort, 0, pools, 2).measure(calls, dict.fromkeys(calls, 0.0))
+    assert done.count("rest") == 2 * 4
     done.clear()
     measure._Clock(effort, 0, {}, 1).measure(calls, dict.fromkeys(calls, 9.0))
     assert "rest" not in done

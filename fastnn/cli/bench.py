@@ -275,4 +275,4 @@ def load_loop(argument: str) -> Rung:
         ) from error
     if not callable(function):
         raise checks.UsageError(f"--loop {argument}: {name} is not a function")
-    return Rung("own", f"yours: {name}", "", "", serial(function), threaded=True)
+    return Rung("own", f"yours: {name}", "", "", serial(function), threaded=True, pool="own")

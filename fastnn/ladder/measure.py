@@ -49,8 +49,8 @@ _IDLE, _AT_WORK = 0.2, 0.8
 each."""
 _LONGEST_WAKE = 0.1
 """Most seconds of warm-up before the first measurement on different threads."""
-_SLOW = 3
-"""Turns: what takes longer the first time is called once in a turn, without counting."""
+_SLOW = 0.05
+"""What takes longer than these seconds the first time is called once in a turn, uncounted."""
 _PARTS = 3
 """Parts of a turn; its result is the median over them."""
 _LARGEST = 4
@@ -348,24 +348,24 @@ class _Clock:
         Number of rounds, and how long each function runs in a round.
     seconds : float
         Time for all rounds, approximately.
-    pools : dict of str to bool
-        Name of a function -> whether it runs on the threads of BLAS. Empty for a single thread.
+    pools : dict of str to str
+        Name of a function -> whose threads it runs on. Empty for a single thread.
     n_threads : int
         Number of threads on which the functions run.
     """
 
     def __init__(
-        self, effort: Effort, seconds: float, pools: Mapping[str, bool], n_threads: int
+        self, effort: Effort, seconds: float, pools: Mapping[str, str], n_threads: int
     ) -> None:
         self.effort, self.seconds, self.pools, self.n_threads = effort, seconds, pools, n_threads
-        self._last = True if pools else None  # the last rung that was checked is BLAS
+        self._last = list(pools.values())[-1] if pools else None  # as it was checked last
 
     def _in_turns(
         self, calls: Mapping[str, Callable[[], object]]
     ) -> Iterator[tuple[str, Callable[[], object]]]:
         """Yield names and functions; rest when the next one runs on different threads.
 
-        It begins with those on the threads that ran last, so there is one rest in a round.
+        It begins with those on the threads that ran last, so there is a rest less in a round.
         """
         for name in sorted(calls, key=lambda name: self.pools.get(name) != self._last):
             pool = self.pools.get(name)
@@ -398,7 +398,7 @@ class _Clock:
         first : dict of str to float
             The seconds that each took in its first call, about.
         """
-        counts = {name: 1 for name in calls if first[name] > _SLOW * self.effort.turn}
+        counts = {name: 1 for name in calls if first[name] > _SLOW}
         quick = {name: call for name, call in calls.items() if name not in counts}
         for name, call in self._in_turns(quick):
             once = _mean_seconds(call, 1)
@@ -488,7 +488,7 @@ def measure_cell(
             check(rung, product, ready, exact[rung.fused])
             first[rung.name] = time.perf_counter() - began
             calls[rung.name] = ready.call
-        pools = {rung.name: rung.blas for rung in plan.rungs} if n_threads > 1 else {}
+        pools = {rung.name: rung.pool for rung in plan.rungs} if n_threads > 1 else {}
         clock = _Clock(plan.effort, seconds, pools, n_threads)
         for name, times in clock.measure(calls, first).items():
             median = statistics.median(times)

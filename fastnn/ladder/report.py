@@ -50,10 +50,11 @@ _LABELS = {
     "tiled": "tiled",
     "packed": "fastnn.matmul",
     "fused": "bias, ReLU",
+    "own": "yours",
     BLAS.name: "NumPy",
     BLAS_FUSED.name: "NumPy, ReLU",
 }
-_FEW = ("ijk", "ikj", "parallel", "tiled", "packed", BLAS.name)
+_FEW = ("ijk", "ikj", "parallel", "tiled", "packed", "own", BLAS.name)
 # A figure fills a phone of 390 points, and its letters are as large there as they are elsewhere.
 _WIDTH_INCHES, _PANEL_INCHES, _POINTS, _TITLE_COLUMNS = 3.9, 2.5, 9, 48
 _NONE = "-"
@@ -243,7 +244,7 @@ def _draw_lines(
             for cell in cells
             if "gflops" in cell["rungs"].get(name, {})
         ]
-        if not points or not (all_lines or few or name not in _LABELS):
+        if not points or not (all_lines or few):
             continue
         style: dict[str, Any] = {"color": _COLOURS.get(name, _OWN), "linewidth": 1.5}
         if name in (BLAS.name, BLAS_FUSED.name):
@@ -273,7 +274,14 @@ def _label_ends(
             fontsize=_POINTS,
             verticalalignment="center",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "alpha": 0.6},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": colour,
+                "linewidth": 0.6,
+                "alpha": 0.6,
+                "relpos": (0, 0.5),
+                "shrinkA": 0,
+            },
         )
 
 
