@@ -144,12 +144,20 @@ else:
     # Without the estimators where scikit-learn is missing: `from fastnn import *` must not fail.
     __all__ = [name for name, home in _HOMES.items() if home != "estimators" or _has_sklearn()]
 
+    def _load(module: str) -> object:
+        """Import a module of the package, and let no error of it look like a missing name."""
+        try:
+            return importlib.import_module(f"fastnn.{module}")
+        except AttributeError as error:
+            # `from fastnn import X` would say "cannot import name", `hasattr` would be false.
+            raise ImportError(f"fastnn.{module} cannot be loaded: {error}") from error
+
     def __getattr__(name: str) -> object:
         """Load a public name or a module on first use (PEP 562)."""
         if name in _HOMES:
-            value = getattr(importlib.import_module(f"fastnn.{_HOMES[name]}"), name)
+            value = getattr(_load(_HOMES[name]), name)
         elif name in _MODULES:
-            value = importlib.import_module(f"fastnn.{name}")
+            value = _load(name)
         else:
             raise AttributeError(f"module 'fastnn' has no attribute {name!r}")
         globals()[name] = value  # later uses do not call this function

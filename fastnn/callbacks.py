@@ -1,8 +1,11 @@
 """Callbacks: objects whose methods `Sequential.fit` calls during training."""
 
+import html
+import importlib
 import math
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeAlias
 
@@ -189,11 +192,14 @@ class EarlyStopping(Callback):
         self._best_tensors: list[np.ndarray] | None = None
 
     def on_fit_begin(self, net: Any, info: dict[str, Any]) -> None:
-        if self.monitor not in info["figures"]:
+        figures = info["figures"]
+        if self.monitor not in figures:
+            validated = any(name.startswith("val_") for name in figures)
+            needs_more = self.monitor.startswith("val_") and not validated
             raise ValueError(
-                f"monitor must be one of {', '.join(map(repr, info['figures']))}, "
+                f"monitor must be one of {', '.join(map(repr, figures))}, "
                 f"got {shown(self.monitor)}"
-                + ("; give validation_data to fit" if self.monitor.startswith("val_") else "")
+                + ("; give validation_data to fit" if needs_more else "")
             )
         self._net, self._best_tensors = net, None
         self.best, self.best_epoch = math.nan, -1
@@ -266,11 +272,89 @@ class EpochPrinter(Callback):
         print(*parts, f"{logs['samples_per_second']:,.0f} samples/s", sep="  ")
 
 
-class ProgressBar(Callback):
-    """A progress bar with epoch, loss, validation score and speed, on standard error.
+def _in_notebook() -> bool:
+    """Return whether this process is the kernel of a notebook."""
+    ipython = sys.modules.get("IPython")  # a kernel has loaded it
+    shell = None if ipython is None else ipython.get_ipython()
+    return getattr(shell, "kernel", None) is not None
 
-    It is drawn by the callback itself, at most ten times a second: a thread of its own would delay
-    the training. Needs the `cli` extra.
+
+class _NotebookBar:
+    """The part of `rich.progress.Progress` that `ProgressBar` needs, in the output of a cell.
+
+    In a notebook rich draws with ipywidgets only, whose output is lost where no browser runs them:
+    in a notebook that is executed by a program, and in its export. This is HTML with the same
+    words, which is replaced in place and stays in the file. It needs IPython, as each kernel does.
+    """
+
+    def __init__(self) -> None:
+        self._fields: dict[str, Any] = {"completed": 0}
+        self._handle: Any = None
+
+    def add_task(self, description: str, total: float, **fields: Any) -> int:
+        """Set the length of the bar and its fields."""
+        self._fields |= {"total": total, **fields}
+        return 0
+
+    def start(self) -> None:
+        """Display the bar."""
+        self._began = time.perf_counter()
+        display = importlib.import_module("IPython.display").display
+        self._handle = display(self._content(), raw=True, display_id=True)
+
+    def update(self, task: int, **fields: Any) -> None:
+        """Change some fields; `refresh` shows them."""
+        self._fields |= fields
+
+    def refresh(self) -> None:
+        """Replace what is displayed."""
+        self._handle.update(self._content(), raw=True)
+
+    def stop(self) -> None:
+        """Display the end."""
+        self.refresh()
+
+    def _content(self) -> dict[str, str]:
+        """Return the bar as HTML, and as text for what shows no HTML."""
+        fields = self._fields
+        done, total = fields["completed"], fields["total"]
+        words = f"epoch {fields['epoch']}/{fields['epochs']}  {fields['figures']}"
+        if 0 < done < total:
+            left = (time.perf_counter() - self._began) * (total - done) / done
+            words += f"  {int(left) // 60}:{int(left) % 60:02} left"
+        bar = f'<progress value="{done}" max="{total}" style="width: 12em"></progress>'
+        style = "font-family: monospace; white-space: pre-wrap"
+        return {
+            "text/plain": words,
+            "text/html": f'<div style="{style}">{bar}  {html.escape(words)}</div>',
+        }
+
+
+def _terminal_bar() -> Callable[[], Any]:
+    """Return a function that makes the bar of a terminal, on standard error.
+
+    Raises
+    ------
+    MissingExtraError
+        If rich is not installed.
+    """
+    rich, console = require("rich.progress", "cli"), require("rich.console", "cli")
+    return lambda: rich.Progress(
+        rich.TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+        rich.BarColumn(bar_width=24),
+        rich.TextColumn("{task.fields[figures]}"),
+        rich.TimeRemainingColumn(compact=True),
+        console=console.Console(stderr=True),
+        auto_refresh=False,
+    )
+
+
+class ProgressBar(Callback):
+    """A progress bar with epoch, loss, validation score and speed.
+
+    On standard error or, in a notebook, in the output of the cell, where it stays when the notebook
+    is saved or exported. It is drawn by the callback itself, at most ten times a second: a thread
+    of its own would delay the training. Needs the `cli` extra, but not in a notebook.
 
     Raises
     ------
@@ -286,8 +370,7 @@ class ProgressBar(Callback):
     """
 
     def __init__(self) -> None:
-        self._rich = require("rich.progress", "cli")
-        self._console = require("rich.console", "cli")
+        self._new_bar = _NotebookBar if _in_notebook() else _terminal_bar()
         self._wait = Line()
         self._progress: Any = None
 
@@ -303,15 +386,7 @@ class ProgressBar(Callback):
         """Draw the empty bar."""
         self._wait.end()
         self._epochs, self._n_samples = info["epochs"], info["n_samples"]
-        rich = self._rich
-        self._progress = rich.Progress(
-            rich.TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
-            rich.BarColumn(bar_width=24),
-            rich.TextColumn("{task.fields[figures]}"),
-            rich.TimeRemainingColumn(compact=True),
-            console=self._console.Console(stderr=True),
-            auto_refresh=False,
-        )
+        self._progress = self._new_bar()
         self._bar = self._progress.add_task(
             "", total=self._epochs * self._n_samples, epoch=0, epochs=self._epochs, figures=""
         )

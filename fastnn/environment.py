@@ -71,6 +71,8 @@ def _threading_layer() -> str:
         return numba.threading_layer()
     except ValueError:
         wanted = _SETTINGS.THREADING_LAYER
+    if threads.layer_error(start=False):
+        return f"{wanted} (cannot be started)"
     if wanted not in ("default", "threadsafe", "forksafe", "safe"):
         return wanted
     if util.find_spec("numba.np.ufunc.omppool") is not None:

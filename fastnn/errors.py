@@ -1,9 +1,19 @@
 """The exceptions of the package, the texts of errors, and the import of optional dependencies."""
 
 import importlib
-from types import ModuleType
+import inspect
+from types import CellType, FunctionType, ModuleType
+from typing import Any, TypeGuard
 
-__all__ = ["DataError", "MissingExtraError", "ModelFileError", "reason", "require", "shown"]
+__all__ = [
+    "DataError",
+    "MissingExtraError",
+    "ModelFileError",
+    "name_after_subclass",
+    "reason",
+    "require",
+    "shown",
+]
 
 _LONGEST_SHOWN, _LONGEST_REASON = 200, 300
 
@@ -56,8 +66,9 @@ def require(module: str, extra: str) -> ModuleType:
     Raises
     ------
     MissingExtraError
-        If the package that holds `module` is not installed. An import error from *inside* an
-        installed package is passed on as it is: installing the extra would not be the cure.
+        If the package that holds `module` is not installed, or too old to have it. An import error
+        from *inside* an installed package is passed on as it is: installing the extra would not be
+        the cure.
 
     Examples
     --------
@@ -70,10 +81,17 @@ def require(module: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if error.name != package:
-            raise
+        missing = error.name or ""
         name = _DISTRIBUTIONS.get(package, package)
-        message = f"{name} is needed for this: pip install {packages} (the extra {extra!r})"
+        if missing == package:
+            message = f"{name} is needed for this: pip install {packages} (the extra {extra!r})"
+        elif module.startswith(missing) and missing.startswith(f"{package}."):
+            message = (
+                f"a newer {name} is needed for this, one with {missing}: "
+                f"pip install --upgrade {packages} (the extra {extra!r})"
+            )
+        else:
+            raise
         raise MissingExtraError(message, name=package) from None
 
 
@@ -104,6 +122,70 @@ def reason(error: Exception) -> str:
     """
     text = f"no {error}" if isinstance(error, KeyError) else str(error)
     return _in_one_line(text or type(error).__name__, _LONGEST_REASON)
+
+
+def name_after_subclass(base: type, cls: type) -> None:
+    """Let errors about wrong arguments name the class that the user called, not its base class.
+
+    Python names the class in which a method was defined. A subclass is given copies of the public
+    methods that it inherits from `base`, under its own name.
+
+    Parameters
+    ----------
+    base : type
+        A class that users do not know.
+    cls : type
+        A subclass of it; called in `__init_subclass__` of `base`.
+
+    Examples
+    --------
+    >>> from fastnn.errors import name_after_subclass
+    >>> class _Base:
+    ...     def __init_subclass__(cls):
+    ...         name_after_subclass(_Base, cls)
+    ...     def scale(self, factor):
+    ...         pass
+    >>> class Layer(_Base):
+    ...     pass
+    >>> Layer().scale()
+    Traceback (most recent call last):
+    TypeError: Layer.scale() missing 1 required positional argument: 'factor'
+    """
+    for name in vars(base):
+        if name.startswith("_") and name != "__init__":
+            continue
+        method = inspect.getattr_static(cls, name)
+        if isinstance(method, classmethod) and _is_of(method.__func__, base):
+            setattr(cls, name, classmethod(_copied(method.__func__, base, cls)))
+        elif _is_of(method, base):
+            setattr(cls, name, _copied(method, base, cls))
+
+
+def _is_of(value: object, base: type) -> TypeGuard[FunctionType]:
+    """Return whether a value is a function that was defined in a class, or wraps such a one."""
+    if not isinstance(value, FunctionType):
+        return False
+    return inspect.unwrap(value).__qualname__.startswith(f"{base.__qualname__}.")
+
+
+def _copied(method: FunctionType, base: type, cls: type) -> FunctionType:
+    """Return a copy of a method, and of those that it wraps, under the name of another class."""
+
+    def renamed(value: Any) -> Any:
+        return _copied(value, base, cls) if _is_of(value, base) else value
+
+    cells = None
+    if method.__closure__ is not None:
+        # `super()` keeps the class of the definition: only functions are replaced.
+        cells = tuple(CellType(renamed(cell.cell_contents)) for cell in method.__closure__)
+    code = method.__code__
+    copy = FunctionType(code, method.__globals__, method.__name__, method.__defaults__, cells)
+    copy.__kwdefaults__ = method.__kwdefaults__
+    copy.__annotations__, copy.__doc__ = method.__annotations__, method.__doc__
+    copy.__module__ = method.__module__
+    vars(copy).update({name: renamed(value) for name, value in vars(method).items()})
+    copy.__qualname__ = f"{cls.__qualname__}.{method.__name__}"
+    return copy
 
 
 def _in_one_line(text: str, longest: int) -> str:

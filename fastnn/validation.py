@@ -30,6 +30,10 @@ Kernels compute in the dtype of the net, where infinity times zero and zero by z
 """
 
 
+# Losses that are tried for classes, which they take one-hot encoded only.
+_OFTEN_FOR_CLASSES = ("mse", "squared_error", "binary_cross_entropy")
+
+
 class SparseMatrix(Protocol):
     """A sparse matrix or array of SciPy, which has no types of its own."""
 
@@ -147,7 +151,7 @@ def check_inputs(
     """
     array = as_array(name, x)
     if array.dtype.kind not in "biuf":
-        raise ValueError(f"{name} must be numeric, got dtype {array.dtype}")
+        raise ValueError(f"{name} must be numeric, got {_what_is_not_numeric(x, array)}")
     if array.ndim != 2:
         hint = f"; reshape it to (1, {array.size})" if array.ndim == 1 else ""
         raise ValueError(f"{name} must have 2 dimensions (rows, columns), got {array.ndim}{hint}")
@@ -276,6 +280,8 @@ def check_targets(
         raise ValueError(f"{name} must be numeric, got dtype {y.dtype}: encode labels as 0..C-1")
     if y.ndim not in (1, 2) or len(y) != n_rows:
         raise ValueError(f"{name} must have {n_rows} rows as X has, got shape {y.shape}")
+    if loss.name == "softmax_cross_entropy" and n_outputs == 1:
+        _check_single_class(y)
     no_labels, no_targets = np.empty(0, np.int64), np.empty((0, n_outputs), dtype)
     if loss.name == "softmax_cross_entropy" and y.ndim == 1:
         return kernel_array(_class_labels(y, n_outputs, name), np.int64), no_targets
@@ -283,15 +289,23 @@ def check_targets(
     if loss.shares_target and targets.shape[1] == 1:
         targets = np.broadcast_to(targets, (n_rows, n_outputs))
     if targets.shape[1] != n_outputs:
-        raise ValueError(f"{name} must have {n_outputs} columns, got {targets.shape[1]}")
+        hint = ""
+        if loss.name == "softmax_cross_entropy" and targets.shape[1] == 1:
+            hint = f"; classes must have the shape ({n_rows},): use {name}.ravel()"
+        elif y.ndim == 1 and y.dtype.kind in "biu" and loss.name in _OFTEN_FOR_CLASSES:
+            hint = "; for classes use loss='softmax_cross_entropy'"
+        raise ValueError(f"{name} must have {n_outputs} columns, got {targets.shape[1]}{hint}")
     targets = kernel_array(targets, dtype)
     check_finite(name, targets)
     least, most = loss.target_range
     if len(targets) and not least <= targets.min() <= targets.max() <= most:
         span = f"lie in [{least:g}, {most:g}]" if most < np.inf else f"be >= {least:g}"
+        hint = ""
+        if loss.name == "binary_cross_entropy" and y.dtype.kind in "biu":
+            hint = "; for more than two classes use loss='softmax_cross_entropy'"
         raise ValueError(
             f"{name} must {span} for {loss.name}, got values from {targets.min():g} to "
-            f"{targets.max():g}"
+            f"{targets.max():g}{hint}"
         )
     return no_labels, targets
 
@@ -341,12 +355,27 @@ def check_weights(
     return weights
 
 
+def _check_single_class(y: np.ndarray) -> None:
+    """Raise ValueError if targets hold more than the class of a single output.
+
+    The softmax of one output is 1 whatever the input, so nothing could be learned.
+    """
+    if (y != (0 if y.ndim == 1 else 1)).any():
+        raise ValueError(
+            "loss 'softmax_cross_entropy' needs an output for each class, and the net has 1: for "
+            "two classes, 0 and 1, use loss='binary_cross_entropy', for numbers loss='mse'"
+        )
+
+
 def _class_labels(y: np.ndarray, n_classes: int, name: str) -> np.ndarray:
     """Return classes from 0 to ``n_classes - 1`` as int64, or raise ValueError."""
     if y.dtype.kind == "f":
         check_finite(name, y)
         if (y != np.floor(y)).any():
-            raise ValueError(f"{name} must hold integer classes, got {y[y != np.floor(y)][0]:g}")
+            raise ValueError(
+                f"{name} must hold integer classes, got {y[y != np.floor(y)][0]:g}; for numbers "
+                "use loss='mse'"
+            )
     if len(y) and not 0 <= y.min() <= y.max() < n_classes:
         wrong = y.max() if y.max() >= n_classes else y.min()
         raise ValueError(
@@ -482,12 +511,51 @@ def as_array(name: str, values: object) -> np.ndarray:
     ValueError: x must be an array, got rows of different lengths
     """
     try:
-        return np.asarray(values)
+        array = np.asarray(values)
+        return _as_numbers(values, array) if array.dtype == object else array
     except ValueError:
         raise ValueError(f"{name} must be an array, got rows of different lengths") from None
     except (TypeError, RuntimeError) as error:  # such as a tensor of PyTorch with a gradient
         what = f"{shown(type(values))}: {reason(error)}"
         raise ValueError(f"{name} must be an array, got {what}") from error
+
+
+def _column_dtypes(values: Any) -> list[tuple[Any, Any]]:
+    """Return (name, dtype) of each column of a data frame or series; of anything else nothing."""
+    if hasattr(values, "columns") and np.ndim(getattr(values, "dtypes", 0)) == 1:
+        return list(zip(values.columns, values.dtypes, strict=True))
+    return [(values.name, values.dtype)] if hasattr(values, "to_numpy") else []
+
+
+def _kind(dtype: Any) -> str:
+    """Return the kind of a dtype of NumPy, pandas or polars; that of other objects is "O"."""
+    if callable(getattr(dtype, "is_numeric", None)):  # of polars
+        return "f" if dtype.is_numeric() else "b" if str(dtype) == "Boolean" else "O"
+    return str(getattr(dtype, "kind", "O"))
+
+
+def _as_numbers(values: Any, array: np.ndarray) -> np.ndarray:
+    """Return the array that NumPy made of a data frame; float64 if all its columns are numeric.
+
+    NumPy makes objects of columns that have no dtype in common (of `pandas.get_dummies`, truth
+    values beside numbers), and of those with dtypes that it does not have (of `convert_dtypes`). A
+    missing value becomes NaN.
+    """
+    columns = _column_dtypes(values)
+    if columns and all(getattr(dtype, "kind", "O") in "biuf" for _, dtype in columns):  # of pandas
+        return np.asarray(values.to_numpy(dtype=np.float64, na_value=np.nan))
+    return array
+
+
+def _what_is_not_numeric(values: Any, array: np.ndarray) -> str:
+    """Return what to say of values that are not numeric: the column of a data frame, or a dtype."""
+    for column, dtype in _column_dtypes(values):
+        if _kind(dtype) not in "biuf" and array.ndim == 2:
+            return (
+                f"dtype {dtype} in column {shown(column)}; encode it as numbers, for example with "
+                "pandas.get_dummies"
+            )
+    return f"dtype {array.dtype}"
 
 
 def check_dtype(dtype: object, name: str = "dtype") -> np.dtype:

@@ -24,6 +24,15 @@ def test_a_missing_package_is_an_import_error_that_names_the_command():
     assert caught.value.name == "no_such_package"
 
 
+def test_a_package_that_is_too_old_is_told_with_the_command_that_upgrades_it():
+    with pytest.raises(errors.MissingExtraError) as caught:
+        errors.require("json.no_such_part", "data")
+    assert str(caught.value) == (
+        "a newer json is needed for this, one with json.no_such_part: "
+        "pip install --upgrade pandas pyarrow (the extra 'data')"
+    )
+
+
 def test_an_extra_that_is_there_is_imported():
     assert errors.require("json.decoder", "cli").JSONDecoder
 

@@ -108,6 +108,13 @@ def test_the_estimators_name_the_command_that_installs_scikit_learn(name):
     assert said.endswith(f"fastnn.errors.MissingExtraError: {line}\n")
 
 
+def test_the_estimators_say_that_a_scikit_learn_is_too_old():
+    script = "sys.modules['sklearn.callback'] = None\nimport fastnn; fastnn.MLPClassifier()"
+    said = python(script, expect=1)
+    line = "a newer scikit-learn is needed for this, one with sklearn.callback: pip install "
+    assert f"fastnn.errors.MissingExtraError: {line}" in said
+
+
 @pytest.mark.parametrize("package", ["typer", "rich"])
 def test_the_command_line_names_the_command_that_installs_it_in_one_line(package):
     said = python("from fastnn.cli import main; main()", blocked=[package], expect=1)

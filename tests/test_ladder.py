@@ -1,6 +1,7 @@
 """The ladder: every loop computes the product, a wrong one gets no number, and what is written."""
 
 import dataclasses
+import itertools
 import json
 import os
 import re
@@ -308,6 +309,76 @@ def test_the_reading_warns_where_threads_share_a_core():
     )
 
 
+def test_the_reading_says_where_the_environment_slows_a_library(monkeypatch):
+    for name in [*measure._BLAS_SETTINGS, *measure._NUMBA_SETTINGS]:
+        monkeypatch.delenv(name, raising=False)
+    assert measure.environment("openblas") == {"blas": {}, "loops": {}}
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    monkeypatch.setenv("OPENBLAS_L2_SIZE", "512")
+    monkeypatch.setenv("MKL_ENABLE_INSTRUCTIONS", "SSE4_2")
+    monkeypatch.setenv("NUMBA_CPU_NAME", "generic")
+    found = measure.environment("openblas")
+    assert found["blas"] == {"OPENBLAS_CORETYPE": "Haswell", "OPENBLAS_L2_SIZE": "512"}
+    assert measure.environment("mkl")["blas"] == {"MKL_ENABLE_INSTRUCTIONS": "SSE4_2"}
+    roofs = {"1": {"peak_gflops": {"float32": 50.0}}}
+    machine = {"roofline": roofs, "environment": found}
+    said = dict(reading.read({"cells": [_cell(ijk=1.0)], "machine": machine}))["Caution"]
+    assert "the loops of BLAS (OPENBLAS_CORETYPE=Haswell, OPENBLAS_L2_SIZE=512)" in said[0]
+    assert "instructions of our loops (NUMBA_CPU_NAME=generic)" in said[1]
+    assert all("\n" not in line and "unset" in line for line in said)
+
+
+class _Clocks:
+    """The time, and the time that the CPUs have spent in this process, which has one spinner."""
+
+    def __init__(self, monkeypatch, spins_until):
+        self.now, self.spent, self.spins_until = 0.0, 0.0, spins_until
+        monkeypatch.setattr(measure.time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(measure.time, "process_time", lambda: self.spent)
+        monkeypatch.setattr(measure.time, "sleep", self.sleep)
+
+    def sleep(self, seconds):
+        self.spent += max(0.0, min(self.spins_until - self.now, seconds))
+        self.now += seconds
+
+
+@pytest.mark.parametrize("spins", [0.0, 0.034, 0.1])
+def test_a_rest_lasts_until_no_thread_spins(monkeypatch, spins):
+    clocks = _Clocks(monkeypatch, spins)
+    measure.rest()
+    assert spins + measure._LOOK <= clocks.now <= spins + 4 * measure._LOOK
+
+
+def test_a_rest_ends_where_threads_never_sleep(monkeypatch):
+    clocks = _Clocks(monkeypatch, np.inf)
+    measure.rest()
+    assert clocks.now == pytest.approx(measure._LONGEST_REST, abs=2 * measure._LOOK)
+
+
+def test_rungs_on_different_threads_are_timed_with_a_rest_between_them(monkeypatch):
+    done = []
+    monkeypatch.setattr(measure, "rest", lambda: done.append("rest"))
+    monkeypatch.setattr(measure._Clock, "_wake", lambda clock, call: None)
+    calls = {name: (lambda name=name: done.append(name)) for name in ("loop", "other", "blas")}
+    pools = {"loop": "numba", "other": "numba", "blas": "blas"}
+    effort = measure.Effort(seconds=0, rounds=3, turn=0, tries=1)
+    times = measure._Clock(effort, 0, pools, 2).measure(calls, dict.fromkeys(calls, 0.0))
+    assert {name: len(seconds) for name, seconds in times.items()} == dict.fromkeys(calls, 3)
+    order = [name for name, _ in itertools.groupby(done)]
+    for before, after in itertools.pairwise(order):
+        assert "rest" in (before, after) or pools[before] == pools[after]
+    # Once in the count and once in each round: a round begins where the last one ended.
+    assert done.count("rest") == 4
+    # A loop of the user may run on any threads.
+    done.clear()
+    pools = {"loop": "numba", "other": "own", "blas": "blas"}
+    measure._Clock(effort, 0, pools, 2).measure(calls, dict.fromkeys(calls, 0.0))
+    assert done.count("rest") == 2 * 4
+    done.clear()
+    measure._Clock(effort, 0, {}, 1).measure(calls, dict.fromkeys(calls, 9.0))
+    assert "rest" not in done
+
+
 def test_what_is_missing_is_not_read():
     assert _read(_cell(ikj=1.0)).keys() == {"Step by step", "What bounds a shape"}
     assert _read(_cell()) == {}
@@ -316,6 +387,60 @@ def test_what_is_missing_is_not_read():
 @pytest.mark.parametrize("kind, start", [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
 def test_the_plot_is_an_image(results, kind, start):
     assert report.plot(results, kind).startswith(start)
+
+
+def _texts(results, **options):
+    """Return what is written in a plot, and how many lines it has, by panel."""
+    found = []
+    with pytest.MonkeyPatch.context() as patch:
+        from matplotlib.figure import Figure
+
+        patch.setattr(Figure, "savefig", lambda figure, *args, **kw: found.append(figure))
+        report.plot(results, **options)
+    (figure,) = found
+    return figure, [[text.get_text() for text in axes.texts] for axes in figure.axes]
+
+
+def test_the_plot_has_few_lines_each_with_its_name_and_last_speed(results):
+    figure, panels = _texts(results)
+    assert len(panels) == 2 * len({1, N_THREADS})
+    for axes, texts in zip(figure.axes, panels, strict=True):
+        assert not axes.get_legend()
+        assert len(texts) == len(axes.lines) <= 6
+        names = [text.rpartition(" ")[0] for text in texts]
+        assert names[-3:] == ["fastnn.matmul", "NumPy", "peak"]
+    _, more = _texts(results, all_lines=True)
+    assert len(more[0]) == len(ALL) + 1
+    assert all(set(few) < set(all_) for few, all_ in zip(panels, more, strict=True))
+
+
+def test_the_plot_fits_a_phone_and_no_label_covers_another(results):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.text import Text
+
+    for options in ({}, {"all_lines": True}):
+        figure, _ = _texts(results, **options)
+        assert figure.get_figwidth() == 3.9  # with 9 points, letters are 12 of 390 pixels high
+        FigureCanvasAgg(figure).draw()
+        width, height = figure.bbox.width, figure.bbox.height
+        for axes in figure.axes:
+            assert axes.bbox.width > 0.35 * width
+            boxes = [Text.get_window_extent(text) for text in axes.texts]  # without its arrow
+            assert all(box.x0 >= 0 and box.x1 <= width and box.y1 <= height for box in boxes)
+            texts = [text.get_fontsize() for text in axes.texts]
+            assert min(texts) >= 9
+            boxes = sorted(boxes, key=lambda box: box.y0)
+            for below, above in itertools.pairwise(boxes):
+                assert above.y0 > below.y1 - 0.25 * (below.y1 - below.y0)
+
+
+def test_labels_are_spread_and_keep_their_order():
+    assert report.spread([0.2, 0.8, 0.5], 0.1) == [0.2, 0.8, 0.5]
+    places = report.spread([0.5, 0.5, 0.5, 0.1], 0.1)
+    assert places[:3] == pytest.approx([0.4, 0.5, 0.6]) and places[3] == 0.1
+    assert report.spread([], 0.1) == []
+    crowded = report.spread(list(np.linspace(0, 0.3, 12)), 0.1)
+    assert np.diff(crowded) == pytest.approx([0.1] * 11)
 
 
 class _Page(HTMLParser):
@@ -392,6 +517,7 @@ def test_the_command_prints_and_writes_everything():
         (("--dtype", "int8"), "--dtype must be one of float32, float64, all, got 'int8'"),
         (("--threads", "0"), "--threads must be an integer from 1 to "),
         (("--threads", "x"), "--threads must be integers such as 1,2, got 'x'"),
+        (("--lines", "some"), "--lines must be one of few, all, got 'some'"),
         (("--plot", "a.gif"), "--plot must end in .png, .svg, .pdf, got 'a.gif'"),
         (("--html", "no/r.html"), "--html no/r.html cannot be written: no folder no"),
         (("--html", "a", "--json", "a"), "--json a is the file of --html already"),

@@ -227,16 +227,18 @@ def test_a_vector_is_one_column():
         ([0, 1], "mse", r"^y must have 3 rows as X has, got shape \(2,\)$"),
         (1, "mse", r"^y must have 3 rows as X has, got shape \(\)$"),
         (np.ones((3, 1, 1)), "mse", r"^y must have 3 rows as X has, got shape \(3, 1, 1\)$"),
-        ([0, 1, 1], "mse", r"^y must have 2 columns, got 1$"),
+        ([0, 1, 1], "mse", r"^y must have 2 columns, got 1; for classes use loss='soft"),
+        ([0.5, 1, 1], "mse", r"^y must have 2 columns, got 1$"),
         (np.ones((3, 3)), "softmax_cross_entropy", r"^y must have 2 columns, got 3$"),
         (list("abc"), "mse", r"^y must be numeric, got dtype <U1: encode labels as 0..C-1$"),
         ([None] * 3, "mse", r"^y must be numeric, got dtype object: encode"),
         ([[0, np.nan]] * 3, "mse", r"^y must be finite, got nan at y\[0, 1\]$"),
-        ([[0, 2]] * 3, "binary_cross_entropy", r"^y must lie in \[0, 1\] for binary.* 0 to 2$"),
+        ([[0, 2.5]] * 3, "binary_cross_entropy", r"^y must lie in \[0, 1\] .* from 0 to 2.5$"),
+        ([[0, 2]] * 3, "binary_cross_entropy", r"^y must lie in \[0, 1\] .* 0 to 2; for more "),
         ([[-1, 1]] * 3, "softmax_cross_entropy", r"^y must lie in \[0, 1\] .* from -1 to 1$"),
         ([0, 1, 2], "softmax_cross_entropy", r"^y must hold classes from 0 to 1 .*, got 2$"),
         ([0, -1, 1], "softmax_cross_entropy", r"^y must hold classes from 0 to 1 .*, got -1$"),
-        ([0, 0.5, 1], "softmax_cross_entropy", r"^y must hold integer classes, got 0.5$"),
+        ([0, 0.5, 1], "softmax_cross_entropy", r"^y must hold integer classes, got 0.5; for numb"),
         ([0, np.nan, 1], "softmax_cross_entropy", r"^y must be finite, got nan at y\[1\]$"),
         ([0, np.inf, 1], "softmax_cross_entropy", r"^y must be finite, got inf at y\[1\]$"),
         ([0, 2**63, 1], "softmax_cross_entropy", r"^y must hold classes from 0 to 1"),
@@ -250,7 +252,7 @@ def test_unfit_targets_are_named(y, loss, message):
 
 def test_messages_carry_the_name_of_the_target():
     with pytest.raises(ValueError, match=r"^validation_data\[1\] must have 2 columns, got 1$"):
-        targets([0, 1, 1], "mse", name="validation_data[1]")
+        targets([0, 1, 0.5], "mse", name="validation_data[1]")
 
 
 # --- numbers --------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 Needs the extra `cli`.
 """
 
+import io
 import sys
 
 from fastnn.errors import MissingExtraError, require
@@ -33,6 +34,10 @@ def main(args: list[str] | None = None) -> None:
     ...     main(["--version"])  # doctest: +ELLIPSIS
     fastnn ...
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Names of files, columns and classes may hold characters that the stream has not.
+            stream.reconfigure(errors="backslashreplace")
     try:
         for package in ("typer", "rich"):
             require(package, "cli")

@@ -443,10 +443,18 @@ def bench(
         option(
             "Output",
             metavar="FILE",
-            help="Plot the GFLOP/s of each loop over the size: .png, .svg or .pdf.",
+            help="Plot the GFLOP/s of the main loops over the size: .png, .svg or .pdf.",
             show_default=False,
         ),
     ] = None,
+    lines: Annotated[
+        str,
+        option(
+            "Output",
+            metavar="NAME",
+            help="Lines of the plot: few (the naive loop, the main steps, NumPy) or all.",
+        ),
+    ] = "few",
     html: Annotated[
         Path | None,
         option(

@@ -37,6 +37,7 @@ class BenchSettings:
     threads: str | None
     loop: str | None
     plot: Path | None
+    lines: str
     html: Path | None
     json: Path | None
     force: bool
@@ -93,6 +94,7 @@ class BenchSettings:
             If a package that the options need is not installed.
         """
         checks.check_choice("--dtype", self.dtype, (*_DTYPES, "all"))
+        checks.check_choice("--lines", self.lines, ("few", "all"))
         _ = self.thread_counts, self.all_shapes
         if self.plot is not None and self.plot.suffix.lower() not in SUFFIXES:
             raise checks.UsageError(
@@ -105,6 +107,9 @@ class BenchSettings:
         checks.check_outputs(
             {"--plot": self.plot, "--html": self.html, "--json": self.json}, {}, self.force
         )
+        error = threads.layer_error()
+        if error:
+            raise checks.UsageError(f"bench runs parallel loops, and {error}")
         require("threadpoolctl", "cli")
         if self.plot is not None or self.html is not None:
             require("matplotlib", "plot")
@@ -168,11 +173,11 @@ def bench_command(settings: BenchSettings) -> None:
         display.show("", part["heading"], *(f"  - {line}" for line in part["lines"]))
     display.write_json(settings.json, results)
     if settings.plot is not None:
-        image = report.plot(results, settings.plot.suffix[1:].lower())
+        image = report.plot(results, settings.plot.suffix[1:].lower(), settings.lines == "all")
         write_atomically(settings.plot, image)
         display.show("", f"figure drawn in {settings.plot}")
     if settings.html is not None:
-        write_atomically(settings.html, report.page(results).encode())
+        write_atomically(settings.html, report.page(results, settings.lines == "all").encode())
         display.show("", f"report written to {settings.html}")
 
 
@@ -270,4 +275,4 @@ def load_loop(argument: str) -> Rung:
         ) from error
     if not callable(function):
         raise checks.UsageError(f"--loop {argument}: {name} is not a function")
-    return Rung("own", f"yours: {name}", "", "", serial(function), threaded=True)
+    return Rung("own", f"yours: {name}", "", "", serial(function), threaded=True, pool="own")

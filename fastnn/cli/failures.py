@@ -8,12 +8,12 @@ from typing import Any
 from typer.core import TyperGroup
 
 from fastnn.cli.checks import TrainingError, UsageError
-from fastnn.errors import DataError, MissingExtraError, ModelFileError
+from fastnn.errors import DataError, ModelFileError
 from fastnn.ladder import WrongRungError
 
 EXIT_CODES: dict[type[Exception], int] = {
     UsageError: 2,
-    MissingExtraError: 1,
+    ImportError: 1,  # such as MissingExtraError, or of Numba for a NumPy that it does not know
     DataError: 1,
     ModelFileError: 1,
     TrainingError: 1,

@@ -89,7 +89,9 @@ def train_command(settings: TrainSettings) -> None:
     ours = _fit(settings, net, prepared)
     _save(settings, net, prepared, ours)
     if settings.plot is not None:
-        title = f"{data.name}: {_shape(net)}, {settings.optimizer}"
+        # Bytes of a file's name that the locale cannot decode are no characters for a font.
+        name = data.name.encode(errors="surrogateescape").decode(errors="replace")
+        title = f"{name}: {_shape(net)}, {settings.optimizer}"
         kind = settings.plot.suffix[1:].lower()
         image = training_curve(ours["history"], title=title, kind=kind)
         write_atomically(settings.plot, image)

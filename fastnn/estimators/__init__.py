@@ -16,7 +16,8 @@ MLPClassifier(max_iter=5, solver='sgd')
 
 from fastnn.errors import require
 
-require("sklearn", "sklearn")  # its error names the command that installs the extra
+# Its error names the command that installs or upgrades the extra.
+require("sklearn.callback", "sklearn")
 
 # ruff: noqa: E402
 from fastnn.estimators.classifier import MLPClassifier

@@ -18,6 +18,7 @@ from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from fastnn.errors import name_after_subclass
 from fastnn.estimators.attributes import ActivationName, DTypeName, LearningRate, Solver
 from fastnn.estimators.callbacks import FitCallbacks, fitted_attributes
 from fastnn.estimators.decorators import checks_parameters, runs_callbacks
@@ -55,6 +56,10 @@ class BaseMLP(StochasticSolver, LBFGSSolver, PrivateNames, CallbackSupportMixin,
     _parameter_constraints: ClassVar[dict[str, Any]] = (
         original.MLPClassifier._parameter_constraints | _OWN_CONSTRAINTS
     )
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        name_after_subclass(BaseMLP, cls)
+        super().__init_subclass__(**kwargs)
 
     def __init__(
         self,

@@ -20,7 +20,16 @@ from rich.table import Table
 
 from fastnn.ladder import WrongRungError, roofline
 from fastnn.ladder.contestants import CONTESTANTS, EPOCHS, Contestant, Jax, Params
-from fastnn.ladder.measure import PAUSE, ReportProgress, Results, blas_facts, count, limits
+from fastnn.ladder.measure import (
+    ReportProgress,
+    Results,
+    blas_facts,
+    count,
+    environment,
+    limits,
+    rest,
+)
+from fastnn.ladder.reading import environment_lines
 from fastnn.ladder.reading import times as times_text
 
 Net: TypeAlias = tuple[tuple[int, ...], int]
@@ -185,7 +194,7 @@ def compete(
             progress(done, total, f"{name}: round {r + 1} of {rounds}")
             for one in running:
                 one.reset()
-                time.sleep(PAUSE)  # until the threads of the previous library sleep
+                rest()  # until the threads of the previous library sleep
                 with limits(n_threads), one.turn():
                     began = time.perf_counter()
                     one.train()
@@ -204,8 +213,9 @@ def compete(
             }
         )
     progress(total, total, "done")
+    blas = blas_facts()
     results = {
-        "machine": roofline.describe() | {"blas": blas_facts()},
+        "machine": roofline.describe() | {"blas": blas, "environment": environment(blas["name"])},
         "versions": {one.name: one.version() for one in usable},
         "missing": [one.name for one in contestants if one not in usable],
         "dtype": dtype,
@@ -232,6 +242,7 @@ def read(results: Results) -> list[str]:
                 f"{'-'.join(map(str, cell['sizes']))}, {count(cell['threads'])}: {ours[0]} is "
                 f"{', '.join(parts)}."
             )
+    lines += environment_lines(results["machine"]["environment"])
     if results["missing"]:
         lines.append(
             f"Not measured (not installed, or not for this dtype): {', '.join(results['missing'])}."

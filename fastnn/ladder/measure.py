@@ -2,14 +2,19 @@
 
 A *cell* is a shape, a dtype and a number of threads. In each round, every rung of a cell is timed
 once, so that other load on the machine affects all alike. The result is the median over the rounds.
+
+On several threads, the threads of BLAS wait for more work after each call, at full speed, and would
+slow down whatever runs next; so would those of Numba. What is measured is the speed of each alone:
+`rest` sleeps until nothing in this process computes before the threads of the other begin.
 """
 
 import contextlib
 import dataclasses
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import numba
 import numpy as np
@@ -36,11 +41,16 @@ SHAPES: tuple[Shape, ...] = ((128, 784, 128), (1, 784, 128), (512, 512, 10))
 _MOST_SECONDS = 0.3
 """A rung is skipped if one product is expected to take longer than these seconds."""
 _LEAST_ROUNDS = 3
-PAUSE, _SHORT_PAUSE = 0.04, 0.005
-"""Seconds to sleep between rungs on different threads: those of OpenBLAS spin for 34 ms after a
-call."""
-_WAKE = 0.01
-"""Seconds of warm-up before the first measurement on different threads."""
+_LOOK, _QUIET_LOOKS, _LONGEST_REST = 0.005, 2, 0.5
+"""`rest` looks at the clock of the process in steps of so many seconds, until it has hardly moved
+in so many steps. OpenBLAS spins for 2**26 or 2**28 cycles, a tenth of a second."""
+_IDLE, _AT_WORK = 0.2, 0.8
+"""CPUs in use, below which the process is quiet; share of them above which its threads have one
+each."""
+_LONGEST_WAKE = 0.1
+"""Most seconds of warm-up before the first measurement on different threads."""
+_SLOW = 0.05
+"""What takes longer than these seconds the first time is called once in a turn, uncounted."""
 _PARTS = 3
 """Parts of a turn; its result is the median over them."""
 _LARGEST = 4
@@ -69,7 +79,7 @@ class Effort:
     tries: int = 3
 
 
-QUICK = Effort(seconds=3.0, rounds=5, turn=0.004, tries=2)
+QUICK = Effort(seconds=3.0, rounds=5, turn=0.003, tries=2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,6 +170,39 @@ def blas_facts() -> dict[str, Any]:
         "threads": ours[0]["num_threads"],
         "kernels": ours[0].get("architecture"),
     }
+
+
+# Environment variables that choose the loops of a library in place of the CPU.
+_BLAS_SETTINGS = (
+    "OPENBLAS_CORETYPE",
+    "OPENBLAS_L2_SIZE",
+    "MKL_DEBUG_CPU_TYPE",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "BLIS_ARCH_TYPE",
+    "NVPL_BLAS_DEBUG_CPU_TYPE",
+)
+_NUMBA_SETTINGS = ("FASTNN_VECTOR_BYTES", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_OPT")
+
+
+def environment(blas: str = "") -> dict[str, dict[str, str]]:
+    """Return the environment variables that slow a library on this CPU, or may do so.
+
+    Parameters
+    ----------
+    blas : str, default=""
+        Name of NumPy's BLAS, such as "openblas". Variables of others have no effect on it.
+
+    Returns
+    -------
+    dict of str to dict
+        Variables with their values, under "blas" and "loops".
+    """
+
+    def values_of(names: Iterable[str]) -> dict[str, str]:
+        return {name: os.environ[name] for name in names if os.environ.get(name)}
+
+    used = [name for name in _BLAS_SETTINGS if name.partition("_")[0].lower() in blas.lower()]
+    return {"blas": values_of(used), "loops": values_of(_NUMBA_SETTINGS)}
 
 
 def make_product(shape: Shape, dtype: str, n_threads: int = 1, seed: int = 0) -> Product:
@@ -274,6 +317,28 @@ def _mean_seconds(call: Callable[[], object], n_calls: int) -> float:
     return (time.perf_counter() - began) / n_calls
 
 
+class _Usage:
+    """A context manager that counts the CPUs that all threads of this process use within it."""
+
+    def __enter__(self) -> Self:
+        self.began, self._used = time.perf_counter(), time.process_time()
+        self.cpus = 0.0
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        used = time.process_time() - self._used
+        self.cpus = used / max(time.perf_counter() - self.began, 1e-9)
+
+
+def rest() -> None:
+    """Sleep until no thread of this process computes, or spins while it waits for work."""
+    began, quiet = time.perf_counter(), 0
+    while quiet < _QUIET_LOOKS and time.perf_counter() - began < _LONGEST_REST:
+        with _Usage() as usage:
+            time.sleep(_LOOK)
+        quiet = quiet + 1 if usage.cpus < _IDLE else 0
+
+
 class _Clock:
     """Timer of a few functions, which are called in turns.
 
@@ -283,42 +348,59 @@ class _Clock:
         Number of rounds, and how long each function runs in a round.
     seconds : float
         Time for all rounds, approximately.
-    pools : dict of str to bool
-        Name of a function -> whether it runs on the threads of BLAS. Empty for a single thread.
+    pools : dict of str to str
+        Name of a function -> whose threads it runs on. Empty for a single thread.
+    n_threads : int
+        Number of threads on which the functions run.
     """
 
-    def __init__(self, effort: Effort, seconds: float, pools: Mapping[str, bool]) -> None:
-        self.effort, self.seconds, self.pools = effort, seconds, pools
-        self._last = True if pools else None  # the last rung that was checked is BLAS
+    def __init__(
+        self, effort: Effort, seconds: float, pools: Mapping[str, str], n_threads: int
+    ) -> None:
+        self.effort, self.seconds, self.pools, self.n_threads = effort, seconds, pools, n_threads
+        self._last = list(pools.values())[-1] if pools else None  # as it was checked last
 
     def _in_turns(
         self, calls: Mapping[str, Callable[[], object]]
     ) -> Iterator[tuple[str, Callable[[], object]]]:
-        """Yield names and functions; pause when the next one runs on different threads."""
-        for name, call in calls.items():
+        """Yield names and functions; rest when the next one runs on different threads.
+
+        It begins with those on the threads that ran last, so there is a rest less in a round.
+        """
+        for name in sorted(calls, key=lambda name: self.pools.get(name) != self._last):
             pool = self.pools.get(name)
             if pool != self._last:
-                time.sleep(PAUSE if self._last else _SHORT_PAUSE)
-                self._wake(call)
+                rest()
+                self._wake(calls[name])
             self._last = pool
-            yield name, call
+            yield name, calls[name]
 
     def _wake(self, call: Callable[[], object]) -> None:
         """Call a function for a while: threads that wake up may share a core at first."""
         began = time.perf_counter()
-        while time.perf_counter() - began < min(_WAKE, 10 * self.effort.turn):
-            call()
+        longest = min(_LONGEST_WAKE, 10 * self.effort.turn)
+        while True:
+            with _Usage() as usage:
+                while time.perf_counter() - usage.began < longest / 10:
+                    call()
+            if usage.cpus > _AT_WORK * self.n_threads or time.perf_counter() - began > longest:
+                break
 
-    def measure(self, calls: Mapping[str, Callable[[], object]]) -> dict[str, list[float]]:
+    def measure(
+        self, calls: Mapping[str, Callable[[], object]], first: Mapping[str, float]
+    ) -> dict[str, list[float]]:
         """Return the seconds that each function takes in each round.
 
         Parameters
         ----------
         calls : dict of str to callable
             Functions by name; each has been called before.
+        first : dict of str to float
+            The seconds that each took in its first call, about.
         """
-        counts = {}
-        for name, call in self._in_turns(calls):
+        counts = {name: 1 for name in calls if first[name] > _SLOW}
+        quick = {name: call for name, call in calls.items() if name not in counts}
+        for name, call in self._in_turns(quick):
             once = _mean_seconds(call, 1)
             if once < self.effort.turn:  # for a short one, the mean of several calls
                 once = _mean_seconds(call, 1 + int(self.effort.turn / 4 / max(once, 1e-7)))
@@ -388,9 +470,11 @@ def measure_cell(
     """
     product = make_product(shape, dtype, n_threads)
     work = float(np.prod(shape))
-    exact = {fused: product.exact(fused) for fused in (False, True)}
+    with limits(1):  # or the threads of BLAS would spin beside the cells of one thread
+        exact = {fused: product.exact(fused) for fused in (False, True)}
     rungs: dict[str, Any] = {}
     calls: dict[str, Callable[[], object]] = {}
+    first: dict[str, float] = {}
     with limits(n_threads):
         for rung in plan.rungs:
             if n_threads > 1 and not rung.threaded:
@@ -400,10 +484,13 @@ def measure_cell(
                 rungs[rung.name] = {"skipped": "takes too long"}
                 continue
             ready = rung.prepare(product)
+            began = time.perf_counter()
             check(rung, product, ready, exact[rung.fused])
+            first[rung.name] = time.perf_counter() - began
             calls[rung.name] = ready.call
-        pools = {rung.name: rung.blas for rung in plan.rungs} if n_threads > 1 else {}
-        for name, times in _Clock(plan.effort, seconds, pools).measure(calls).items():
+        pools = {rung.name: rung.pool for rung in plan.rungs} if n_threads > 1 else {}
+        clock = _Clock(plan.effort, seconds, pools, n_threads)
+        for name, times in clock.measure(calls, first).items():
             median = statistics.median(times)
             known[name, dtype, n_threads].append((work, median))
             rungs[name] = {
@@ -463,6 +550,7 @@ def climb(plan: Plan, progress: ReportProgress = lambda done, total, doing: None
     began = time.perf_counter()
     machine = roofline.describe()
     machine |= {"numpy": np.__version__, "numba": numba.__version__, "blas": blas_facts()}
+    machine["environment"] = environment(machine["blas"]["name"])
     roofs: dict[int, roofline.Roofline] = {}
     machine["roofline"] = {}
     for done, n in enumerate(plan.threads, 1):

@@ -188,12 +188,41 @@ def _scaling(cells: list[Cell], cell: Cell) -> list[str]:
     return lines
 
 
-def _cautions(roofline: Mapping[str, Any]) -> list[str]:
-    """Return a warning if something else seems to use the cores."""
-    if "1" not in roofline:
-        return []
-    one = roofline["1"]["peak_gflops"]
+def environment_lines(found: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Return a caution for each library whose speed environment variables decide.
+
+    Parameters
+    ----------
+    found : dict
+        Result of `fastnn.ladder.measure.environment`.
+
+    Examples
+    --------
+    >>> from fastnn.ladder.reading import environment_lines
+    >>> (line,) = environment_lines({"blas": {"OPENBLAS_CORETYPE": "Prescott"}})
+    >>> line.partition(";")[0]  # doctest: +NORMALIZE_WHITESPACE
+    'The environment, not the CPU, chooses the loops of BLAS (OPENBLAS_CORETYPE=Prescott), which may
+    be slower than they could be'
+    """
+    titles = {"blas": "the loops of BLAS", "loops": "the instructions of our loops"}
     lines = []
+    for name, title in titles.items():
+        settings = [f"{variable}={value}" for variable, value in found.get(name, {}).items()]
+        if settings:
+            them = "it" if len(settings) == 1 else "them"
+            lines.append(
+                f"The environment, not the CPU, chooses {title} ({', '.join(settings)}), which may "
+                f"be slower than they could be; unset {them} for a fair comparison."
+            )
+    return lines
+
+
+def _cautions(machine: Mapping[str, Any]) -> list[str]:
+    """Return warnings if something slows a library, or seems to use the cores."""
+    roofline, lines = machine["roofline"], environment_lines(machine.get("environment", {}))
+    if "1" not in roofline:
+        return lines
+    one = roofline["1"]["peak_gflops"]
     for n, roof in roofline.items():
         ratios = [roof["peak_gflops"][dtype] / one[dtype] for dtype in one]
         if max(ratios) < _USUAL_SHARE * int(n):
@@ -222,7 +251,7 @@ def read(results: Results) -> list[tuple[str, list[str]]]:
     cell = main_cell(cells)
     if cell is None:
         return []
-    sections = [("Caution", _cautions(results["machine"]["roofline"]))]
+    sections = [("Caution", _cautions(results["machine"]))]
     where = f"{name_of(cell['shape'])}, {cell['dtype']}, {count(cell['threads'])}"
     sections.append((f"Step by step ({where})", steps(cell)))
     sections.append(("How far from BLAS", _distance(cell) + _scaling(cells, cell)))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import html
 import io
+import math
 import string
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import rich.box
@@ -19,24 +21,42 @@ from fastnn.ladder.rungs import BLAS, BLAS_FUSED, LADDER, Rung
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.lines import Line2D
 
 Group: TypeAlias = tuple[str, int]
 """What the cells of a table share: dtype and number of threads."""
 
 # In the order of the rungs, from pale to saturated.
 _COLOURS = {
-    "python": "#9e9e9e",
-    "ijk": "#c7b42e",
-    "ikj": "#e8a33d",
-    "transposed": "#e0703a",
+    "python": "#808080",
+    "ijk": "#948200",
+    "ikj": "#c67512",
+    "transposed": "#d2562b",
     "parallel": "#c8385a",
     "blocked": "#8e3b8f",
     "tiled": "#4a56b0",
     "packed": "#1f8a70",
-    "fused": "#57b894",
+    "fused": "#35a07a",
 }
 _OWN = "#d40055"  # a loop of the user
+_PEAK = "#404040"
+# What stands at the end of a line, beside its last speed.
+_LABELS = {
+    "python": "pure Python",
+    "ijk": "naive loop",
+    "ikj": "swapped",
+    "transposed": "transposed",
+    "parallel": "parallel=True",
+    "blocked": "blocked",
+    "tiled": "tiled",
+    "packed": "fastnn.matmul",
+    "fused": "bias, ReLU",
+    "own": "yours",
+    BLAS.name: "NumPy",
+    BLAS_FUSED.name: "NumPy, ReLU",
+}
+_FEW = ("ijk", "ikj", "parallel", "tiled", "packed", "own", BLAS.name)
+# A figure fills a phone of 390 points, and its letters are as large there as they are elsewhere.
+_WIDTH_INCHES, _PANEL_INCHES, _POINTS, _TITLE_COLUMNS = 3.9, 2.5, 9, 48
 _NONE = "-"
 
 
@@ -142,8 +162,10 @@ def tables(results: Results) -> list[Table]:
     return found
 
 
-def plot(results: Results, kind: str = "png") -> bytes:
+def plot(results: Results, kind: str = "png", all_lines: bool = False) -> bytes:
     """Plot GFLOP/s over the size of square matrices: a line for each rung, and the peak.
+
+    One panel below the other, of the width of a phone, and the name of each line at its end.
 
     Parameters
     ----------
@@ -151,6 +173,9 @@ def plot(results: Results, kind: str = "png") -> bytes:
         Result of `fastnn.ladder.measure.climb`.
     kind : {"png", "svg", "pdf"}, default="png"
         Format of the image.
+    all_lines : bool, default=False
+        Whether to draw all rungs; by default only those that tell most: the naive loop, the first
+        loop that is fast, the register tile, `fastnn.matmul`, NumPy, and a loop of the user.
 
     Returns
     -------
@@ -163,77 +188,135 @@ def plot(results: Results, kind: str = "png") -> bytes:
         If matplotlib is not installed.
     """
     figure_module = require("matplotlib.figure", "plot")
-    ticker = require("matplotlib.ticker", "plot")
     found = groups(results)
-    dtypes = list(dict.fromkeys(dtype for dtype, _ in found))
     # Only the smallest and the largest number of threads are plotted.
-    threads = sorted({n for _, n in found})
-    threads = [threads[0], threads[-1]] if len(threads) > 1 else threads
+    counts = sorted({n for _, n in found})
+    shown = [group for group in found if group[1] in (counts[0], counts[-1])]
+    height = _PANEL_INCHES * (1.5 if all_lines else 1)
     figure = figure_module.Figure(
-        figsize=(4.6 * len(threads) + 2.6, 3.6 * len(dtypes) + 0.5), layout="constrained"
+        figsize=(_WIDTH_INCHES, height * len(shown) + 0.6), layout="constrained"
     )
-    panels = figure.subplots(len(dtypes), len(threads), squeeze=False, sharex=True, sharey="row")
-    handles: dict[str, Line2D] = {}
-    for r, dtype in enumerate(dtypes):
-        for c, n in enumerate(threads):
-            axes = panels[r][c]
-            cells = [cell for cell in found[dtype, n] if len(set(cell["shape"])) == 1]
-            _draw_lines(axes, results["titles"], cells, handles)
-            peak = results["machine"]["roofline"][str(n)]["peak_gflops"][dtype]
-            line = axes.axhline(peak, color="0.25", linestyle="--", linewidth=1.2)
-            handles["FMA peak of the machine"] = line
-            axes.annotate(
-                f"{peak:.3g}",
-                (0, peak),
-                xycoords=("axes fraction", "data"),
-                xytext=(4, 3),
-                textcoords="offset points",
-                color="0.25",
-                fontsize=8,
-            )
-            axes.set_title(f"{dtype}, {count(n)}", fontsize=10)
-            axes.set_xscale("log", base=2)
-            axes.set_yscale("log")
-            axes.xaxis.set_major_formatter(ticker.ScalarFormatter())
-            axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
-            axes.set_xticks([cell["shape"][0] for cell in cells])
-            axes.minorticks_off()
-            axes.margins(y=0.08)
-            axes.grid(alpha=0.25)
-            axes.spines[["top", "right"]].set_visible(False)
-            if r == len(dtypes) - 1:
-                axes.set_xlabel("n, for matrices n x n")
-            if c == 0:
-                axes.set_ylabel("GFLOP/s")
-    order = [title for title in results["titles"].values() if title in handles]
-    order = [*[title for title in handles if title not in order], *reversed(order)]
-    figure.legend(
-        [handles[title] for title in order], order, loc="outside right upper", frameon=False
-    )
-    figure.suptitle(f"From the naive loop to BLAS: {results['machine']['cpu']}", fontsize=11)
+    panels = figure.subplots(len(shown), squeeze=False)[:, 0]
+    for axes, (dtype, n) in zip(panels, shown, strict=True):
+        cells = [cell for cell in found[dtype, n] if len(set(cell["shape"])) == 1]
+        lines = _draw_lines(axes, results["titles"], cells, n, all_lines)
+        peak = results["machine"]["roofline"][str(n)]["peak_gflops"][dtype]
+        axes.axhline(peak, color=_PEAK, linestyle="--", linewidth=1.2)
+        _decorate(axes, cells, f"{dtype}, {count(n)}")
+        last = max((cell["shape"][0] for cell in cells), default=1)
+        ends = [*lines, (f"peak {speed(peak)}", _PEAK, (last, peak))]
+        _label_ends(axes, ends, 0.75 * height)  # the rest is for title and ticks
+    panels[-1].set_xlabel("n, for matrices n x n", fontsize=_POINTS)
+    cpu = "\n".join(textwrap.wrap(results["machine"]["cpu"], _TITLE_COLUMNS))
+    figure.suptitle(f"From the naive loop to BLAS\n{cpu}", fontsize=_POINTS + 1)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, dpi=140)
+    figure.savefig(buffer, format=kind, dpi=200)
     return buffer.getvalue()
 
 
+def _decorate(axes: Axes, cells: list[Cell], title: str) -> None:
+    """Set title, scales, ticks and frame of a panel."""
+    ticker = require("matplotlib.ticker", "plot")
+    axes.set_title(title, fontsize=_POINTS, loc="left")
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.xaxis.set_major_formatter(ticker.ScalarFormatter())
+    axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_xticks([cell["shape"][0] for cell in cells])
+    axes.minorticks_off()
+    axes.tick_params(labelsize=_POINTS)
+    axes.margins(y=0.08)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_ylabel("GFLOP/s", fontsize=_POINTS)
+
+
 def _draw_lines(
-    axes: Axes, titles: Mapping[str, str], cells: list[Cell], handles: dict[str, Line2D]
-) -> None:
-    """Plot a line for each rung; add it to the handles under the title of the rung."""
+    axes: Axes, titles: Mapping[str, str], cells: list[Cell], n_threads: int, all_lines: bool
+) -> list[tuple[str, str, tuple[float, float]]]:
+    """Plot a line for each rung; return the text, the colour and the last point of each."""
+    ends = []
     for name, title in titles.items():
+        # On one thread, parallel=True is the loop ikj.
+        few = name in _FEW and not (name == "parallel" and n_threads == 1)
         points = [
             (cell["shape"][0], cell["rungs"][name]["gflops"])
             for cell in cells
             if "gflops" in cell["rungs"].get(name, {})
         ]
-        if not points:
+        if not points or not (all_lines or few):
             continue
         style: dict[str, Any] = {"color": _COLOURS.get(name, _OWN), "linewidth": 1.5}
         if name in (BLAS.name, BLAS_FUSED.name):
             style = {"color": "black", "linewidth": 1.8}
         if name in ("fused", BLAS_FUSED.name):
             style |= {"linestyle": ":"}
-        (handles[title],) = axes.plot(*zip(*points, strict=True), marker="o", markersize=3, **style)
+        axes.plot(*zip(*points, strict=True), marker="o", markersize=3, **style)
+        label = _LABELS.get(name, title)
+        ends.append((f"{label} {speed(points[-1][1])}", style["color"], points[-1]))
+    return ends
+
+
+def _label_ends(
+    axes: Axes, ends: list[tuple[str, str, tuple[float, float]]], inches: float
+) -> None:
+    """Write a text right of the panel, of that height, for each line's end, none upon another."""
+    low, high = map(math.log, axes.get_ylim())
+    heights = [(math.log(y) - low) / (high - low) for _, _, (_, y) in ends]
+    gap = 1.2 * _POINTS / 72 / inches
+    for (text, colour, point), place in zip(ends, spread(heights, gap), strict=True):
+        axes.annotate(
+            text,
+            point,
+            xytext=(1.07, place),
+            textcoords="axes fraction",
+            color=colour,
+            fontsize=_POINTS,
+            verticalalignment="center",
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": colour,
+                "linewidth": 0.6,
+                "alpha": 0.6,
+                "relpos": (0, 0.5),
+                "shrinkA": 0,
+            },
+        )
+
+
+def spread(heights: Sequence[float], gap: float) -> list[float]:
+    """Return heights near the given ones, in the same order, at least a gap apart.
+
+    Parameters
+    ----------
+    heights : sequence of float
+        In any order.
+    gap : float
+        Least distance between two of the results.
+
+    Examples
+    --------
+    >>> from fastnn.ladder.report import spread
+    >>> [round(height, 2) for height in spread([0.5, 0.52, 0.1], 0.1)]
+    [0.46, 0.56, 0.1]
+    """
+    order = sorted(range(len(heights)), key=heights.__getitem__)
+    groups: list[tuple[float, list[int]]] = []  # the centre of each, and its members
+    for k in order:
+        groups.append((heights[k], [k]))
+        while len(groups) > 1:
+            (lower, below), (upper, above) = groups[-2:]
+            n_below, n_above = len(below), len(above)
+            if upper - lower >= gap * (n_below + n_above) / 2:
+                break
+            centre = (lower * n_below + upper * n_above) / (n_below + n_above)
+            groups[-2:] = [(centre, below + above)]
+    places = [0.0] * len(heights)
+    for centre, members in groups:
+        for rank, k in enumerate(members):
+            places[k] = centre + gap * (rank - (len(members) - 1) / 2)
+    return places
 
 
 _PAGE = string.Template("""<!DOCTYPE html>
@@ -249,7 +332,7 @@ body { font: 16px/1.55 system-ui, sans-serif; color: #222; background: #fff; mar
 h1 { font-size: 1.6rem; } h2 { font-size: 1.25rem; margin-top: 2.2rem; }
 h3 { font-size: 1.05rem; margin-bottom: .3rem; }
 p.machine { color: #555; font-size: .9rem; }
-img { max-width: 100%; height: auto; }
+img { width: 390px; max-width: 100%; height: auto; }
 div.wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-weight: 600; padding: .8rem 0 .3rem; }
@@ -266,8 +349,7 @@ pre { background: #f5f5f5; padding: .8rem; overflow-x: auto; font-size: .82rem; 
 $reading
 <h2>Plot</h2>
 <p>Products of square matrices. Each line is a rung; the dashed line is the speed of a loop that
-does nothing but multiply-adds in registers. The dotted lines also add a bias and apply
-ReLU.</p>
+does nothing but multiply-adds in registers. The tables have all rungs.</p>
 <p><img alt="GFLOP/s of each rung over the size of the matrices"
 src="data:image/png;base64,$image"></p>
 <h2>Results</h2>
@@ -282,13 +364,15 @@ $rungs
 """)
 
 
-def page(results: Results) -> str:
+def page(results: Results, all_lines: bool = False) -> str:
     """Return an HTML page with all results, the plot, and each rung with its code.
 
     Parameters
     ----------
     results : dict
         Result of `fastnn.ladder.measure.climb`.
+    all_lines : bool, default=False
+        Whether the plot has all rungs; see `plot`.
 
     Returns
     -------
@@ -303,7 +387,7 @@ def page(results: Results) -> str:
     return _PAGE.substitute(
         machine="<br>\n".join(map(html.escape, machine_lines(results))),
         reading="\n".join(_reading_html(*part) for part in read(results)),
-        image=base64.b64encode(plot(results)).decode(),
+        image=base64.b64encode(plot(results, all_lines=all_lines)).decode(),
         none=_NONE,
         tables="\n".join(_table_html(results, *item) for item in groups(results).items()),
         rungs="\n".join(_rung_html(rung, results) for rung in (*LADDER, BLAS, BLAS_FUSED)),

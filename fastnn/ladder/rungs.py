@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numba
 import numpy as np
@@ -105,8 +105,8 @@ class Rung:
         Whether it can run on several threads.
     fused : bool, default=False
         Whether it computes relu(x @ w + bias).
-    blas : bool, default=False
-        Whether it runs on the threads of BLAS.
+    pool : {"numba", "blas", "own"}, default="numba"
+        Whose threads it runs on, when it runs on several.
     most_work : float, default=inf
         Most multiply-adds of a product it is measured for.
     """
@@ -119,7 +119,7 @@ class Rung:
     code: tuple[Callable[..., Any], ...] = ()
     threaded: bool = False
     fused: bool = False
-    blas: bool = False
+    pool: Literal["numba", "blas", "own"] = "numba"
     most_work: float = float("inf")
 
     def source(self) -> str:
@@ -371,7 +371,7 @@ BLAS = Rung(
     "",
     _prepare_blas,
     threaded=True,
-    blas=True,
+    pool="blas",
 )
 BLAS_FUSED = Rung(
     "blas_fused",
@@ -382,5 +382,5 @@ BLAS_FUSED = Rung(
     _prepare_blas_fused,
     threaded=True,
     fused=True,
-    blas=True,
+    pool="blas",
 )

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastnn.engine.plan import Kernels, PlanBuilder, Purpose
-from fastnn.errors import shown
+from fastnn.errors import name_after_subclass, shown
 from fastnn.kernels.activations import (
     ACTIVATIONS,
     array_kernels,
@@ -54,6 +54,10 @@ class _Activation(Layer):
 
     user_name: str | None = None
     """The name that users give it, where it is not that of the table."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        name_after_subclass(_Activation, cls)
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,14 +1,21 @@
 """The base class of batch and layer normalisation."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import DTypeLike
 
+from fastnn.errors import name_after_subclass
 from fastnn.layers.base import Layer, ParameterBlock, ParametricLayer
 from fastnn.validation import MOST_COLUMNS, SMALLEST, check_integer, check_positive
 
 
 class _Normalisation(ParametricLayer):
     """Base class of normalisations, with a scale gamma and a shift beta for each column."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        name_after_subclass(_Normalisation, cls)
 
     def __init__(self, n_features: int, epsilon: float, dtype: DTypeLike) -> None:
         n_features = check_integer("n_features", n_features, 1, MOST_COLUMNS)

@@ -13,9 +13,12 @@ It replaces two parts of Numba's own cache.
 
 import functools
 import hashlib
+import inspect
 import pickle
 import re
 import warnings
+from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -41,15 +44,22 @@ def source_stamp() -> str:
         Hexadecimal SHA-256 digest.
     """
     digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__}".encode())
-    runtime = Path(__file__).parent
-    for path in [
-        *sorted(runtime.glob("*.py")),
-        *sorted((runtime.parent / "kernels").rglob("*.py")),
-    ]:
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    for package in ("runtime", "kernels"):
+        for source in _sources(resources.files("fastnn") / package):
+            digest.update(source.name.encode() + b"\0" + source.read_bytes())
     return digest.hexdigest()
 
 
+def _sources(folder: Any) -> Iterator[Any]:
+    """Yield the Python files of a folder, which may be in a zip file, in a fixed order."""
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if entry.is_dir():
+            yield from _sources(entry)
+        elif entry.name.endswith(".py"):
+            yield entry
+
+
+_SET_FOLDER = "Set NUMBA_CACHE_DIR to a folder for them"
 _warned: list[str] = []
 
 
@@ -58,8 +68,7 @@ def _warn_no_cache(reason: str) -> None:
     if not _warned:
         _warned.append(reason)
         warnings.warn(
-            f"fastnn compiles its kernels anew in each process: {reason}. Set NUMBA_CACHE_DIR to "
-            "a folder for them.",
+            f"fastnn compiles its kernels anew in each process: {reason}.",
             RuntimeWarning,
             stacklevel=4,
         )
@@ -102,7 +111,9 @@ class _ContentNamedFiles(IndexDataCacheFile):
                 if not old.name.startswith(f"{self._base}.{self._stamp[:_STAMP_DIGITS]}."):
                     old.unlink(missing_ok=True)
         except OSError as error:  # a full disk must not stop a computation
-            _warn_no_cache(f"{self._cache_path} cannot be written to ({error.strerror})")
+            _warn_no_cache(
+                f"{self._cache_path} cannot be written to ({error.strerror}). {_SET_FOLDER}"
+            )
 
     def load(self, key: Any) -> Any:
         """Return the data that was saved with a key; None if there is no file, or a damaged one."""
@@ -158,7 +169,10 @@ def enable_caching(compiled: Any) -> None:
     try:
         compiled.enable_caching()
     except RuntimeError:  # Numba found no writable folder
-        _warn_no_cache("there is no writable folder to keep them in")
+        if Path(inspect.getfile(getattr(compiled, "py_func", None) or compiled._pyfunc)).exists():
+            _warn_no_cache(f"there is no writable folder to keep them in. {_SET_FOLDER}")
+        else:  # NUMBA_CACHE_DIR is for functions whose source is a file
+            _warn_no_cache("its sources are no files, as in a zip file. Install or unpack them")
     else:
         function = getattr(compiled, "py_func", None) or compiled._pyfunc
         scope = repr(_described_scope(function))

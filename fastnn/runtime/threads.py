@@ -7,6 +7,7 @@ process:
 - while another Python thread runs a kernel on several threads: the two would share the cores;
 - in a forked child, if the parent had started the threading layer, or has an OpenMP that the layer
   would share: a child has none of its parent's threads;
+- where the layer that NUMBA_THREADING_LAYER names cannot be started;
 - on the layer "workqueue", while there is any other Python thread. This layer aborts the process
   when two threads run parallel loops at once, and parallel loops of the user take no lock of ours.
   Numba chooses it if it finds neither TBB nor OpenMP (``pip install tbb``,
@@ -25,6 +26,7 @@ import os
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -32,7 +34,7 @@ from typing import Any
 import numba
 from numba.core.compiler_lock import global_compiler_lock
 
-from fastnn.errors import shown
+from fastnn.errors import reason, shown
 
 MIN_FLOPS_PER_THREAD = 150_000
 """The least work of a thread between two barriers, in floating-point operations.
@@ -56,6 +58,8 @@ _chosen: int | None = None
 _team_limit: float = math.inf
 _region = threading.Lock()
 _layer: str | None = None
+_NO_LAYER = "none"
+_error: str | None = None  # empty if the layer has been started
 _forked = False
 
 
@@ -104,10 +108,46 @@ def _can_be_entered() -> bool:
     if _forked:
         return False
     if _layer is None:
-        with global_compiler_lock:  # no fork before the layer is started
-            numba.get_num_threads()  # starts it
-        _layer = numba.threading_layer()
-    return _layer != "workqueue" or len(sys._current_frames()) == 1
+        error = layer_error()
+        _layer = _NO_LAYER if error else numba.threading_layer()
+        if error:
+            warnings.warn(f"fastnn uses one thread: {error}", RuntimeWarning, stacklevel=3)
+    if _layer == "workqueue":
+        return len(sys._current_frames()) == 1
+    return _layer != _NO_LAYER
+
+
+def layer_error(start: bool = True) -> str | None:
+    """Start Numba's threading layer if it has not been started, or say why it cannot be.
+
+    Parameters
+    ----------
+    start : bool, default=True
+        False only says what is known already.
+
+    Returns
+    -------
+    str or None
+        What is wrong, in one line; None if the layer runs.
+
+    Examples
+    --------
+    >>> from fastnn.runtime.threads import layer_error
+    >>> layer_error()
+    """
+    global _error
+    if _error is None and start:
+        try:
+            with global_compiler_lock:  # no fork before the layer is started
+                numba.get_num_threads()  # starts it
+            _error = ""
+        except ValueError as error:
+            wanted = _SETTINGS.THREADING_LAYER
+            _error = (
+                f"Numba's threading layer {wanted!r} cannot be started ({reason(error)}): unset "
+                "NUMBA_THREADING_LAYER, or install what provides it"
+            )
+    return _error or None
 
 
 @functools.cache
