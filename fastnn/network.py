@@ -33,6 +33,7 @@ from fastnn.layers.serialize import describe, layers_of
 from fastnn.optimizers import Optimizer
 from fastnn.regularization import Regularization
 from fastnn.runtime import threads
+from fastnn.summary import Summary
 from fastnn.training import Trainer
 from fastnn.training.data import check_data
 from fastnn.training.divergence import first_not_finite
@@ -205,6 +206,31 @@ class Sequential:
     def __repr__(self) -> str:
         layers = ", ".join(map(repr, self.layers))
         return f"Sequential([{layers}], dtype={self.dtype.name!r})"
+
+    def summary(self) -> Summary:
+        """Return a table of the layers: shapes, parameters and activations.
+
+        Returns
+        -------
+        Summary
+            Printed, it is a table; a notebook shows it, and the net itself, as one too.
+
+        Examples
+        --------
+        >>> from fastnn import Affine, BatchNorm, Sequential, Tanh
+        >>> net = Sequential([Affine(4, 8, bias=False), BatchNorm(8), Tanh(), Affine(8, 1)])
+        >>> net.summary()
+           layer            shape             parameters  activation
+        0  Affine, no bias  (N, 4) -> (N, 8)          32
+        1  BatchNorm        (N, 8) -> (N, 8)          16  Tanh
+        3  Affine           (N, 8) -> (N, 1)           9
+        57 parameters and 16 running statistics of float32, 292 bytes
+        """
+        return Summary(self.layers, self.n_inputs, self.dtype)
+
+    def _repr_html_(self) -> str:
+        """Return the table of `summary` as HTML, which notebooks show."""
+        return self.summary()._repr_html_()
 
     def weights(self) -> list[tuple[np.ndarray, np.ndarray | None]]:
         """Return the pairs (w, b) of all affine layers; b is None where there is no bias."""
@@ -588,6 +614,13 @@ class FrozenNet:
 
     def __repr__(self) -> str:
         return f"{self._net!r}.freeze()"
+
+    def summary(self) -> Summary:
+        """Return a table of the layers, as `Sequential.summary` does."""
+        return self._net.summary()
+
+    def _repr_html_(self) -> str:
+        return self._net._repr_html_()
 
     def predict(self, X: Table, *, n_threads: int | None = None) -> np.ndarray:
         """Return the output for each row, in the same bits as `Sequential.predict`, which see."""

@@ -27,6 +27,7 @@ FLOORS = {
         "optimizers",
         "regularization",
         "schedules",
+        "summary",
         "validation",
     },
     3: {
@@ -40,6 +41,7 @@ FLOORS = {
         "training.*",
     },
     4: {
+        "__main__",
         "cli.*",
         "data.*",
         "datasets",
@@ -51,6 +53,7 @@ FLOORS = {
 # Imports within a floor: module -> neighbours it may use. Modules of one folder may use one
 # another freely, as long as there is no ring.
 NEIGHBOURS = {
+    "__main__": {"cli.*"},
     "runtime.*": {"errors"},
     "initializers": {"validation"},
     "linalg": {"validation"},
@@ -64,6 +67,7 @@ NEIGHBOURS = {
     "losses": {"validation"},
     "optimizers": {"validation"},
     "schedules": {"validation"},
+    "summary": {"layers.*"},
     "files.storage": {"network"},
     "datasets": {"data.*"},
     "cli.*": {"data.*", "datasets", "ladder.*"},
