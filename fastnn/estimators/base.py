@@ -240,6 +240,20 @@ class BaseMLP(StochasticSolver, LBFGSSolver, PrivateNames, CallbackSupportMixin,
                 return net
         return self._build_net(self.coefs_, self.intercepts_)
 
+    @property
+    def net_(self) -> Sequential:
+        """The fitted net, without the activation of its outputs: `fastnn.inspection` shows it.
+
+        `coefs_` and `intercepts_` are views of its parameters.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        """
+        check_is_fitted(self)
+        return self._current_net()
+
     def _most_threads(self) -> int:
         return min(check_num_threads(self.n_threads), get_num_threads())
 

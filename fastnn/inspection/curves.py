@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastnn.errors import require, shown
-from fastnn.inspection.checks import TRAIN, VALIDATION, check_axes
+from fastnn.inspection.checks import TRAIN, VALIDATION, check_axes, given_or_new
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,7 +26,10 @@ _FEW = 40  # up to so many epochs, each has a marker
 
 
 def plot_history(
-    history: History | Mapping[str, Sequence[float]], ax: Axes, *, figure: str = "loss"
+    history: History | Mapping[str, Sequence[float]],
+    ax: Axes | None = None,
+    *,
+    figure: str = "loss",
 ) -> dict[str, NDArray[np.float64]]:
     """Draw a loss or score over the epochs, together with the one on the validation data.
 
@@ -36,8 +39,8 @@ def plot_history(
     ----------
     history : History or mapping of str to sequence of float
         Result of `Sequential.fit`, or losses and scores by name: one number for each epoch.
-    ax : matplotlib.axes.Axes
-        Axes to draw on.
+    ax : matplotlib.axes.Axes or None, default=None
+        Axes to draw on; None makes a new figure with pyplot.
     figure : str, default="loss"
         Which one: "loss" (together with "val_loss" if there is one), "val_accuracy", "val_r2" or
         another key of the history.
@@ -69,6 +72,7 @@ def plot_history(
     names = [name for name in (figure, f"val_{figure}") if name in history]
     drawn = {name: np.asarray(history[name], np.float64) for name in names}
     epochs = np.arange(1, len(drawn[figure]) + 1)
+    ax = given_or_new(ax)
     # Few epochs have a marker each.
     style: dict[str, Any] = {"marker": "o", "markersize": 3.5} if len(epochs) <= _FEW else {}
     for name, values in drawn.items():

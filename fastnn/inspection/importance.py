@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastnn import losses
 from fastnn.errors import shown
-from fastnn.inspection.checks import VALIDATION, check_axes, check_labels, check_table
+from fastnn.inspection.checks import (
+    VALIDATION,
+    check_axes,
+    check_labels,
+    check_net,
+    check_table,
+    class_numbers,
+    given_or_new,
+    has_net,
+)
 from fastnn.network import Sequential
 from fastnn.validation import as_array, check_integer, check_seed, check_targets
 
@@ -21,6 +30,16 @@ _MOST_REPEATS = 1_000_000
 
 # A function of (y, predictions): a loss or a score.
 _Metric: TypeAlias = Callable[[Any, Any], float]
+
+
+class FittedModel(Protocol):
+    """What `permutation_importance` needs of an estimator."""
+
+    def predict(self, X: Any, /) -> Any:
+        """Return predictions for the rows of X."""
+
+    def score(self, X: Any, y: Any, /) -> Any:
+        """Return the score of the predictions for X, the larger the better."""
 
 
 class Importance(NamedTuple):
@@ -43,7 +62,7 @@ class Importance(NamedTuple):
 
 
 def permutation_importance(
-    model: Sequential | Callable[[NDArray[Any]], ArrayLike],
+    model: Sequential | FittedModel | Callable[[Any], ArrayLike],
     X: ArrayLike,
     y: ArrayLike,
     *,
@@ -60,16 +79,19 @@ def permutation_importance(
 
     Parameters
     ----------
-    model : Sequential or callable
-        A net, or a function from X (N, I) to predictions with N rows.
+    model : Sequential, fitted estimator or callable
+        A net, an estimator or a pipeline of them, or a function from X (N, I) to predictions with
+        N rows.
     X : array_like of shape (N, I)
-        Finite numbers, preferably samples that were not used in training.
+        Finite numbers, preferably samples that were not used in training. An estimator gets a
+        DataFrame with the same columns if this is one.
     y : array_like of shape (N,) or (N, O)
-        Targets, as the loss or the score takes them.
+        Targets, as the loss or the score takes them; labels for a classifier.
     loss : str, Loss, callable or None, default=None
         The loss, the smaller the better: a name such as "mse", for predictions (N, O), or a
-        function ``loss(y, predictions)``. None takes "softmax_cross_entropy" unless there is a
-        `score`.
+        function ``loss(y, predictions)``. None takes "softmax_cross_entropy" for a net or a
+        function, and the `score` method of an estimator, unless there is a `score`. The
+        predictions of a classifier are labels for a function, and logits for a named loss.
     score : callable or None, default=None
         A score instead, the larger the better: a function ``score(y, predictions)``.
     repeats : int, default=5
@@ -100,24 +122,60 @@ def permutation_importance(
     targets = as_array("y", y)
     if targets.ndim == 0 or len(targets) != len(x):
         raise ValueError(f"y must have {len(x)} rows as X has, got shape {targets.shape}")
-    predict = model.predict if isinstance(model, Sequential) else model
-    if not callable(predict):
-        raise ValueError(f"model must be a Sequential or a function of X, got {shown(model)}")
-    metric = _check_metric(loss, score)
+    figure = _figure_of(model, X, targets, loss, score)
     repeats = check_integer("repeats", repeats, 1, _MOST_REPEATS)
     rng = check_seed(seed)
 
-    base = metric(targets, predict(x))
+    base = figure.value(x)
     worse = np.empty((x.shape[1], repeats))
     for j in range(x.shape[1]):
         column = x[:, j].copy()
         for k in range(repeats):
             x[:, j] = rng.permutation(column)
-            worse[j, k] = metric(targets, predict(x)) - base
+            worse[j, k] = figure.value(x) - base
         x[:, j] = column
-    if score is not None:
+    if figure.is_score:
         worse = -worse
     return Importance(worse.mean(axis=1), worse.std(axis=1), worse, base)
+
+
+class _Figure(NamedTuple):
+    """What is measured: a function of X (N, I), and whether it is the larger the better."""
+
+    value: Callable[[NDArray[Any]], float]
+    is_score: bool
+
+
+def _figure_of(
+    model: Any, X: Any, y: NDArray[Any], loss: str | losses.Loss | _Metric | None, score: Any
+) -> _Figure:
+    """Return the loss or the score of a model on targets, or raise ValueError."""
+    is_estimator = not isinstance(model, Sequential) and all(
+        callable(getattr(model, name, None)) for name in ("predict", "score")
+    )
+    if not (is_estimator or isinstance(model, Sequential) or callable(model)):
+        raise ValueError(
+            f"model must be a Sequential, a fitted estimator or a function of X, got {shown(model)}"
+        )
+    if not is_estimator:
+        predict = model.predict if isinstance(model, Sequential) else model
+        metric = _check_metric(loss, score)
+        return _Figure(lambda x: metric(y, predict(x)), score is not None)
+    as_given = _like(X)
+    if loss is None and score is None:
+        return _Figure(lambda x: float(model.score(as_given(x), y)), True)
+    metric = _check_metric(loss, score)
+    if score is None and not callable(loss) and has_net(model):  # a loss of outputs
+        net, numbers = check_net(model), class_numbers(model, y) if y.ndim == 1 else y
+        return _Figure(lambda x: metric(numbers, net.predict(x)), False)
+    return _Figure(lambda x: metric(y, model.predict(as_given(x))), score is not None)
+
+
+def _like(X: Any) -> Callable[[NDArray[Any]], Any]:
+    """Return a function that makes what X is, an array or a DataFrame, of an array."""
+    if hasattr(X, "columns") and hasattr(X, "iloc"):
+        return lambda x: type(X)(x, index=X.index, columns=X.columns)
+    return lambda x: x
 
 
 def _check_metric(loss: str | losses.Loss | _Metric | None, score: _Metric | None) -> _Metric:
@@ -140,7 +198,11 @@ def _check_metric(loss: str | losses.Loss | _Metric | None, score: _Metric | Non
 
 
 def plot_importance(
-    importance: Importance, ax: Axes, *, names: Iterable[object] | None = None, most: int = 20
+    importance: Importance,
+    ax: Axes | None = None,
+    *,
+    names: Iterable[object] | None = None,
+    most: int = 20,
 ) -> NDArray[np.intp]:
     """Draw the result of `permutation_importance` as bars, the most important input on top.
 
@@ -148,8 +210,8 @@ def plot_importance(
     ----------
     importance : Importance
         Result of `permutation_importance`.
-    ax : matplotlib.axes.Axes
-        Axes to draw on.
+    ax : matplotlib.axes.Axes or None, default=None
+        Axes to draw on; None makes a new figure with pyplot.
     names : sequence or None, default=None
         Names of all I inputs; None takes "input 0", "input 1", ...
     most : int, default=20
@@ -182,6 +244,7 @@ def plot_importance(
     n = len(importance.mean)
     labels = check_labels("names", names, n) or [f"input {j}" for j in range(n)]
     order = np.argsort(-importance.mean, kind="stable")[: check_integer("most", most, 1)]
+    ax = given_or_new(ax)
     ax.barh(
         range(len(order)),
         importance.mean[order],

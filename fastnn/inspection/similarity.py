@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastnn.errors import require
-from fastnn.inspection.checks import DIVERGING, check_axes, check_weight_matrix
+from fastnn.inspection.checks import DIVERGING, check_axes, check_weight_matrix, given_or_new
 from fastnn.linalg import matmul
 from fastnn.validation import as_array, check_inputs
 
@@ -90,7 +90,7 @@ def _directions(vectors: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
         return vectors / np.linalg.norm(vectors, axis=axis, keepdims=True)
 
 
-def plot_alignment(x: ArrayLike, W: ArrayLike | Layer, ax: Axes) -> Alignment:
+def plot_alignment(x: ArrayLike, W: ArrayLike | Layer, ax: Axes | None = None) -> Alignment:
     """Draw a two-dimensional input and the weights of each neuron as arrows.
 
     The input is black. The weights are blue if their cosine with the input is positive, red if it
@@ -102,8 +102,8 @@ def plot_alignment(x: ArrayLike, W: ArrayLike | Layer, ax: Axes) -> Alignment:
         One input.
     W : array_like of shape (2, O) or Layer
         Weights, each column those of one neuron, or a layer with such weights.
-    ax : matplotlib.axes.Axes
-        Axes to draw on.
+    ax : matplotlib.axes.Axes or None, default=None
+        Axes to draw on; None makes a new figure with pyplot.
 
     Returns
     -------
@@ -133,6 +133,7 @@ def plot_alignment(x: ArrayLike, W: ArrayLike | Layer, ax: Axes) -> Alignment:
             f"x and W must have two inputs to be drawn, got shapes {array.shape} and {w.shape}"
         )
     result = alignment(array, w)
+    ax = given_or_new(ax)
     colors = require("matplotlib", "plot").colormaps[DIVERGING]
     ax.axhline(0, color="0.85", linewidth=0.8, zorder=0)
     ax.axvline(0, color="0.85", linewidth=0.8, zorder=0)
