@@ -60,9 +60,7 @@ def test_the_grid_of_a_classifier_has_its_probabilities(classifier):
         expected = model.predict_proba(grid.points.reshape(-1, 2))
         assert np.allclose(grid.probabilities.reshape(expected.shape), expected)
     model = fit(MLPRegressor(**OPTIONS), X, X[:, 0])
-    with pytest.raises(
-        ValueError, match=r"^net must predict one class for each row, got MLPRegressor"
-    ):
+    with pytest.raises(ValueError, match=r"^net must predict one class for each row, got MLPRegr"):
         inspection.decision_grid(model, X)
     model = fit(MLPClassifier(**OPTIONS), X, (X > 0).astype(int))
     with pytest.raises(ValueError, match=r"^net must predict one class for each row, got MLPClass"):
