@@ -15,7 +15,7 @@ from fastnn.engine.layout import ParameterLayout
 from fastnn.engine.predictor import Predictor
 from fastnn.engine.sparse_rows import SparseRows, check_samples
 from fastnn.errors import ModelFileError, reason, shown
-from fastnn.files.model_file import read_model, write_model
+from fastnn.files.model_file import model_bytes, read_model, write_model
 from fastnn.kernels.memory import aligned_zeros
 from fastnn.layers import (
     Affine,
@@ -553,12 +553,42 @@ class Sequential:
             If `load` could not read it: a layer holds a function of yours, or a parameter is not
             finite. A file that is there already stays as it is.
         """
+        write_model(path, *self._file_parts(metadata, tensors), overwrite)
+
+    def to_bytes(
+        self,
+        metadata: Mapping[str, str] | None = None,
+        tensors: Mapping[str, np.ndarray] | None = None,
+    ) -> bytes:
+        """Return the content of the file that `save` writes.
+
+        Parameters
+        ----------
+        metadata : dict of str to str, optional
+        tensors : dict of str to ndarray, optional
+            As for `save`.
+
+        Returns
+        -------
+        bytes
+
+        Raises
+        ------
+        ValueError
+            As by `save`.
+        """
+        return model_bytes(*self._file_parts(metadata, tensors))
+
+    def _file_parts(
+        self, metadata: Mapping[str, str] | None, tensors: Mapping[str, np.ndarray] | None
+    ) -> tuple[Any, Mapping[str, str], dict[str, np.ndarray]]:
+        """Return header, metadata and arrays of a model file."""
         header, arrays = describe(self.layers, self.dtype, self._seed)
         for name, array in (tensors or {}).items():
             if str(name).startswith("layers."):
                 raise ValueError(f"tensors must not use names of layers, got {shown(name)}")
             arrays[name] = array
-        write_model(path, header, metadata or {}, arrays, overwrite)
+        return header, metadata or {}, arrays
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Sequential":

@@ -30,7 +30,7 @@ from typer.testing import CliRunner  # noqa: E402
 from fastnn import cli  # noqa: E402
 from fastnn.callbacks import ProgressBar  # noqa: E402
 from fastnn.cli import app, checks, display  # noqa: E402
-from fastnn.cli.train import score  # noqa: E402
+from fastnn.table_model import score_outputs as score  # noqa: E402
 
 QUICK = ("--epochs", "2", "--hidden", "8")
 

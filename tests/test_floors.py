@@ -47,6 +47,8 @@ FLOORS = {
         "datasets",
         "estimators.*",
         "ladder.*",
+        "loading",
+        "table_model",
     },
 }
 
@@ -70,7 +72,9 @@ NEIGHBOURS = {
     "summary": {"layers.*"},
     "files.storage": {"network"},
     "datasets": {"data.*"},
-    "cli.*": {"data.*", "datasets", "ladder.*"},
+    "loading": {"data.*", "table_model"},
+    "table_model": {"data.*"},
+    "cli.*": {"data.*", "datasets", "ladder.*", "loading", "table_model"},
 }
 
 

@@ -25,7 +25,6 @@ def run(args: list[str] | None = None) -> None:
 
 app = typer.Typer(
     cls=OneLineErrors,
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -77,7 +76,8 @@ _PREDICT_HELP = (
     "predicted.\n\n"
     "[bold]Examples[/bold]\n"
     "  fastnn predict digits.safetensors digits\n"
-    "  fastnn predict adult.safetensors new.csv --proba --out predictions.csv"
+    "  fastnn predict adult.safetensors new.csv --proba --out predictions.csv\n"
+    "  fastnn predict adult.safetensors - < new.csv | head"
 )
 
 
@@ -258,6 +258,16 @@ def train(
         ),
     ] = False,
     json: Json = None,
+    resume: Annotated[
+        bool,
+        option(
+            "Output",
+            "--resume",
+            metavar=FLAG,
+            help="Continue the same training after Ctrl-C or a crash, to the same bits: from its "
+            "checkpoint beside the model file, <name>.checkpoint.safetensors.",
+        ),
+    ] = False,
     force: Force = False,
     quiet: Annotated[
         bool, option("Output", "--quiet", metavar=FLAG, help="Print only errors.")
@@ -300,7 +310,7 @@ def predict(
         option(
             "Output",
             metavar="FILE",
-            help="CSV file for the predictions. By default they are printed.",
+            help="CSV file for the predictions. By default, and for -, they are printed.",
             show_default=False,
         ),
     ] = None,
