@@ -160,7 +160,8 @@ def info_command(model: str | None, *, json_path: Path | None, force: bool) -> N
     for name, value in lines.items():
         # As `Text`, because brackets in a label would be taken for markup.
         table.add_row(name.replace("_", " "), Text(str(value)))
-    display.show(table)
+    if not is_stream(json_path):  # which has all of it
+        display.show(table)
     display.write_json(json_path, {"command": "info", **facts})
 
 

@@ -80,10 +80,14 @@ class TrainSettings:
         return [name.strip() for name in self.drop.split(",") if name.strip()]
 
     @property
+    def source(self) -> str:
+        """The name of DATA: the argument, unless it is standard input."""
+        return streams.NAME if streams.is_stream(self.data) else self.data
+
+    @property
     def model_path(self) -> Path:
         """The file that the model is saved to."""
-        name = streams.NAME if streams.is_stream(self.data) else source_name(self.data)
-        return self.out or Path(f"{name}.safetensors")
+        return self.out or Path(f"{source_name(self.source)}.safetensors")
 
     @property
     def checkpoint_path(self) -> Path:

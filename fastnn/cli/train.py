@@ -288,7 +288,7 @@ def _fit(
     if history.divergence is not None:
         checkpoint.discard()
         raise checks.TrainingError(f"{history.divergence}; try a smaller --learning-rate")
-    results = _speed(len(history), len(prepared.train[0]), sum(history["seconds"]))
+    results = _speed(len(history), len(prepared.train[0]), sum(history.get("seconds", ())))
     results |= {
         "seconds_with_validation": wall_seconds,
         "compile_seconds": compile_seconds,
@@ -388,7 +388,7 @@ def _save(
 ) -> None:
     """Save the network with the encoder of its data and a description of its training."""
     training = {
-        "data": settings.data,
+        "data": settings.source,
         "rows": len(prepared.train[0]),
         "epochs": results["epochs"],
         "interrupted": results["interrupted"],
