@@ -26,11 +26,9 @@ __all__ = ["TableModel", "can_score", "probabilities", "score_outputs"]
 TRAINING_KEY = "fastnn.training"
 """The entry of a model file's metadata that describes the training, as JSON."""
 
-# What a description of a training may hold.
-_TRAINING: dict[str, tuple[type, ...]] = {
-    "data": (str,),
-    "rows": (int,),
-    "epochs": (int,),
+# What a description of a training must hold, and what it may.
+_NEEDED = {"data": (str,), "rows": (int,), "epochs": (int,)}
+_ALLOWED: dict[str, tuple[type, ...]] = _NEEDED | {
     "interrupted": (bool,),
     "test_score": (float, int, type(None)),
 }
@@ -50,8 +48,9 @@ class TableModel:
         With an output for each class, or one for a regression.
     encoder : fastnn.data.table_encoder.TableEncoder
         Fitted to the training rows.
-    training : mapping of str to (str, int, float, bool or None), default={}
-        What is known of the training: "data", "rows", "epochs", "interrupted", "test_score".
+    training : mapping of str to (str, int, float, bool or None), default=None
+        What is known of the training: "data" (its name), "rows", "epochs", and perhaps
+        "interrupted" and "test_score". None if nothing is known.
 
     Attributes
     ----------
@@ -60,7 +59,7 @@ class TableModel:
     encoder : fastnn.data.table_encoder.TableEncoder
         The encoder of the table.
     training : dict
-        As given.
+        As given; empty for None.
     task : {"classification", "regression"}
         What the net was trained for.
     columns : list of str
@@ -343,21 +342,28 @@ class TableModel:
         """
         encoder = TableEncoder.unpack(metadata, tensors)
         try:
-            training = parse_json(metadata.get(TRAINING_KEY, "{}"))
+            training = _check_training(parse_json(metadata.get(TRAINING_KEY, "{}")))
+        except (ValueError, RecursionError) as error:
+            raise ModelFileError(
+                f"what it says of its training is damaged ({reason(error)})"
+            ) from error
+        try:
             return cls(net, encoder, training)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise ModelFileError(f"the model's description is damaged ({reason(error)})") from error
+        except ValueError as error:
+            raise ModelFileError(str(error)) from error
 
 
 def _check_training(training: Any) -> dict[str, Any]:
     """Return the description of a training, or raise ValueError."""
-    if training is None:
+    if training is None or training == {}:
         return {}
     if not isinstance(training, Mapping):
         raise ValueError(f"training must be a dict, got {shown(training)}")
     for name, value in training.items():
-        if type(value) not in _TRAINING.get(name, ()):
-            raise ValueError(f"training cannot hold {name!r}: {shown(value)}")
+        if type(value) not in _ALLOWED.get(name, ()):
+            raise ValueError(f"training cannot hold {shown(name)}: {shown(value)}")
+    if not _NEEDED.keys() <= training.keys():
+        raise ValueError(f"training must hold {', '.join(_NEEDED)}, got {shown(training)}")
     return dict(training)
 
 

@@ -167,6 +167,9 @@ def test_a_new_training_does_not_overwrite_a_checkpoint_unasked(monkeypatch):
         "continues it, --force starts anew"
     )
     assert Path(CHECKPOINT).read_bytes() == before
+    assert "--resume" not in error_of(interrupted(monkeypatch, 0, "--force", at_end=False))
+    assert not Path(CHECKPOINT).exists()
+    interrupted(monkeypatch, 2, "--force")
     assert train("--force").exit_code == 0
     assert not Path(CHECKPOINT).exists()
 

@@ -430,3 +430,17 @@ def test_two_threads_that_predict_for_the_first_time_share_one_plan(monkeypatch)
         made = shared._predictor
         used = {workspace.job["row_operations"] for workspace in made._idle[True, 1]}
         assert used == {address_of(made._plans[predictor._FEW].operations)}
+
+
+def test_a_history_is_a_dict_of_figures_and_makes_a_table():
+    pandas = pytest.importorskip("pandas")
+    net = small_net()
+    history = net.fit(X_GOOD, Y_GOOD, epochs=3, validation_data=(X_GOOD, Y_GOOD))
+    frame = pandas.DataFrame(history)
+    assert frame.columns.tolist() == list(history) == list(history.keys())
+    assert len(frame) == len(history) == 3
+    assert frame["val_loss"].tolist() == history["val_loss"]
+    assert json.loads(json.dumps(history)) == {name: list(x) for name, x in history.items()}
+    for again in (pickle.loads(pickle.dumps(history)), copy.deepcopy(history)):
+        assert again == history
+        assert (len(again), again.divergence) == (3, None)

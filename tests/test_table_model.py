@@ -270,7 +270,8 @@ def test_files_that_are_missing_or_damaged_are_refused(model, tmp_path):
     metadata, tensors = model.pack()
     for damage in (
         {"fastnn.training": json.dumps(["rows"])},
-        {"fastnn.training": json.dumps({"rows": "many"})},
+        {"fastnn.training": json.dumps(FACTS | {"rows": "many"})},
+        {"fastnn.training": json.dumps({"rows": 3})},
         {"fastnn.training": "{"},
         {"fastnn.table": "{}"},
     ):
@@ -294,3 +295,9 @@ def test_arguments_of_the_constructor_are_checked(model):
         TableModel(Sequential([Affine(2, 2)]), model.encoder)
     with pytest.raises(ValueError, match=r"^training cannot hold 'rows': 'many'$"):
         TableModel(model.net, model.encoder, {"rows": "many"})
+    with pytest.raises(
+        ValueError, match=r"^training must hold data, rows, epochs, got {'rows': 3}"
+    ):
+        TableModel(model.net, model.encoder, {"rows": 3})
+    with pytest.raises(ValueError, match=r"^training must be a dict, got 3$"):
+        TableModel(model.net, model.encoder, 3)

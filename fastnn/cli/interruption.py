@@ -218,6 +218,8 @@ class TrainingCheckpoint(Checkpoint):
             raise ModelFileError(f"--resume: {error}") from error
         except ValueError as error:
             raise UsageError(f"--resume: {error}") from error
+        if not self.resume:  # of a training that is begun anew
+            self.path.unlink(missing_ok=True)
         now = time.monotonic()
         self._next_state = now + _SECONDS_BETWEEN_STATES
         self._next_file = now + _SECONDS_BETWEEN_FILES

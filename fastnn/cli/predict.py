@@ -153,8 +153,7 @@ def info_command(model: str | None, *, json_path: Path | None, force: bool) -> N
         facts: dict[str, Any] = dict(environment.get_config())
         lines = facts
     else:
-        loaded = _load(model)
-        facts = {"model": model, **_net_facts(loaded), **_table_facts(loaded)}
+        facts = _model_facts(model)
         lines = _as_lines(facts)
     table = display.new_table()
     for name, value in lines.items():
@@ -165,22 +164,23 @@ def info_command(model: str | None, *, json_path: Path | None, force: bool) -> N
     display.write_json(json_path, {"command": "info", **facts})
 
 
-def _net_facts(model: Sequential | TableModel) -> dict[str, Any]:
-    """Return the description of a net: numbers, texts and lists by name."""
+def _model_facts(path: str) -> dict[str, Any]:
+    """Return the description of a model file: numbers, texts and lists by name."""
+    model = _load(path)
     net = model.net if isinstance(model, TableModel) else model
-    return {
+    facts = {
+        "model": path,
         "layers": [repr(layer) for layer in net.layers],
         "parameters": net.n_params,
         "dtype": net.dtype.name,
         "inputs": net.n_inputs,
         "outputs": net.n_outputs,
     }
+    return facts | (_table_facts(model) if isinstance(model, TableModel) else {})
 
 
-def _table_facts(model: Sequential | TableModel) -> dict[str, Any]:
-    """Return the description of a table and of the training on it; nothing for a net alone."""
-    if not isinstance(model, TableModel):
-        return {}
+def _table_facts(model: TableModel) -> dict[str, Any]:
+    """Return the description of a table, and of the training on it if there is one."""
     facts = {
         "task": model.task,
         "target": model.target_name,
@@ -211,8 +211,8 @@ def _as_lines(facts: dict[str, Any]) -> dict[str, str]:
     lines["columns"] = "\n".join([f"{n_numbers} numeric, {kind}", *texts])
     more = ", ..." if len(classes) > _MOST_CLASSES else ""
     lines["classes"] = f"{len(classes)}: {', '.join(map(str, classes[:_MOST_CLASSES]))}{more}"
-    training = facts.get("training", {})
-    if {"data", "rows", "epochs"} <= training.keys():
+    training = facts.get("training")
+    if training:
         early = ", interrupted" if training.get("interrupted") else ""
         lines["trained_on"] = (
             f"{training['rows']:,} rows of {training['data']}, {training['epochs']} epochs{early}"

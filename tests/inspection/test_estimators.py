@@ -111,3 +111,18 @@ def test_an_estimator_that_knows_the_names_of_columns_is_given_them():
     model = fit(MLPClassifier(**OPTIONS), frame, LABELS)
     found = permutation_importance(model, frame, LABELS, seed=0)  # a warning would be an error
     assert found.base == model.score(frame, LABELS)
+
+
+def test_the_curves_of_an_estimator_are_those_of_its_epochs(ax):
+    options = {"hidden_layer_sizes": (4,), "max_iter": 5, "random_state": 0, "early_stopping": True}
+    model = fit(MLPClassifier(**options), X, LABELS)
+    assert inspection.plot_history(model, ax)["loss"].tolist() == model.loss_curve_
+    drawn = inspection.plot_history(model, ax, figure="val_accuracy")
+    assert drawn["val_accuracy"].tolist() == model.validation_scores_
+    model = fit(MLPRegressor(**options), X, X[:, 0])
+    assert "val_r2" in inspection.plot_history(model, ax, figure="val_r2")
+    model = fit(MLPRegressor(**OPTIONS), X, X[:, 0])  # which has no epochs
+    with pytest.raises(ValueError, match="figure must be one of the history's, none, got 'loss'"):
+        inspection.plot_history(model, ax)
+    with pytest.raises(ValueError, match="not fitted yet"):
+        inspection.plot_history(MLPClassifier(), ax)
