@@ -22,7 +22,8 @@ new ones of `matplotlib.pyplot`, which a notebook shows, and ``pyplot.show()`` e
     figure.savefig("history.png")
 
 Functions of a net take fitted estimators too, `fastnn.MLPClassifier` and `fastnn.MLPRegressor`:
-they look at its ``net_``, whose outputs are logits for a classifier.
+they look at its ``net_``, whose outputs are logits for a classifier. Of a `fastnn.TableModel` they
+take ``model.net`` and ``model.encode(frame)``.
 
 Only `forward`, `backward` and `params` of the layers are used, so all of it works with any layers.
 Drawing needs the extra `plot`.

@@ -80,11 +80,11 @@ def permutation_importance(
     Parameters
     ----------
     model : Sequential, fitted estimator or callable
-        A net, an estimator or a pipeline of them, or a function from X (N, I) to predictions with
-        N rows.
+        A net, anything with `predict` and `score` as scikit-learn's estimators have them, such as
+        a pipeline or a `fastnn.TableModel`, or a function from X (N, I) to predictions with N rows.
     X : array_like of shape (N, I)
-        Finite numbers, preferably samples that were not used in training. An estimator gets a
-        DataFrame with the same columns if this is one.
+        Finite numbers, preferably samples that were not used in training. For an estimator also a
+        DataFrame with columns of any kind, which the estimator gets as one.
     y : array_like of shape (N,) or (N, O)
         Targets, as the loss or the score takes them; labels for a classifier.
     loss : str, Loss, callable or None, default=None
@@ -118,64 +118,92 @@ def permutation_importance(
     >>> bool(result.mean[0] > 1), float(result.mean[1])
     (True, 0.0)
     """
-    x = check_table("X", X).copy()
+    is_estimator = _is_estimator(model)
+    x: Any
+    shuffled: Callable[[int, NDArray[np.intp]], Any]
+    if is_estimator and hasattr(X, "columns") and hasattr(X, "iloc"):
+        x, shuffled = X, _shuffler_of_frame(X)
+    else:
+        x = check_table("X", X)
+        shuffled = _shuffler_of_array(x)
     targets = as_array("y", y)
     if targets.ndim == 0 or len(targets) != len(x):
         raise ValueError(f"y must have {len(x)} rows as X has, got shape {targets.shape}")
-    figure = _figure_of(model, X, targets, loss, score)
+    figure = _figure_of(model, is_estimator, targets, loss, score)
     repeats = check_integer("repeats", repeats, 1, _MOST_REPEATS)
     rng = check_seed(seed)
 
     base = figure.value(x)
     worse = np.empty((x.shape[1], repeats))
     for j in range(x.shape[1]):
-        column = x[:, j].copy()
         for k in range(repeats):
-            x[:, j] = rng.permutation(column)
-            worse[j, k] = figure.value(x) - base
-        x[:, j] = column
+            worse[j, k] = figure.value(shuffled(j, rng.permutation(len(x)))) - base
     if figure.is_score:
         worse = -worse
     return Importance(worse.mean(axis=1), worse.std(axis=1), worse, base)
 
 
+def _is_estimator(model: object) -> bool:
+    """Return whether a model has the methods of scikit-learn's estimators."""
+    methods = (getattr(model, name, None) for name in ("predict", "score"))
+    return not isinstance(model, Sequential) and all(map(callable, methods))
+
+
+def _shuffler_of_array(x: NDArray[Any]) -> Callable[[int, NDArray[np.intp]], NDArray[Any]]:
+    """Return a function of (column, order) that returns a table with that column shuffled.
+
+    The arrays that it returns share their memory: only the last one is right.
+    """
+    out, last = x.copy(), 0
+
+    def shuffled(j: int, order: NDArray[np.intp]) -> NDArray[Any]:
+        nonlocal last
+        out[:, last] = x[:, last]
+        out[:, j] = x[order, j]
+        last = j
+        return out
+
+    return shuffled
+
+
+def _shuffler_of_frame(X: Any) -> Callable[[int, NDArray[np.intp]], Any]:
+    """Return a function of (column, order) that returns a DataFrame with that column shuffled."""
+
+    def shuffled(j: int, order: NDArray[np.intp]) -> Any:
+        frame = X.copy(deep=False)
+        frame.isetitem(j, X.iloc[order, j].array)
+        return frame
+
+    return shuffled
+
+
 class _Figure(NamedTuple):
     """What is measured: a function of X (N, I), and whether it is the larger the better."""
 
-    value: Callable[[NDArray[Any]], float]
+    value: Callable[[Any], float]
     is_score: bool
 
 
 def _figure_of(
-    model: Any, X: Any, y: NDArray[Any], loss: str | losses.Loss | _Metric | None, score: Any
+    model: Any,
+    is_estimator: bool,
+    y: NDArray[Any],
+    loss: str | losses.Loss | _Metric | None,
+    score: _Metric | None,
 ) -> _Figure:
     """Return the loss or the score of a model on targets, or raise ValueError."""
-    is_estimator = not isinstance(model, Sequential) and all(
-        callable(getattr(model, name, None)) for name in ("predict", "score")
-    )
     if not (is_estimator or isinstance(model, Sequential) or callable(model)):
         raise ValueError(
             f"model must be a Sequential, a fitted estimator or a function of X, got {shown(model)}"
         )
-    if not is_estimator:
-        predict = model.predict if isinstance(model, Sequential) else model
-        metric = _check_metric(loss, score)
-        return _Figure(lambda x: metric(y, predict(x)), score is not None)
-    as_given = _like(X)
-    if loss is None and score is None:
-        return _Figure(lambda x: float(model.score(as_given(x), y)), True)
+    if is_estimator and loss is None and score is None:
+        return _Figure(lambda x: float(model.score(x, y)), True)
     metric = _check_metric(loss, score)
-    if score is None and not callable(loss) and has_net(model):  # a loss of outputs
-        net, numbers = check_net(model), class_numbers(model, y) if y.ndim == 1 else y
-        return _Figure(lambda x: metric(numbers, net.predict(x)), False)
-    return _Figure(lambda x: metric(y, model.predict(as_given(x))), score is not None)
-
-
-def _like(X: Any) -> Callable[[NDArray[Any]], Any]:
-    """Return a function that makes what X is, an array or a DataFrame, of an array."""
-    if hasattr(X, "columns") and hasattr(X, "iloc"):
-        return lambda x: type(X)(x, index=X.index, columns=X.columns)
-    return lambda x: x
+    predict = model if callable(model) else model.predict
+    if has_net(model) and score is None and not callable(loss):  # a loss of outputs
+        predict = check_net(model).predict
+        y = np.asarray(class_numbers(model, y)) if y.ndim == 1 else y
+    return _Figure(lambda x: metric(y, predict(x)), score is not None)
 
 
 def _check_metric(loss: str | losses.Loss | _Metric | None, score: _Metric | None) -> _Metric:

@@ -10,7 +10,17 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fastnn import MLPClassifier, MLPRegressor, inspection
+from fastnn import (
+    Adam,
+    Affine,
+    MLPClassifier,
+    MLPRegressor,
+    Sequential,
+    TableModel,
+    inspection,
+)
+from fastnn.data.table_encoder import TableEncoder
+from fastnn.datasets import Dataset
 from fastnn.inspection import permutation_importance
 
 OPTIONS = {"hidden_layer_sizes": (8,), "solver": "lbfgs", "max_iter": 30, "random_state": 0}
@@ -126,3 +136,21 @@ def test_the_curves_of_an_estimator_are_those_of_its_epochs(ax):
         inspection.plot_history(model, ax)
     with pytest.raises(ValueError, match="not fitted yet"):
         inspection.plot_history(MLPClassifier(), ax)
+
+
+def test_columns_of_any_kind_are_shuffled_where_the_model_takes_frames():
+    pandas = pytest.importorskip("pandas")
+    colour = np.array(["red", "green", "blue"])[np.arange(80) % 3]
+    frame = pandas.DataFrame({"colour": colour, "width": X[:, 0]}, index=np.arange(80) * 7)
+    frame["colour"] = frame["colour"].astype("category")
+    before = frame.copy(deep=True)
+    y = np.where(colour == "red", "yes", "no")
+    encoder = TableEncoder.fit(Dataset("t", frame.astype({"colour": object}), y, [*frame], "y", 2))
+    net = Sequential([Affine(4, 2)], seed=0)
+    data = Dataset("t", frame.astype({"colour": object}), y.astype(object), [*frame], "y", 2)
+    net.fit(encoder.transform(data), encoder.encode_target(data), optimizer=Adam(0.1), epochs=50)
+    found = permutation_importance(TableModel(net, encoder), frame, y, seed=0)
+    assert found.base == 1
+    assert found.mean[0] > 0.2
+    assert abs(found.mean[1]) < 0.1
+    pandas.testing.assert_frame_equal(frame, before)
