@@ -191,7 +191,11 @@ def test_missing_numbers_of_an_array_become_the_mean_unless_they_are_pixels():
     [
         ({"size": [1.0]}, "X: there is no column 'age', 'colour'"),
         ({"size": [1.0, 2.0], "age": [1]}, "X must be a dict of columns of one length: "),
-        ({"size": 1.0, "age": 3, "colour": "red"}, "X must be a dict of columns of one length: "),
+        (
+            {"size": 1.0, "age": 3, "colour": "red"},
+            "X must be a dict of columns, got a single value",
+        ),
+        ({"size": [1.0], "age": [3], "colour": "red"}, "X must be a dict of columns, got a single"),
         (table().assign(size="tall"), "X: column 'size' has text, 'tall', among its numbers"),
         (table().assign(size=np.inf), "X: column 'size' has infinite values, in 6 of 6 rows"),
         (table().assign(size=pandas.Timestamp("2026-01-01")), "X: column 'size' holds dates or"),

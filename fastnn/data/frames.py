@@ -129,6 +129,11 @@ def as_dataset(
 def _as_pandas(X: Frame) -> pandas.DataFrame | None:
     """Return a frame as a new DataFrame of pandas; None for an array."""
     if isinstance(X, Mapping):
+        for name, column in X.items():
+            if isinstance(column, (str, bytes)) or not hasattr(column, "__len__"):
+                raise DataError(
+                    f"X must be a dict of columns, got a single value for {name!r}: {shown(column)}"
+                )
         frame = require("pandas", "data").DataFrame
         try:
             return frame(dict(X))

@@ -43,7 +43,9 @@ def check_net(net: object) -> Sequential:
     if has_net(net):
         net = net.net_  # raises ValueError if it is not fitted
     if not isinstance(net, Sequential):
-        raise ValueError(f"net must be a Sequential or a fitted estimator, got {shown(net)}")
+        raise ValueError(
+            f"net must be a Sequential or a fitted estimator of fastnn, got {shown(net)}"
+        )
     return net
 
 
@@ -104,8 +106,16 @@ def check_table(name: str, values: ArrayLike) -> NDArray[Any]:
     return array
 
 
-def check_weight_matrix(name: str, layer_or_w: Layer | ArrayLike) -> NDArray[Any]:
-    """Return weights (I, O), those of a layer if it is one, or raise ValueError."""
+def check_weight_matrix(name: str, layer_or_w: Layer | FittedEstimator | ArrayLike) -> NDArray[Any]:
+    """Return weights (I, O), those of a layer or of the first of an estimator, if it is one.
+
+    Raises
+    ------
+    ValueError
+        If it is something else, or has no weights.
+    """
+    if has_net(layer_or_w):
+        layer_or_w = check_net(layer_or_w).layers[0]
     if isinstance(layer_or_w, Layer):
         w = layer_or_w.params.get("w")
         if w is None or w.ndim != 2:

@@ -22,10 +22,13 @@ from fastnn.validation import as_array, check_finite, check_flag, check_integer
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from fastnn.inspection.checks import FittedEstimator
     from fastnn.layers import Layer
 
 
-def weights_as_images(layer_or_w: Layer | ArrayLike, image_shape: tuple[int, int]) -> NDArray[Any]:
+def weights_as_images(
+    layer_or_w: Layer | FittedEstimator | ArrayLike, image_shape: tuple[int, int]
+) -> NDArray[Any]:
     """Return the weights of each neuron of a layer as an image.
 
     A neuron has one weight for each pixel of its input. A bright pixel raises its output if the
@@ -33,8 +36,9 @@ def weights_as_images(layer_or_w: Layer | ArrayLike, image_shape: tuple[int, int
 
     Parameters
     ----------
-    layer_or_w : Layer or array_like of shape (I, O)
-        A layer with weights, or the weights: each column is one neuron.
+    layer_or_w : Layer, fitted estimator or array_like of shape (I, O)
+        A layer with weights, an estimator for the first of its layers, or the weights: each column
+        is one neuron.
     image_shape : tuple of (int, int)
         Height and width of the input, with I = H * W.
 

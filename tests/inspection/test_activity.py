@@ -112,7 +112,7 @@ def test_a_layer_of_another_kind_is_passed_through(ax, rng):
         ({"x": np.zeros((2, 64))}, "x must be one input, got 2 rows"),
         ({"x": np.zeros(63)}, "x must have 64 columns, got 63"),
         ({"ax": "ax"}, "ax must be a matplotlib Axes or None, got 'ax'"),
-        ({"net": "a net"}, "net must be a Sequential or a fitted estimator, got 'a net'"),
+        ({"net": "a net"}, "net must be a Sequential or a fitted estimator of fastnn, got 'a net'"),
     ],
 )
 def test_wrong_arguments_are_named(ax, options, message):

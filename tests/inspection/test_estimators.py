@@ -48,6 +48,13 @@ def test_the_net_of_an_estimator_gives_its_outputs(classifier):
         _ = MLPClassifier().net_
 
 
+def test_the_weights_of_an_estimator_are_those_of_its_first_layer(classifier):
+    images = inspection.weights_as_images(classifier, (1, 2))
+    assert np.array_equal(images[:, 0], classifier.coefs_[0].T)
+    expected = inspection.alignment(X[0], classifier.coefs_[0])
+    assert np.array_equal(inspection.alignment(X[0], classifier).dot, expected.dot)
+
+
 @pytest.mark.parametrize(
     "look",
     [
