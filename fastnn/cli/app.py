@@ -64,6 +64,8 @@ _TRAIN_HELP = (
     "Text columns are one-hot encoded, numbers are standardised and missing values are filled in. "
     "The model file stores this preprocessing, so that [bold]fastnn predict[/bold] repeats it."
     "\n\n"
+    "Ctrl-C ends the training and saves the model as it is by then, and [bold]--resume[/bold] "
+    "continues; a second Ctrl-C ends at once.\n\n"
     "[bold]Examples[/bold]\n"
     "  fastnn train\n"
     "  fastnn train adult.csv --target income --epochs 10 --plot curve.png\n"

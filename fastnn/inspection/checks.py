@@ -114,16 +114,13 @@ def check_weight_matrix(name: str, layer_or_w: Layer | FittedEstimator | ArrayLi
     ValueError
         If it is something else, or has no weights.
     """
-    if has_net(layer_or_w):
-        layer_or_w = check_net(layer_or_w).layers[0]
-    if isinstance(layer_or_w, Layer):
-        w = layer_or_w.params.get("w")
+    weights: Any = check_net(layer_or_w).layers[0] if has_net(layer_or_w) else layer_or_w
+    if isinstance(weights, Layer):
+        w = weights.params.get("w")
         if w is None or w.ndim != 2:
-            raise ValueError(
-                f"{name} must be weights or a layer with some, got {shown(layer_or_w)}"
-            )
+            raise ValueError(f"{name} must be weights or a layer with some, got {shown(weights)}")
         return w
-    return check_table(name, layer_or_w)
+    return check_table(name, weights)
 
 
 def check_image_shape(image_shape: object, n_pixels: int) -> tuple[int, int]:
