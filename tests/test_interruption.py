@@ -293,6 +293,20 @@ def test_a_training_that_diverges_leaves_no_checkpoint(monkeypatch):
     assert os.listdir() == []
 
 
+def test_a_state_that_no_file_holds_leaves_the_one_before(monkeypatch):
+    real = interruption.content_of
+
+    def too_long(run, *parts):
+        if run.next_epoch > 2:
+            raise ValueError("metadata must take at most 100000000 bytes")
+        return real(run, *parts)
+
+    monkeypatch.setattr(interruption, "content_of", too_long)
+    interrupted(monkeypatch, 4)
+    assert train("--resume", "--json", "f.json").exit_code == 0
+    assert json.loads(Path("f.json").read_text())["fastnn"]["resumed_at"] == 2
+
+
 def test_the_checkpoint_is_written_from_time_to_time(monkeypatch):
     seen = []
     monkeypatch.setattr(interruption, "_SECONDS_BETWEEN_FILES", 0.0)

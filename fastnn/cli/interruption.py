@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -229,7 +230,11 @@ class TrainingCheckpoint(Checkpoint):
         if began < self._next_state or self._run.history.divergence is not None:
             return
         identity = json.dumps(dataclasses.asdict(self._identity()))
-        self._content = content_of(self._run, {**self._metadata, _KEY: identity}, self._tensors)
+        try:
+            self._content = content_of(self._run, {**self._metadata, _KEY: identity}, self._tensors)
+        except ValueError:  # a history of a million epochs, which no file holds
+            self._next_state = math.inf  # it is continued from the last state that one holds
+            return
         now = time.monotonic()
         self._next_state = now + max(_SECONDS_BETWEEN_STATES, (now - began) / _MOST_COST)
         if now >= self._next_file:
