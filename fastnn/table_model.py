@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import html
 import json
+import math
 import os
 from collections.abc import Mapping
 from typing import Any, Self
@@ -362,6 +363,8 @@ def _check_training(training: Any) -> dict[str, Any]:
     for name, value in training.items():
         if type(value) not in _ALLOWED.get(name, ()):
             raise ValueError(f"training cannot hold {shown(name)}: {shown(value)}")
+        if isinstance(value, float) and not math.isfinite(value):  # which JSON does not have
+            raise ValueError(f"training cannot hold {shown(name)}: {value}")
     if not _NEEDED.keys() <= training.keys():
         raise ValueError(f"training must hold {', '.join(_NEEDED)}, got {shown(training)}")
     return dict(training)
@@ -388,7 +391,7 @@ def score_outputs(task: str, out: NDArray[np.floating], y: NDArray[Any]) -> floa
     task : {"classification", "regression"}
         What the net was trained for.
     out : ndarray of shape (N, O)
-        Outputs of the net; O is 1 for a regression.
+        Outputs of the net; O is 1 for a regression, whose score is -inf if one is not finite.
     y : ndarray of shape (N,)
         Encoded targets.
 
@@ -401,7 +404,9 @@ def score_outputs(task: str, out: NDArray[np.floating], y: NDArray[Any]) -> floa
     """
     if task == "classification":
         return float((out.argmax(axis=1) == y).mean())
-    return float(require("sklearn.metrics", "sklearn").r2_score(y, out[:, 0]))
+    if not np.isfinite(out).all():
+        return -math.inf
+    return float(require("sklearn.metrics", "sklearn").r2_score(y, out[:, 0].astype(np.float64)))
 
 
 def probabilities(out: NDArray[np.floating]) -> NDArray[np.floating]:

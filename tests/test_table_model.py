@@ -303,5 +303,7 @@ def test_arguments_of_the_constructor_are_checked(model):
         ValueError, match=r"^training must hold data, rows, epochs, got {'rows': 3}"
     ):
         TableModel(model.net, model.encoder, {"rows": 3})
+    with pytest.raises(ValueError, match=r"^training cannot hold 'test_score': -inf$"):
+        TableModel(model.net, model.encoder, FACTS | {"test_score": -np.inf})
     with pytest.raises(ValueError, match=r"^training must be a dict, got 3$"):
         TableModel(model.net, model.encoder, 3)

@@ -387,12 +387,13 @@ def _save(
     settings: TrainSettings, net: network.Sequential, prepared: Prepared, results: Results
 ) -> None:
     """Save the network with the encoder of its data and a description of its training."""
+    test_score = results.get("test_score", math.nan)
     training = {
         "data": settings.source,
         "rows": len(prepared.train[0]),
         "epochs": results["epochs"],
         "interrupted": results["interrupted"],
-        "test_score": results.get("test_score"),
+        "test_score": test_score if math.isfinite(test_score) else None,
     }
     model = TableModel(net, prepared.encoder, training)
     overwrite = settings.force or settings.resume  # as checked before the training
