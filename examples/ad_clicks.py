@@ -8,7 +8,7 @@ prediction be at all? And does the net depend on the inputs as much as the true 
 the model depends on it. The same is measured for the true probability.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,13 @@ from sklearn.metrics import roc_auc_score
 
 from fastnn import AdamW, Affine, BatchNorm, Dropout, ReLU, Sequential
 from fastnn.inspection import permutation_importance
+
+parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+)
+parser.add_argument("folder", nargs="?", default=".", type=Path, help="for the picture")
+folder = parser.parse_args().folder
+folder.mkdir(parents=True, exist_ok=True)
 
 NAMES = ["age", "interest match", "times shown", "hour", "screen width"]  # the last two are noise
 TRUTH, NET = "#d55e00", "#0072b2"  # safe for colour-blind readers
@@ -93,6 +100,6 @@ calibration.set(xlabel="predicted probability", ylabel="share who click")
 calibration.set_title("calibration, with 95 % intervals")
 for axes in (worth, curves, calibration):
     axes.spines[["top", "right"]].set_visible(False)
-path = Path(sys.argv[1] if len(sys.argv) > 1 else ".") / "ad_clicks.png"
+path = folder / "ad_clicks.png"
 figure.savefig(path, dpi=120)
 print(f"drawn in {path}")

@@ -9,7 +9,7 @@ the rest, so clusters of their outputs are kinds of customers. The kinds are not
 as they are known here, both clusterings are compared with them.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,13 @@ from sklearn.metrics import adjusted_rand_score, confusion_matrix
 
 from fastnn import AdamW, Affine, Sequential, Tanh
 from fastnn.inspection import activations
+
+parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+)
+parser.add_argument("folder", nargs="?", default=".", type=Path, help="for the picture")
+folder = parser.parse_args().folder
+folder.mkdir(parents=True, exist_ok=True)
 
 KINDS = ["families", "neighbours", "gourmets", "bargain hunters"]
 # Frequency of visits, size of a purchase and share of discounts, relative to the mean.
@@ -69,6 +76,6 @@ assert agreement["hidden neurons"] > agreement["the table"] + 0.3
 for colour, label in zip(COLOURS, KINDS, strict=True):
     panels[0, 0].scatter([], [], s=50, color=colour, label=label)
 figure.legend(loc="outside lower center", ncols=4, frameon=False)
-path = Path(sys.argv[1] if len(sys.argv) > 1 else ".") / "customer_segments.png"
+path = folder / "customer_segments.png"
 figure.savefig(path, dpi=120)
 print(f"drawn in {path}")

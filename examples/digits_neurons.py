@@ -7,7 +7,7 @@ outputs, one for each digit. The picture shows its activations for one image, th
 neurons of the first layer, and how much each pixel of some images contributes to the prediction.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,13 @@ from fastnn.inspection import (
     saliency,
     weights_as_images,
 )
+
+parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+)
+parser.add_argument("folder", nargs="?", default=".", type=Path, help="for the picture")
+folder = parser.parse_args().folder
+folder.mkdir(parents=True, exist_ok=True)
 
 SHAPE = (8, 8)
 
@@ -74,6 +81,6 @@ print("sum of the contributions to the largest output, and its change from a bla
 for title, out, share in zip(titles, net.predict(X_chosen), shares, strict=True):
     print(f"  {title}: {share.sum():6.2f}, {out.max() - black[out.argmax()]:6.2f}")
 
-path = Path(sys.argv[1] if len(sys.argv) > 1 else ".") / "digits_neurons.png"
+path = folder / "digits_neurons.png"
 figure.savefig(path, dpi=110)
 print(f"drawn in {path}")

@@ -8,7 +8,7 @@ largest if x and w have the same direction, zero if they are orthogonal, and neg
 is larger than 90 degrees. So a neuron measures how similar its input is to its weights.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,13 @@ from matplotlib.figure import Figure
 
 from fastnn import Affine
 from fastnn.inspection import alignment, plot_alignment
+
+parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+)
+parser.add_argument("folder", nargs="?", default=".", type=Path, help="for the picture")
+folder = parser.parse_args().folder
+folder.mkdir(parents=True, exist_ok=True)
 
 # Three neurons with two inputs. Each column of w holds the weights of one neuron.
 x = np.array([1.0, 0.5])
@@ -65,6 +72,6 @@ shapes.set(ylim=(-1.9, 1.2), xticks=range(4), xticklabels=images, yticks=[-1, 0,
 shapes.set(title="a neuron whose weights are a cross", ylabel="cosine")
 shapes.spines[["top", "right"]].set_visible(False)
 
-path = Path(sys.argv[1] if len(sys.argv) > 1 else ".") / "dot_product_as_similarity.png"
+path = folder / "dot_product_as_similarity.png"
 figure.savefig(path, dpi=120)
 print(f"drawn in {path}")

@@ -17,10 +17,13 @@ from fastnn import Adam, Affine, ReLU, Sequential
 from fastnn.datasets import load
 from fastnn.inspection import plot_history, plot_images
 
-parser = argparse.ArgumentParser(description="Train a net on MNIST.")
+parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+)
 parser.add_argument("folder", nargs="?", default=".", type=Path, help="for the picture")
 parser.add_argument("--data", default="../shared/data/mnist", type=Path, help="with IDX files")
 options = parser.parse_args()
+options.folder.mkdir(parents=True, exist_ok=True)
 
 if options.data.is_dir():
     train = load(options.data)

@@ -6,7 +6,7 @@ The output of a perceptron is 1 on one side of a straight line and 0 on the othe
 rule moves the line after each mistake until there is none. For XOR there is no such line.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,13 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from fastnn import Perceptron
+
+parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+)
+parser.add_argument("folder", nargs="?", default=".", type=Path, help="for the picture")
+folder = parser.parse_args().folder
+folder.mkdir(parents=True, exist_ok=True)
 
 X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
 GATES = {"AND": [0, 0, 0, 1], "OR": [0, 1, 1, 1], "NAND": [1, 1, 1, 0], "XOR": [0, 1, 1, 0]}
@@ -43,7 +50,6 @@ def describe(neuron):
     return f"1 where ${w1:.2f}\\,x_1 {sign} {abs(w2):.2f}\\,x_2 > {theta:.2f}$"
 
 
-folder = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
 figure = Figure(figsize=(13, 4), layout="constrained")
 panels = figure.subplots(1, 4, sharey=True)
 rng = np.random.default_rng(139)

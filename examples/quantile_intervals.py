@@ -8,7 +8,7 @@ and of one that is too high by 1 - q. It is minimal if a fraction q of the targe
 output. So three outputs with q = 0.05, 0.5 and 0.95 learn a median and an interval of 90 %.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,13 @@ from scipy.stats import norm
 
 from fastnn import Adam, Affine, Sequential, Tanh
 from fastnn.losses import Quantile
+
+parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+)
+parser.add_argument("folder", nargs="?", default=".", type=Path, help="for the picture")
+folder = parser.parse_args().folder
+folder.mkdir(parents=True, exist_ok=True)
 
 QUANTILES = (0.05, 0.5, 0.95)
 BAND, LINE, TRUTH, DATA = "#c6dbef", "#0072b2", "#d55e00", "0.6"  # safe for colour-blind readers
@@ -80,6 +87,6 @@ coverage.set(xlabel="x", ylabel="share of new targets", ylim=(0, 1))
 coverage.set_title(f"in the interval: {inside.mean():.1%}")
 for axes in (fit, width, coverage):
     axes.spines[["top", "right"]].set_visible(False)
-path = Path(sys.argv[1] if len(sys.argv) > 1 else ".") / "quantile_intervals.png"
+path = folder / "quantile_intervals.png"
 figure.savefig(path, dpi=120)
 print(f"drawn in {path}")

@@ -10,7 +10,7 @@ are not used in training; they can be found from what users liked.
 Two layers side by side do not form a `Sequential`, so they are trained by hand here.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,13 @@ from matplotlib.figure import Figure
 
 from fastnn import Affine
 from fastnn.inspection import alignment
+
+parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+)
+parser.add_argument("folder", nargs="?", default=".", type=Path, help="for the picture")
+folder = parser.parse_args().folder
+folder.mkdir(parents=True, exist_ok=True)
 
 GENRES = ["comedy", "crime", "romance"]
 COLOURS = np.array(["#0072b2", "#d55e00", "#009e73"])  # safe for colour-blind readers
@@ -94,6 +101,6 @@ bars.invert_yaxis()
 bars.set(title="hidden likes among the 10 best", xlim=(0, 0.45), xticks=[])
 bars.spines[["top", "right", "bottom"]].set_visible(False)
 places.spines[["top", "right"]].set_visible(False)
-path = Path(sys.argv[1] if len(sys.argv) > 1 else ".") / "recommender.png"
+path = folder / "recommender.png"
 figure.savefig(path, dpi=120)
 print(f"drawn in {path}")

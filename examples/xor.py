@@ -7,7 +7,7 @@ most of these nets are right on two rows and predict 1/2 for the other two, whos
 With 3 or 4 hidden neurons this is less likely. So each size is trained with 20 seeds.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,13 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from fastnn import Adam, Affine, Perceptron, Sequential, Sigmoid
+
+parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+)
+parser.add_argument("folder", nargs="?", default=".", type=Path, help="for the picture")
+folder = parser.parse_args().folder
+folder.mkdir(parents=True, exist_ok=True)
 
 X = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
 Y = np.array([0, 1, 1, 0])
@@ -56,7 +63,6 @@ def draw(axes, title, probability):
     axes.set_title(title, weight="bold")
 
 
-folder = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
 assert (gates(X) == Y).all()
 nets = {n_hidden: [train(n_hidden, seed) for seed in range(N_SEEDS)] for n_hidden in (2, 3, 4)}
 solves = {n_hidden: [abs(net(X) - Y).max() < 0.25 for net in nets[n_hidden]] for n_hidden in nets}

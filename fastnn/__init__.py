@@ -24,6 +24,8 @@ _HOMES = {
     "MLPRegressor": "estimators",
     "Sequential": "network",
     "Perceptron": "perceptron",
+    "TableModel": "table_model",
+    "load": "loading",
     "Affine": "layers",
     "ReLU": "layers",
     "LeakyReLU": "layers",
@@ -129,6 +131,7 @@ if TYPE_CHECKING:
     from fastnn.layers import Step as Step
     from fastnn.layers import Tanh as Tanh
     from fastnn.linalg import matmul as matmul
+    from fastnn.loading import load as load
     from fastnn.network import Sequential as Sequential
     from fastnn.optimizers import SGD as SGD
     from fastnn.optimizers import AdaGrad as AdaGrad
@@ -140,6 +143,7 @@ if TYPE_CHECKING:
     from fastnn.regularization import Regularization as Regularization
     from fastnn.runtime.threads import get_num_threads as get_num_threads
     from fastnn.runtime.threads import set_num_threads as set_num_threads
+    from fastnn.table_model import TableModel as TableModel
 else:
     # Without the estimators where scikit-learn is missing: `from fastnn import *` must not fail.
     __all__ = [name for name, home in _HOMES.items() if home != "estimators" or _has_sklearn()]

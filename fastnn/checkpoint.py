@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from fastnn.callbacks import Callback, arrays_of, overwrite_arrays
 from fastnn.errors import ModelFileError, reason
-from fastnn.files.atomic_write import check_writable, remove_leftovers
+from fastnn.files.atomic_write import check_writable, remove_leftovers, write_atomically
 from fastnn.files.storage import read
 from fastnn.validation import check_integer
 
@@ -92,13 +93,31 @@ class Checkpoint(Callback):
         if run.history.divergence is None and (
             run.next_epoch % self.every == 0 or run.next_epoch == run.epochs or run.stopped
         ):
-            _write(self.path, run)
+            write_atomically(self.path, content_of(run))
 
 
-def _write(path: Path, run: Any) -> None:
-    """Write the net and the state of a training to a file."""
+def content_of(
+    run: Any,
+    metadata: Mapping[str, str] | None = None,
+    tensors: Mapping[str, np.ndarray] | None = None,
+) -> bytes:
+    """Return the content of a checkpoint's file: the net and the state of a training.
+
+    Parameters
+    ----------
+    run : fastnn.training.run.Run
+        The training, at the end of an epoch.
+    metadata : mapping of str to str, optional
+        Kept beside it.
+    tensors : mapping of str to ndarray, optional
+        Kept beside it; names must not begin with "layers.", "optimizer." or "callbacks.".
+
+    Returns
+    -------
+    bytes
+    """
     state = run.trainer.state()
-    tensors = {
+    arrays = {
         f"optimizer.{k}.{i}.{j}": array
         for k, vectors in enumerate(state.pop("vectors"))
         for i, arrays in enumerate(vectors)
@@ -110,7 +129,7 @@ def _write(path: Path, run: Any) -> None:
         callbacks.append({})
         for name, value in callback.state().items():
             if isinstance(value, np.ndarray):
-                tensors[f"callbacks.{k}.{name}"] = value
+                arrays[f"callbacks.{k}.{name}"] = value
             else:
                 callbacks[k][name] = value
     entry = {
@@ -122,8 +141,8 @@ def _write(path: Path, run: Any) -> None:
         "history": {name: run.history[name] for name in run.history.keys()},  # noqa: SIM118
         "callbacks": callbacks,
     }
-    metadata = {ENTRY: json.dumps(entry, default=_as_json)}
-    run.net.save(path, metadata=metadata, tensors=tensors)
+    entries = {**(metadata or {}), ENTRY: json.dumps(entry, default=_as_json)}
+    return run.net.to_bytes(metadata=entries, tensors={**(tensors or {}), **arrays})
 
 
 def _as_json(value: object) -> Any:

@@ -15,7 +15,7 @@ from fastnn.engine.layout import ParameterLayout
 from fastnn.engine.predictor import Predictor
 from fastnn.engine.sparse_rows import SparseRows, check_samples
 from fastnn.errors import ModelFileError, reason, shown
-from fastnn.files.model_file import read_model, write_model
+from fastnn.files.model_file import model_bytes, read_model, write_model
 from fastnn.kernels.memory import aligned_zeros
 from fastnn.layers import (
     Affine,
@@ -33,6 +33,7 @@ from fastnn.layers.serialize import describe, layers_of
 from fastnn.optimizers import Optimizer
 from fastnn.regularization import Regularization
 from fastnn.runtime import threads
+from fastnn.summary import Summary
 from fastnn.training import Trainer
 from fastnn.training.data import check_data
 from fastnn.training.divergence import first_not_finite
@@ -205,6 +206,31 @@ class Sequential:
     def __repr__(self) -> str:
         layers = ", ".join(map(repr, self.layers))
         return f"Sequential([{layers}], dtype={self.dtype.name!r})"
+
+    def summary(self) -> Summary:
+        """Return a table of the layers: shapes, parameters and activations.
+
+        Returns
+        -------
+        Summary
+            Printed, it is a table; a notebook shows it, and the net itself, as one too.
+
+        Examples
+        --------
+        >>> from fastnn import Affine, BatchNorm, Sequential, Tanh
+        >>> net = Sequential([Affine(4, 8, bias=False), BatchNorm(8), Tanh(), Affine(8, 1)])
+        >>> net.summary()
+           layer            shape             parameters  activation
+        0  Affine, no bias  (N, 4) -> (N, 8)          32
+        1  BatchNorm        (N, 8) -> (N, 8)          16  Tanh
+        3  Affine           (N, 8) -> (N, 1)           9
+        57 parameters and 16 running statistics of float32, 292 bytes
+        """
+        return Summary(self.layers, self.n_inputs, self.dtype)
+
+    def _repr_html_(self) -> str:
+        """Return the table of `summary` as HTML, which notebooks show."""
+        return self.summary()._repr_html_()
 
     def weights(self) -> list[tuple[np.ndarray, np.ndarray | None]]:
         """Return the pairs (w, b) of all affine layers; b is None where there is no bias."""
@@ -529,12 +555,42 @@ class Sequential:
             If `load` could not read it: a layer holds a function of yours, or a parameter is not
             finite. A file that is there already stays as it is.
         """
+        write_model(path, *self._file_parts(metadata, tensors), overwrite)
+
+    def to_bytes(
+        self,
+        metadata: Mapping[str, str] | None = None,
+        tensors: Mapping[str, np.ndarray] | None = None,
+    ) -> bytes:
+        """Return the content of the file that `save` writes.
+
+        Parameters
+        ----------
+        metadata : dict of str to str, optional
+        tensors : dict of str to ndarray, optional
+            As for `save`.
+
+        Returns
+        -------
+        bytes
+
+        Raises
+        ------
+        ValueError
+            As by `save`.
+        """
+        return model_bytes(*self._file_parts(metadata, tensors))
+
+    def _file_parts(
+        self, metadata: Mapping[str, str] | None, tensors: Mapping[str, np.ndarray] | None
+    ) -> tuple[Any, Mapping[str, str], dict[str, np.ndarray]]:
+        """Return header, metadata and arrays of a model file."""
         header, arrays = describe(self.layers, self.dtype, self._seed)
         for name, array in (tensors or {}).items():
             if str(name).startswith("layers."):
                 raise ValueError(f"tensors must not use names of layers, got {shown(name)}")
             arrays[name] = array
-        write_model(path, header, metadata or {}, arrays, overwrite)
+        return header, metadata or {}, arrays
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Sequential":
@@ -590,6 +646,13 @@ class FrozenNet:
 
     def __repr__(self) -> str:
         return f"{self._net!r}.freeze()"
+
+    def summary(self) -> Summary:
+        """Return a table of the layers, as `Sequential.summary` does."""
+        return self._net.summary()
+
+    def _repr_html_(self) -> str:
+        return self._net._repr_html_()
 
     def predict(self, X: Table, *, n_threads: int | None = None) -> np.ndarray:
         """Return the output for each row, in the same bits as `Sequential.predict`, which see."""

@@ -28,9 +28,8 @@ from sklearn.neural_network import MLPClassifier  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
 from fastnn import cli  # noqa: E402
-from fastnn.callbacks import ProgressBar  # noqa: E402
 from fastnn.cli import app, checks, display  # noqa: E402
-from fastnn.cli.train import score  # noqa: E402
+from fastnn.table_model import score_outputs as score  # noqa: E402
 
 QUICK = ("--epochs", "2", "--hidden", "8")
 
@@ -365,8 +364,7 @@ def test_the_bundled_set_is_taken_and_said_so_where_a_file_has_its_name():
         (("--dtype", "int8"), "--dtype must be 'float32' or 'float64', got 'int8'"),
         (("--hidden", "12,x"), "--hidden must be integers >= 1 such as 128,64, got '12,x'"),
         (("--hidden", "12,0"), "--hidden must be integers >= 1"),
-        (("--threads", "0"), "--threads must be an integer from 1 to"),
-        (("--threads", "100000"), "--threads must be an integer from 1 to"),
+        (("--threads", "0"), "--threads must be an integer >= 1, got 0"),
         (("--seed", "-1"), "--seed must be an integer from 0 to 4294967295, got -1"),
         (("--seed", "4294967296"), "--seed must be an integer from 0 to 4294967295, got 4294"),
         (("--patience", "0"), "--patience must be an integer >= 1, got 0"),
@@ -558,15 +556,6 @@ def test_a_training_that_diverges_saves_nothing():
 # train: accidents
 
 
-def test_ctrl_c_ends_with_one_line_and_leaves_nothing_behind(monkeypatch):
-    def interrupt(self, epoch, logs):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(ProgressBar, "on_epoch_end", interrupt)
-    assert fail(130, "train", "iris", "--plot", "c.png", "--json", "f.json") == "interrupted"
-    assert fail(130, "train", "iris", "--debug") == "interrupted"
-
-
 def test_an_error_of_our_own_is_one_line_and_a_traceback_only_with_debug(monkeypatch):
     monkeypatch.setattr("fastnn.cli.train.prepare", lambda *args: 1 / 0)
     said = fail(1, "train", "iris")
@@ -634,6 +623,92 @@ def test_arrays_are_learnt_and_predicted_without_pandas(monkeypatch):
         monkeypatch.setattr(f"fastnn.{module}.require", refuse_pandas)
     succeed("train", "iris", *QUICK)
     succeed("predict", "iris.safetensors", "iris")
+
+
+# standard input and output
+
+
+def pipe(content, *args):
+    return CliRunner().invoke(app.app, [str(arg) for arg in args], input=content)
+
+
+def test_data_is_read_from_standard_input_whatever_kind_of_file_it_is():
+    table = write_table("t.csv")
+    content = table.read_bytes() if isinstance(table, Path) else Path(table).read_bytes()
+    expected = load("t.csv")
+    pandas.read_csv("t.csv").to_parquet("t.parquet")
+    assert pipe(content, "train", "-", *QUICK, "--quiet").exit_code == 0
+    assert fastnn.load("stdin.safetensors").training["data"] == "stdin"
+    succeed("train", "t.csv", *QUICK, "--quiet")
+    one, other = (fastnn.load(f"{name}.safetensors") for name in ("stdin", "t"))
+    assert np.array_equal(one.outputs(expected), other.outputs(expected))
+    printed = succeed("predict", "t.safetensors", "t.csv").stdout
+    for piped in (content, gzip.compress(content), Path("t.parquet").read_bytes()):
+        result = pipe(piped, "predict", "t.safetensors", "-")
+        assert result.exit_code == 0, result.output
+        assert result.stdout == printed
+        assert result.stderr.startswith("accuracy")
+    iris = load("iris")
+    succeed("train", "iris", *QUICK, "--quiet")
+    buffer = io.BytesIO()
+    np.savez(buffer, X=iris.X)
+    result = pipe(buffer.getvalue(), "predict", "iris.safetensors", "-", "--out", "-")
+    assert result.stdout == succeed("predict", "iris.safetensors", "iris").stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "DATA standard input: the file is empty"),
+        (b"a,b\n1,2\n3,4,5\n", "DATA standard input: Error tokenizing data"),
+        (b"PK\x03\x04", "DATA standard input: cannot be read as .npz"),
+        (b"PAR1", "DATA standard input: cannot be read as Parquet"),
+        (gzip.compress(b"a,b\n" * 99, mtime=0)[:20], "DATA standard input: cannot be decompressed"),
+        (b"a,b\n1,x\n2,y\n3,x\n4,y\n", "DATA stdin: too few rows to train, validate and test on"),
+    ],
+)
+def test_what_cannot_be_read_from_standard_input_is_one_line(content, said):
+    result = pipe(content, "train", "-")
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"fastnn: error: {said}")
+    assert os.listdir() == []
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("train", "-", "--test", "-"), "--test - cannot be used: standard input is DATA"),
+        (("train", "--out", "-"), "--out - cannot be used: a model needs a file"),
+        (("train", "--plot", "-"), "--plot - cannot be used: a file is needed"),
+        (("predict", "m", "-", "--json", "-"), "--json - needs --out FILE: the predictions are"),
+        (("predict", "m", "-", "--json", "-", "--out", "-"), "--json - is the standard output of"),
+        (("predict", "-", "iris"), "MODEL -: no such file"),
+    ],
+)
+def test_standard_output_is_for_one_thing_and_a_model_is_a_file(args, said):
+    assert fail(1 if args[0] == "info" else 2, *args).startswith(said)
+
+
+def test_results_as_json_have_standard_output_for_themselves():
+    for json_option in (("--json", "-"), ("--json=-",), ("--json",)):
+        result = succeed("train", "iris", *QUICK, "--force", *json_option)
+        assert json.loads(result.stdout)["n_train"] == 108
+        assert "test accuracy" in result.stderr
+    result = succeed("predict", "iris.safetensors", "iris", "--json", "--out", "p.csv")
+    assert json.loads(result.stdout)["n_rows"] == 150
+    assert json.loads(succeed("info", "--json").stdout)["command"] == "info"
+    assert "fastnn" in succeed("info").stdout  # the next command is as before
+
+
+def test_a_reader_that_stops_early_is_no_error_to_read_about():
+    succeed("train", "iris", *QUICK, "--quiet")
+    command = [sys.executable, "-m", "fastnn", "predict", "iris.safetensors", "iris"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "wb") as stdout:
+        done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (1, b"")
 
 
 # predict
@@ -803,6 +878,24 @@ def test_info_shows_a_net_that_was_saved_without_a_table():
     assert read_json("i.json")["inputs"] == 3
 
 
+def test_info_as_json_has_numbers_as_numbers_and_lists_as_lists(model):
+    facts = json.loads(succeed("info", model, "--json").stdout)
+    net = fastnn.load(model).net
+    assert facts["parameters"] == net.n_params
+    assert (facts["inputs"], facts["outputs"]) == (5, 2)
+    assert facts["layers"] == [repr(layer) for layer in net.layers]
+    assert facts["columns"] == ["size", "age", "colour"]
+    assert facts["categories"] == {"colour": ["blue", "green", "red"]}
+    assert facts["classes"] == ["no", "yes"]
+    assert facts["standardised"] is True
+    assert facts["training"] == {"data": "t.csv", "rows": 43, "epochs": 2, "interrupted": False}
+    assert 0 <= facts["test_accuracy"] <= 1
+    succeed("train", "diabetes", *QUICK, "--quiet")
+    facts = json.loads(succeed("info", "diabetes.safetensors", "--json").stdout)
+    assert isinstance(facts["test_R2"], float)
+    assert facts["classes"] == []
+
+
 def test_labels_and_names_with_brackets_are_shown_as_they_are():
     write_table("[red].csv", bought=lambda column: "[/" + column + "]")
     said = succeed("train", "[red].csv", "--target", "bought", *QUICK).stdout
@@ -848,6 +941,27 @@ def test_the_help_fills_its_lines_and_has_an_example_on_each(command, monkeypatc
 
 def test_without_arguments_the_help_is_printed():
     assert succeed().stdout.split() == succeed("--help").stdout.split()
+
+
+def test_python_m_fastnn_is_the_same_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "fastnn", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"fastnn {fastnn.__version__}\n"
+
+
+def test_the_shell_completes_commands_and_options(monkeypatch):
+    assert "--install-completion" in succeed("--help").stdout
+    for words, found in (("fastnn tr", "train"), ("fastnn train --resu", "--resume")):
+        environment = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        done = subprocess.run(
+            [sys.executable, "-m", "fastnn"],
+            env=os.environ | environment | {"_FASTNN_COMPLETE": "complete_bash"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.split() == [found]
 
 
 def test_the_version_is_printed():

@@ -61,5 +61,14 @@ def test_an_example_says_what_it_shows_and_how_to_run_it(script):
     assert f"python examples/{script.name}" in text.split('"""')[1]
 
 
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_an_example_explains_itself_and_its_arguments_before_any_work(script, tmp_path):
+    said = run(script, "--help", cwd=tmp_path)
+    assert said.startswith(f"usage: {script.name}")
+    assert script.read_text(encoding="utf-8").split('"""')[1].strip() in said
+    assert "for the picture" in said
+    assert not list(tmp_path.iterdir())
+
+
 def test_there_are_examples():
     assert SCRIPTS

@@ -27,6 +27,7 @@ FLOORS = {
         "optimizers",
         "regularization",
         "schedules",
+        "summary",
         "validation",
     },
     3: {
@@ -40,17 +41,21 @@ FLOORS = {
         "training.*",
     },
     4: {
+        "__main__",
         "cli.*",
         "data.*",
         "datasets",
         "estimators.*",
         "ladder.*",
+        "loading",
+        "table_model",
     },
 }
 
 # Imports within a floor: module -> neighbours it may use. Modules of one folder may use one
 # another freely, as long as there is no ring.
 NEIGHBOURS = {
+    "__main__": {"cli.*"},
     "runtime.*": {"errors"},
     "initializers": {"validation"},
     "linalg": {"validation"},
@@ -64,9 +69,12 @@ NEIGHBOURS = {
     "losses": {"validation"},
     "optimizers": {"validation"},
     "schedules": {"validation"},
+    "summary": {"layers.*"},
     "files.storage": {"network"},
     "datasets": {"data.*"},
-    "cli.*": {"data.*", "datasets", "ladder.*"},
+    "loading": {"data.*", "table_model"},
+    "table_model": {"data.*"},
+    "cli.*": {"data.*", "datasets", "ladder.*", "loading", "table_model"},
 }
 
 

@@ -515,7 +515,7 @@ def test_the_command_prints_and_writes_everything():
         (("--shapes", "1x2"), "--shapes must be such as 128x784x128,1x784x128, each number "),
         (("--shapes", "1x2x99999"), "--shapes must be such as "),
         (("--dtype", "int8"), "--dtype must be one of float32, float64, all, got 'int8'"),
-        (("--threads", "0"), "--threads must be an integer from 1 to "),
+        (("--threads", "0"), "--threads must be an integer >= 1, got 0"),
         (("--threads", "x"), "--threads must be integers such as 1,2, got 'x'"),
         (("--lines", "some"), "--lines must be one of few, all, got 'some'"),
         (("--plot", "a.gif"), "--plot must end in .png, .svg, .pdf, got 'a.gif'"),

@@ -403,10 +403,9 @@ def test_an_out_that_shares_memory_with_the_inputs_is_refused():
         ({"activation": "glu"}, r"^activation must be one of 'identity', .* or None, got 'glu'$"),
         ({"activation": 1}, r"^activation must be one of .* got 1$"),
         ({"activation": ["relu"]}, r"^activation must be one of .* got \['relu'\]$"),
-        ({"n_threads": 0}, r"^n_threads must be an integer from 1 to \d+, got 0$"),
-        ({"n_threads": 10**6}, r"^n_threads must be an integer from 1 to \d+, got 1000000$"),
-        ({"n_threads": 1.0}, r"^n_threads must be an integer from 1 to \d+, got 1.0$"),
-        ({"n_threads": True}, r"^n_threads must be an integer from 1 to \d+, got True$"),
+        ({"n_threads": 0}, r"^n_threads must be an integer >= 1, got 0$"),
+        ({"n_threads": 1.0}, r"^n_threads must be an integer >= 1, got 1.0$"),
+        ({"n_threads": True}, r"^n_threads must be an integer >= 1, got True$"),
     ],
 )
 def test_wrong_arguments_are_named(change, message):

@@ -27,7 +27,6 @@ def run(args: list[str] | None = None) -> None:
 
 app = typer.Typer(
     cls=OneLineErrors,
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -67,6 +66,8 @@ _TRAIN_HELP = (
     "Text columns are one-hot encoded, numbers are standardised and missing values are filled in. "
     "The model file stores this preprocessing, so that [bold]fastnn predict[/bold] repeats it."
     "\n\n"
+    "Ctrl-C ends the training and saves the model as it is by then, and [bold]--resume[/bold] "
+    "continues; a second Ctrl-C ends at once.\n\n"
     "[bold]Examples[/bold]\n"
     "  fastnn train\n"
     "  fastnn train adult.csv --target income --epochs 10 --plot curve.png\n"
@@ -79,7 +80,8 @@ _PREDICT_HELP = (
     "predicted.\n\n"
     "[bold]Examples[/bold]\n"
     "  fastnn predict digits.safetensors digits\n"
-    "  fastnn predict adult.safetensors new.csv --proba --out predictions.csv"
+    "  fastnn predict adult.safetensors new.csv --proba --out predictions.csv\n"
+    "  fastnn predict adult.safetensors - < new.csv | head"
 )
 
 
@@ -260,6 +262,16 @@ def train(
         ),
     ] = False,
     json: Json = None,
+    resume: Annotated[
+        bool,
+        option(
+            "Output",
+            "--resume",
+            metavar=FLAG,
+            help="Continue the same training after Ctrl-C or a crash, to the same bits: from its "
+            "checkpoint beside the model file, <name>.checkpoint.safetensors.",
+        ),
+    ] = False,
     force: Force = False,
     quiet: Annotated[
         bool, option("Output", "--quiet", metavar=FLAG, help="Print only errors.")
@@ -302,7 +314,7 @@ def predict(
         option(
             "Output",
             metavar="FILE",
-            help="CSV file for the predictions. By default they are printed.",
+            help="CSV file for the predictions. By default, and for -, they are printed.",
             show_default=False,
         ),
     ] = None,

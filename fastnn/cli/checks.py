@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+from fastnn.cli.streams import STREAM, is_stream, load_stdin
 from fastnn.datasets import BUNDLED, Dataset, UnknownColumnError, load
 from fastnn.errors import DataError
 
@@ -17,6 +18,13 @@ class UsageError(Exception):
 class TrainingError(Exception):
     """Training diverged."""
 
+
+class InterruptedTrainingError(Exception):
+    """Training was interrupted by Ctrl-C; the message says what has been saved."""
+
+
+# The outputs that may be standard output.
+_PRINTABLE = ("--out", "--json")
 
 # Options that are not named after the argument that is checked.
 _OPTION_NAMES = {"n_threads": "threads"}
@@ -57,7 +65,11 @@ def check_share(option: str, value: float) -> None:
 
 
 def check_outputs(
-    outputs: dict[str, Path | None], inputs: dict[str, str | None], force: bool
+    outputs: dict[str, Path | None],
+    inputs: dict[str, str | None],
+    force: bool,
+    *,
+    replaceable: Collection[Path] = (),
 ) -> None:
     """Check that all files can be written.
 
@@ -69,20 +81,30 @@ def check_outputs(
         Argument -> the source it reads, which no output may replace.
     force : bool
         Whether existing files may be replaced.
+    replaceable : collection of Path, default=()
+        Absolute paths of files that may be replaced anyway.
 
     Raises
     ------
     UsageError
-        If a file exists and must not be replaced, is also an input or another output, or cannot be
-        written.
+        If two outputs are standard output, or one that cannot be; if a file exists and must not
+        be replaced, is also an input or another output, or cannot be written.
     """
     taken = {
         Path(source).resolve(): argument
         for argument, source in inputs.items()
-        if source and source not in BUNDLED
+        if source and source not in BUNDLED and source != STREAM
     }
+    printed: list[str] = []
     for option, path in outputs.items():
         if path is None:
+            continue
+        if is_stream(path):
+            if option not in _PRINTABLE:
+                raise UsageError(f"{option} - cannot be used: a file is needed")
+            if printed:
+                raise UsageError(f"{option} - is the standard output of {printed[0]} already")
+            printed.append(option)
             continue
         other = taken.setdefault(path.resolve(), option)
         if other != option:
@@ -91,7 +113,7 @@ def check_outputs(
             raise UsageError(f"{option} {path} is a folder, but a file is needed")
         if path.exists() and not path.is_file():
             raise UsageError(f"{option} {path} is not an ordinary file")
-        if path.exists() and not force:
+        if path.exists() and not force and path.resolve() not in replaceable:
             raise UsageError(f"{option} {path} exists already: --force replaces it")
         if not path.parent.is_dir():
             raise UsageError(f"{option} {path} cannot be written: no folder {path.parent}")
@@ -103,8 +125,8 @@ def check_outputs(
 
 
 def check_exists(argument: str, source: str) -> None:
-    """Raise `UsageError` if a source is neither a file or folder nor a bundled set."""
-    if source not in BUNDLED and not Path(source).exists():
+    """Raise `UsageError` if a source is neither a file or folder nor a bundled set, nor ``-``."""
+    if source != STREAM and source not in BUNDLED and not Path(source).exists():
         names = ", ".join(BUNDLED)
         raise UsageError(
             f"{argument} {source}: no such file or folder, nor a bundled set ({names})"
@@ -112,8 +134,13 @@ def check_exists(argument: str, source: str) -> None:
 
 
 def load_argument(argument: str, source: str, **options: Any) -> Dataset:
-    """Load a data set with `fastnn.datasets.load`; error messages name the argument."""
+    """Load a data set with `fastnn.datasets.load`; error messages name the argument.
+
+    ``-`` is standard input: a text file or a ``.parquet`` or ``.npz`` file, perhaps compressed.
+    """
     try:
+        if source == STREAM:
+            return load_stdin(**options)
         return load(source, **options)
     except UnknownColumnError as error:
         raise UsageError(f"--{error}") from error

@@ -1,9 +1,10 @@
 """Output of the commands: tables and lines in the terminal, results as JSON files."""
 
+import contextlib
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import rich.box
 from rich.console import Console
 from rich.table import Table
 
+from fastnn.cli.streams import is_stream
 from fastnn.files.atomic_write import write_atomically
 
 
@@ -23,9 +25,23 @@ def new_table(*columns: str) -> Table:
     return table
 
 
+_only_results = False
+
+
+@contextlib.contextmanager
+def only_results_on_stdout(wanted: bool) -> Iterator[None]:
+    """Let `show` print on the error stream: standard output is for results as JSON."""
+    global _only_results
+    _only_results = wanted
+    try:
+        yield
+    finally:
+        _only_results = False
+
+
 def show(*things: Table | str, stderr: bool = False) -> None:
     """Print tables, and text without interpreting markup in it."""
-    console = Console(stderr=stderr)
+    console = Console(stderr=stderr or _only_results)
     for thing in things:
         plain = isinstance(thing, str)
         console.print(thing, markup=not plain, highlight=not plain, soft_wrap=plain)
@@ -51,10 +67,21 @@ def seconds(value: float) -> str:
 
 
 def write_json(path: Path | None, results: Mapping[str, Any]) -> None:
-    """Write results to a JSON file, unless the path is None; NaN and infinities become null."""
+    """Write results to a JSON file, unless the path is None; NaN and infinities become null.
+
+    The path ``-`` is standard output.
+    """
     if path is not None:
-        text = json.dumps(_finite(results), indent=2, allow_nan=False)
-        write_atomically(path, (text + "\n").encode())
+        write_text(path, json.dumps(_finite(results), indent=2, allow_nan=False) + "\n")
+
+
+def write_text(path: Path | None, text: str) -> None:
+    """Write text to a file, or to standard output for ``-`` and None."""
+    if path is None or is_stream(path):
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    else:
+        write_atomically(path, text.encode())
 
 
 def _finite(value: Any) -> Any:

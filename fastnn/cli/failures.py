@@ -1,5 +1,7 @@
 """How a command fails: every error becomes one line on the error stream and an exit code."""
 
+import itertools
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -7,7 +9,9 @@ from typing import Any
 
 from typer.core import TyperGroup
 
-from fastnn.cli.checks import TrainingError, UsageError
+from fastnn.cli import display
+from fastnn.cli.checks import InterruptedTrainingError, TrainingError, UsageError
+from fastnn.cli.streams import STREAM
 from fastnn.errors import DataError, ModelFileError
 from fastnn.ladder import WrongRungError
 
@@ -23,6 +27,7 @@ EXIT_CODES: dict[type[Exception], int] = {
 """Exit codes of expected errors, whose message is printed as it is."""
 
 _INTERRUPTED = 130
+_JSON = "--json"  # without a value: standard output
 
 
 class _InterruptedError(Exception):
@@ -44,9 +49,19 @@ class OneLineErrors(TyperGroup):
         """Run a command and exit with its exit code."""
         args = sys.argv[1:] if args is None else list(args)
         try:
-            code = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
+            given = _with_values(args)
+            with display.only_results_on_stdout(_prints_json(given)):
+                code = super().main(
+                    given, prog_name, complete_var, False, windows_expand_args, **extra
+                )
+            sys.stdout.flush()
+        except BrokenPipeError:  # of `| head`, for example: nobody reads on
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115, for the flush at exit
+            sys.exit(1)
         except Exception as error:
-            expected = isinstance(error, _InterruptedError) or _is_of_parser(error)
+            expected = isinstance(
+                error, _InterruptedError | InterruptedTrainingError
+            ) or _is_of_parser(error)
             if "--debug" in args and not expected:
                 traceback.print_exception(error)
             code, message = explain(error)
@@ -59,6 +74,22 @@ class OneLineErrors(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise _InterruptedError from None
+
+
+def _with_values(args: list[str]) -> list[str]:
+    """Return arguments with the value that an option without one stands for."""
+    full: list[str] = []
+    for arg, following in itertools.zip_longest(args, args[1:]):
+        full.append(arg)
+        if arg == _JSON and (following is None or following.startswith("--")):
+            full.append(STREAM)
+    return full
+
+
+def _prints_json(args: list[str]) -> bool:
+    """Return whether arguments ask for results as JSON on standard output."""
+    pairs = itertools.pairwise(args)
+    return f"{_JSON}={STREAM}" in args or any(pair == (_JSON, STREAM) for pair in pairs)
 
 
 def _is_of_parser(error: Exception) -> bool:
@@ -78,6 +109,8 @@ def explain(error: Exception) -> tuple[int, str]:
     """
     if isinstance(error, _InterruptedError):
         return _INTERRUPTED, "interrupted"
+    if isinstance(error, InterruptedTrainingError):
+        return _INTERRUPTED, str(error)
     if _is_of_parser(error):
         parser_error: Any = error
         return parser_error.exit_code, parser_error.format_message()

@@ -11,7 +11,8 @@ FLAG = ""
 _DATA_HELP = (
     "A .csv, .tsv, .data or .txt file (also .gz), a .parquet file, a .npz file with arrays X and "
     "y, a folder of IDX files (MNIST), or the name of a bundled real data set: digits, "
-    "breast_cancer, wine, iris, diabetes. For a file or folder of such a name, write ./digits."
+    "breast_cancer, wine, iris, diabetes. For a file or folder of such a name, write ./digits. "
+    "- reads a text, .parquet or .npz file from standard input."
 )
 
 Data = Annotated[str, typer.Argument(metavar="DATA", help=_DATA_HELP, show_default=True)]
@@ -32,7 +33,10 @@ Force = Annotated[
 Json = Annotated[
     Path | None,
     typer.Option(
-        "--json", metavar="FILE", help="Write all results as JSON.", rich_help_panel="Output"
+        "--json",
+        metavar="[FILE]",
+        help="Write all results as JSON, to standard output for - or without FILE.",
+        rich_help_panel="Output",
     ),
 ]
 Debug = Annotated[

@@ -2,8 +2,6 @@
 
 import csv
 import io
-import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,12 +12,13 @@ from rich.text import Text
 
 from fastnn import environment
 from fastnn.cli import checks, display
-from fastnn.cli.train import can_score, score
-from fastnn.data.table_encoder import METADATA_KEY, TableEncoder
-from fastnn.errors import ModelFileError, reason, require
-from fastnn.files import storage
-from fastnn.files.atomic_write import write_atomically
+from fastnn.cli.streams import is_stream
+from fastnn.errors import ModelFileError
+from fastnn.loading import load
 from fastnn.network import Sequential
+from fastnn.table_model import TableModel, can_score, probabilities, score_outputs
+
+_MOST_CLASSES = 10  # that are listed
 
 
 def predict_command(
@@ -59,10 +58,13 @@ def predict_command(
         If the data or the model cannot be used.
     """
     checks.check_exists("DATA", source)
-    checks.check_outputs(
-        {"--out": out, "--json": json_path}, {"MODEL": model, "DATA": source}, force
-    )
-    net, _, encoder = read_model(model)
+    inputs: dict[str, str | None] = {"MODEL": model, "DATA": source}
+    checks.check_outputs({"--out": out, "--json": json_path}, inputs, force)
+    printed = out is None or is_stream(out)
+    if printed and is_stream(json_path):
+        raise checks.UsageError("--json - needs --out FILE: the predictions are printed")
+    loaded = _load_table_model(model)
+    encoder = loaded.encoder
     if proba and encoder.task != "classification":
         raise checks.UsageError(f"--proba needs a classification, but {model} is a regression")
     data = checks.load_argument(
@@ -76,73 +78,57 @@ def predict_command(
     )
     data = data.test or data
     with checks.data_of("DATA"):
-        X = encoder.transform(data, dtype=net.dtype)
+        X = loaded.encode(data)
         y = encoder.encode_target(data)
     began = time.perf_counter()
-    outputs = net.predict(X)
+    outputs = loaded.net.predict(X)
     seconds = time.perf_counter() - began
 
     figures = {"command": "predict", "model": model, "data": data.name, "n_rows": len(data)}
     figures |= {"task": encoder.task, "seconds": seconds}
     summary = ""
     if y is not None and can_score(encoder.task, y):
-        metric = "accuracy" if encoder.classes else "R2"
-        figures |= {"metric": metric, "score": score(encoder.task, outputs, y)}
+        metric = _metric(encoder.task)
+        figures |= {"metric": metric, "score": score_outputs(encoder.task, outputs, y)}
         summary = f"{metric} {figures['score']:.4f} on {len(data):,} rows"
-    text = _as_csv(encoder, outputs, proba)
-    if out is None:
-        sys.stdout.write(text)
-    else:
-        write_atomically(out, text.encode())
+    display.write_text(out, _as_csv(loaded, outputs, proba))
+    if not printed:
         display.show(f"{len(data):,} predictions written to {out}")
     display.write_json(json_path, figures)
     if summary:
-        display.show(summary, stderr=out is None)  # not among the predictions
+        display.show(summary, stderr=printed)  # not among the predictions
 
 
-def read_model(path: str) -> tuple[Sequential, dict[str, str], TableEncoder]:
-    """Return the network in a model file, its metadata, and the encoder of its data.
-
-    Parameters
-    ----------
-    path : str
-        Model file.
-
-    Raises
-    ------
-    UsageError
-        If there is no such file.
-    ModelFileError
-        If it is damaged, or was not written by ``fastnn train``.
-    """
-    net, metadata, tensors = _read_file(path)
-    try:
-        encoder = TableEncoder.unpack(metadata, tensors)
-    except ModelFileError as error:
-        raise ModelFileError(f"MODEL {path}: {error}") from error
-    if (encoder.n_inputs, encoder.n_outputs) != (net.n_inputs, net.n_outputs):
-        raise ModelFileError(f"MODEL {path}: the encoding of the data does not fit the network")
-    return net, metadata, encoder
+def _metric(task: str) -> str:
+    return "accuracy" if task == "classification" else "R2"
 
 
-def _read_file(path: str) -> tuple[Sequential, dict[str, str], dict[str, NDArray[Any]]]:
-    """Return the network in a model file, and the metadata and arrays saved with it."""
+def _load(path: str) -> Sequential | TableModel:
+    """Return the model in a file; error messages name the argument."""
     if Path(path).is_dir():
         raise checks.UsageError(f"MODEL {path} is a folder, but a file is needed")
     if not Path(path).exists():
         raise checks.UsageError(f"MODEL {path}: no such file")
     try:
-        return storage.read(path)
+        return load(path)
     except ModelFileError as error:
         raise ModelFileError(f"MODEL {path}: {error}") from error
 
 
-def _as_csv(encoder: TableEncoder, outputs: NDArray[np.floating], proba: bool) -> str:
+def _load_table_model(path: str) -> TableModel:
+    """Return the model of a table in a file."""
+    model = _load(path)
+    if not isinstance(model, TableModel):
+        raise ModelFileError(f"MODEL {path}: it was saved without the encoding of its data")
+    return model
+
+
+def _as_csv(model: TableModel, outputs: NDArray[np.floating], proba: bool) -> str:
     """Return predictions, and on request probabilities, as the text of a CSV file."""
-    columns, header = [encoder.decode(outputs)], ["prediction"]
+    columns, header = [model.encoder.decode(outputs)], ["prediction"]
     if proba:
-        columns += [*require("scipy.special", "sklearn").softmax(outputs, axis=1).T]
-        header += [f"probability_{label}" for label in encoder.classes]
+        columns += [*probabilities(outputs).T]
+        header += [f"probability_{label}" for label in model.encoder.classes]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)
@@ -163,63 +149,79 @@ def info_command(model: str | None, *, json_path: Path | None, force: bool) -> N
         Whether existing files may be replaced.
     """
     checks.check_outputs({"--json": json_path}, {"MODEL": model}, force)
-    facts = environment.get_config() if model is None else _model_facts(model)
+    if model is None:
+        facts: dict[str, Any] = dict(environment.get_config())
+        lines = facts
+    else:
+        facts = _model_facts(model)
+        lines = _as_lines(facts)
     table = display.new_table()
-    for name, value in facts.items():
-        lines = value if isinstance(value, list) else [value]
+    for name, value in lines.items():
         # As `Text`, because brackets in a label would be taken for markup.
-        table.add_row(name.replace("_", " "), Text("\n".join(map(str, lines))))
-    display.show(table)
+        table.add_row(name.replace("_", " "), Text(str(value)))
+    if not is_stream(json_path):  # which has all of it
+        display.show(table)
     display.write_json(json_path, {"command": "info", **facts})
 
 
 def _model_facts(path: str) -> dict[str, Any]:
-    """Return the description of a model file: name of a row -> value or list of lines."""
-    net, metadata, _ = _read_file(path)
-    facts: dict[str, Any] = {
+    """Return the description of a model file: numbers, texts and lists by name."""
+    model = _load(path)
+    net = model.net if isinstance(model, TableModel) else model
+    facts = {
         "model": path,
         "layers": [repr(layer) for layer in net.layers],
-        "parameters": f"{net.n_params:,}",
+        "parameters": net.n_params,
         "dtype": net.dtype.name,
-    }
-    if METADATA_KEY not in metadata:  # saved by `Sequential.save`
-        return facts | {"inputs": net.n_inputs, "outputs": net.n_outputs}
-    encoder = read_model(path)[2]
-    n_numbers = len(encoder.feature_names) - len(encoder.categories)
-    kinds = [
-        f"{n_numbers} numeric" + (", standardised" if encoder.standardise else ", as they are")
-    ]
-    kinds += [f"text {name!r}: {len(values)} values" for name, values in encoder.categories.items()]
-    classes = encoder.classes
-    facts |= {
-        "task": encoder.task,
-        "target": encoder.target_name,
-        "columns": kinds,
         "inputs": net.n_inputs,
+        "outputs": net.n_outputs,
     }
-    if classes:
-        more = ", ..." if len(classes) > 10 else ""
-        facts["classes"] = f"{len(classes)}: " + ", ".join(map(str, classes[:10])) + more
-    try:
-        return facts | _training_facts(metadata, "accuracy" if classes else "R2")
-    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise ModelFileError(
-            f"MODEL {path}: what it says of its training is damaged ({reason(error)})"
-        ) from error
+    return facts | (_table_facts(model) if isinstance(model, TableModel) else {})
 
 
-def _training_facts(metadata: dict[str, str], metric: str) -> dict[str, str]:
-    """Return the description of the training that ``fastnn train`` stored in the metadata."""
-    training = json.loads(metadata.get("fastnn.training", "{}"))
-    if training == {}:
-        return {}
+def _table_facts(model: TableModel) -> dict[str, Any]:
+    """Return the description of a table, and of the training on it if there is one."""
     facts = {
-        "trained_on": f"{training['rows']:,} rows of {training['data']}, "
-        f"{training['epochs']} epochs"
+        "task": model.task,
+        "target": model.target_name,
+        "columns": model.columns,
+        "standardised": model.encoder.standardise,
+        "categories": model.categories,
+        "classes": list(model.encoder.classes),
     }
-    if training["test_score"] is not None:
-        facts[f"test_{metric}"] = f"{training['test_score']:.4f}"
+    training = dict(model.training)
+    score = training.pop("test_score", None)
+    if training:
+        facts["training"] = training
+    if score is not None:
+        facts[f"test_{_metric(model.task)}"] = score
     return facts
+
+
+def _as_lines(facts: dict[str, Any]) -> dict[str, str]:
+    """Return the description of a model as people read it."""
+    lines = {name: str(value) for name, value in facts.items()}
+    lines |= {"layers": "\n".join(facts["layers"]), "parameters": f"{facts['parameters']:,}"}
+    if "task" not in facts:
+        return lines
+    categories, classes = facts["categories"], facts["classes"]
+    n_numbers = len(facts["columns"]) - len(categories)
+    kind = "standardised" if facts["standardised"] else "as they are"
+    texts = (f"text {name!r}: {len(values)} values" for name, values in categories.items())
+    lines["columns"] = "\n".join([f"{n_numbers} numeric, {kind}", *texts])
+    more = ", ..." if len(classes) > _MOST_CLASSES else ""
+    lines["classes"] = f"{len(classes)}: {', '.join(map(str, classes[:_MOST_CLASSES]))}{more}"
+    training = facts.get("training")
+    if training:
+        early = ", interrupted" if training.get("interrupted") else ""
+        lines["trained_on"] = (
+            f"{training['rows']:,} rows of {training['data']}, {training['epochs']} epochs{early}"
+        )
+    for name in facts:
+        if name.startswith("test_"):
+            lines[name] = f"{facts[name]:.4f}"
+    left_out = ["standardised", "categories", "training", *([] if classes else ["classes"])]
+    return {name: line for name, line in lines.items() if name not in left_out}
 
 
 def warmup_command(dtype: str, *, json_path: Path | None, force: bool) -> None:

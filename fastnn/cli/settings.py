@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from fastnn import optimizers, schedules
-from fastnn.cli import checks
+from fastnn.cli import checks, interruption, streams
 from fastnn.datasets import source_name
-from fastnn.errors import require
+from fastnn.errors import ModelFileError, require
 from fastnn.inspection.plots import SUFFIXES
 from fastnn.layers.activations import HIDDEN_BY_NAME
 from fastnn.runtime import threads
@@ -57,6 +57,7 @@ class TrainSettings:
     plot: Path | None
     compare: bool
     json: Path | None
+    resume: bool
     force: bool
     quiet: bool
 
@@ -79,9 +80,31 @@ class TrainSettings:
         return [name.strip() for name in self.drop.split(",") if name.strip()]
 
     @property
+    def source(self) -> str:
+        """The name of DATA: the argument, unless it is standard input."""
+        return streams.NAME if streams.is_stream(self.data) else self.data
+
+    @property
     def model_path(self) -> Path:
         """The file that the model is saved to."""
-        return self.out or Path(f"{source_name(self.data)}.safetensors")
+        return self.out or Path(f"{source_name(self.source)}.safetensors")
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """The file of the checkpoint that an interrupted training leaves."""
+        return interruption.checkpoint_path(self.model_path)
+
+    @property
+    def outputs(self) -> dict[str, Path | None]:
+        """The files that are written, by their options."""
+        return {"--out": self.model_path, "--plot": self.plot, "--json": self.json}
+
+    def _own_outputs(self) -> list[Path]:
+        """Return the files that the training of the checkpoint writes, so that it may again."""
+        try:
+            return list(map(Path, interruption.Identity.read(self.checkpoint_path).outputs))
+        except ModelFileError as error:
+            raise ModelFileError(f"--resume: {error}") from error
 
     def make_optimizer(self) -> optimizers.Optimizer:
         """Return the optimizer with its learning rate."""
@@ -135,14 +158,22 @@ class TrainSettings:
                 f"--compare needs an --optimizer that scikit-learn has ({allowed}), "
                 f"got {self.optimizer!r}"
             )
-        for argument, source in (("DATA", self.data), ("--test", self.test)):
+        sources = {"DATA": self.data, "--test": self.test}
+        for argument, source in sources.items():
             if source is not None:
                 checks.check_exists(argument, source)
-        checks.check_outputs(
-            {"--out": self.model_path, "--plot": self.plot, "--json": self.json},
-            {"DATA": self.data, "--test": self.test},
-            self.force,
-        )
+        if streams.is_stream(self.data) and streams.is_stream(self.test):
+            raise checks.UsageError("--test - cannot be used: standard input is DATA")
+        if streams.is_stream(self.out):
+            raise checks.UsageError("--out - cannot be used: a model needs a file")
+        found = self.checkpoint_path.exists() and not self.force
+        if found and not self.resume:
+            raise checks.UsageError(
+                f"--out {self.model_path}: its training was interrupted and left "
+                f"{self.checkpoint_path}: --resume continues it, --force starts anew"
+            )
+        replaceable = self._own_outputs() if found else []
+        checks.check_outputs(self.outputs, sources, self.force, replaceable=replaceable)
         if self.plot is not None:
             require("matplotlib", "plot")
             if self.plot.suffix.lower() not in SUFFIXES:

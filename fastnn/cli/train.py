@@ -1,6 +1,7 @@
 """``fastnn train``: split, encode, train, test, save, and compare."""
 
 import dataclasses
+import functools
 import itertools
 import json
 import math
@@ -8,7 +9,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from rich.text import Text
 from fastnn import network
 from fastnn.callbacks import Callback, EarlyStopping, ProgressBar
 from fastnn.cli import checks, display
+from fastnn.cli.interruption import CtrlC, Identity, TrainingCheckpoint
 from fastnn.cli.settings import ACTIVATIONS, MOMENTUM, SKLEARN_ACTIVATIONS, TrainSettings
 from fastnn.data.dataset import Features
 from fastnn.data.table_encoder import TableEncoder
@@ -27,6 +29,7 @@ from fastnn.files.atomic_write import write_atomically
 from fastnn.inspection.plots import training_curve
 from fastnn.layers import Affine, Layer
 from fastnn.runtime.compiling import seconds_compiled
+from fastnn.table_model import TableModel, can_score, score_outputs
 
 # "squared_error" is also what scikit-learn's regressor minimises.
 _LOSSES = {"classification": "softmax_cross_entropy", "regression": "squared_error"}
@@ -70,6 +73,8 @@ def train_command(settings: TrainSettings) -> None:
         If the data cannot be used.
     TrainingError
         If training diverges.
+    InterruptedTrainingError
+        If Ctrl-C ended the training, after the model was saved as it was then.
     """
     settings.check()
     if settings.data in BUNDLED and Path(settings.data).exists() and not settings.quiet:
@@ -86,9 +91,14 @@ def train_command(settings: TrainSettings) -> None:
     net = build_net(settings, prepared.encoder)
     if not settings.quiet:
         display.show(*_describe(settings, data, prepared, net))
-    ours = _fit(settings, net, prepared)
+    checkpoint = _new_checkpoint(settings, prepared)
+    ours = _fit(settings, net, prepared, checkpoint)
+    interrupted = ours["interrupted"]
+    resumable = interrupted and checkpoint.write()
     _save(settings, net, prepared, ours)
-    if settings.plot is not None:
+    if not interrupted:
+        checkpoint.discard()
+    if settings.plot is not None and ours["epochs"]:
         # Bytes of a file's name that the locale cannot decode are no characters for a font.
         name = data.name.encode(errors="surrogateescape").decode(errors="replace")
         title = f"{name}: {_shape(net)}, {settings.optimizer}"
@@ -97,14 +107,20 @@ def train_command(settings: TrainSettings) -> None:
         write_atomically(settings.plot, image)
     results = {"fastnn": ours}
     try:
-        if settings.compare:
+        if settings.compare and not interrupted:
             results |= _compare(settings, prepared, ours["epochs"])
     finally:  # our own results are written even if the comparison fails or is interrupted
         display.write_json(settings.json, _all_results(settings, data, prepared, net, results))
         if not settings.quiet:
             display.show(_results_table(prepared.encoder.task, results, settings.model_path))
-            if settings.plot is not None:
+            if settings.plot is not None and ours["epochs"]:
                 display.show(f"curve drawn in {settings.plot}")
+    if interrupted:
+        more = f"; --resume continues from {checkpoint.path}" if resumable else ""
+        raise checks.InterruptedTrainingError(
+            f"interrupted after {ours['epochs']} of {checkpoint.epochs} epochs: the model so far "
+            f"is saved to {settings.model_path}{more}"
+        )
 
 
 # Data
@@ -218,20 +234,44 @@ def build_net(settings: TrainSettings, encoder: TableEncoder) -> network.Sequent
     return network.Sequential(parts[:-1], seed=settings.seed, dtype=settings.dtype)
 
 
-def _fit(settings: TrainSettings, net: network.Sequential, prepared: Prepared) -> Results:
-    """Train the network; return its results."""
+def _new_checkpoint(settings: TrainSettings, prepared: Prepared) -> TrainingCheckpoint:
+    """Return the checkpoint of the training, after a check that the one to resume is of it."""
+    path, encoder = settings.checkpoint_path, prepared.encoder
+    metadata, tensors = encoder.pack()
+
+    @functools.cache
+    def identity() -> Identity:  # the digest of many rows takes a while
+        arrays = [*prepared.train, *(prepared.validation or ())]
+        return Identity.of(settings, json.dumps(metadata), *arrays)
+
+    if settings.resume:
+        if path.exists():
+            identity().check(Identity.read(path), path)
+        elif not settings.quiet:
+            display.show(f"there is no {path}: training begins with the first epoch", stderr=True)
+    return TrainingCheckpoint(path, identity, settings.resume, metadata, tensors)
+
+
+def _fit(
+    settings: TrainSettings,
+    net: network.Sequential,
+    prepared: Prepared,
+    checkpoint: TrainingCheckpoint,
+) -> Results:
+    """Train the network, until Ctrl-C ends it; return its results."""
     compiled_before = seconds_compiled()
     task = prepared.encoder.task
     score_name = f"val_{_SCORE_NAMES[task].lower()}"
     callbacks: list[Callback] = [] if settings.quiet else [ProgressBar()]
     if settings.early_stopping:
         callbacks.append(EarlyStopping(score_name, patience=settings.patience))
+    callbacks.append(checkpoint)
     began = time.perf_counter()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), CtrlC(net) as ctrl_c:
         warnings.filterwarnings(
             "ignore", message="the (loss|weights) (became|grew)"
         )  # reported below
-        history = net.fit(
+        net.fit(
             *prepared.train,
             loss=_LOSSES[task],
             optimizer=settings.make_optimizer(),
@@ -243,20 +283,24 @@ def _fit(settings: TrainSettings, net: network.Sequential, prepared: Prepared) -
             schedule=settings.schedule,
             callbacks=callbacks,
         )
+    history = cast(network.History, net.history)
     compile_seconds = seconds_compiled() - compiled_before
     wall_seconds = time.perf_counter() - began - compile_seconds
     if history.divergence is not None:
+        checkpoint.discard()
         raise checks.TrainingError(f"{history.divergence}; try a smaller --learning-rate")
-    results = _speed(len(history), len(prepared.train[0]), sum(history["seconds"]))
+    results = _speed(len(history), len(prepared.train[0]), sum(history.get("seconds", ())))
     results |= {
         "seconds_with_validation": wall_seconds,
         "compile_seconds": compile_seconds,
-        "history": {name: list(history[name]) for name in history.keys()},  # noqa: SIM118
+        "resumed_at": checkpoint.resumed_at,
+        "interrupted": ctrl_c.pressed,
+        "history": {name: list(figures) for name, figures in history.items()},
     }
     test = _scorable_test(prepared)
     if test is not None:
         X, y = test
-        results["test_score"] = score(task, net.predict(X, n_threads=settings.threads), y)
+        results["test_score"] = score_outputs(task, net.predict(X, n_threads=settings.threads), y)
     return results
 
 
@@ -265,43 +309,14 @@ def _speed(epochs: int, n_rows: int, seconds: float) -> Results:
     return {
         "epochs": epochs,
         "seconds": seconds,
-        "samples_per_second": epochs * n_rows / seconds,
+        "samples_per_second": epochs * n_rows / seconds if seconds else 0.0,
     }
-
-
-def can_score(task: str, y: NDArray[Any]) -> bool:
-    """Return whether there is a score for targets (N,): R2 needs two rows."""
-    return task == "classification" or len(y) > 1
 
 
 def _scorable_test(prepared: Prepared) -> Arrays | None:
     """Return the test part if there is a score for it."""
     test = prepared.test
     return test if test is not None and can_score(prepared.encoder.task, test[1]) else None
-
-
-def score(task: str, out: NDArray[np.floating], y: NDArray[Any]) -> float:
-    """Return the score of outputs: the accuracy for a classification, R2 for a regression.
-
-    Parameters
-    ----------
-    task : {"classification", "regression"}
-        What the network was trained for.
-    out : ndarray of shape (N, O)
-        Outputs of the network; O is 1 for a regression.
-    y : ndarray of shape (N,)
-        Encoded targets.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fastnn.cli.train import score
-    >>> score("classification", np.eye(4), np.array([0, 1, 2, 2]))
-    0.75
-    """
-    if task == "classification":
-        return float((out.argmax(axis=1) == y).mean())
-    return float(require("sklearn.metrics", "sklearn").r2_score(y, out[:, 0]))
 
 
 def _compare(settings: TrainSettings, prepared: Prepared, epochs: int) -> dict[str, Results]:
@@ -373,15 +388,17 @@ def _save(
     settings: TrainSettings, net: network.Sequential, prepared: Prepared, results: Results
 ) -> None:
     """Save the network with the encoder of its data and a description of its training."""
-    metadata, tensors = prepared.encoder.pack()
+    test_score = results.get("test_score", math.nan)
     training = {
-        "data": settings.data,
+        "data": settings.source,
         "rows": len(prepared.train[0]),
         "epochs": results["epochs"],
-        "test_score": results.get("test_score"),
+        "interrupted": results["interrupted"],
+        "test_score": test_score if math.isfinite(test_score) else None,
     }
-    metadata["fastnn.training"] = json.dumps(training)
-    net.save(settings.model_path, metadata=metadata, tensors=tensors, overwrite=settings.force)
+    model = TableModel(net, prepared.encoder, training)
+    overwrite = settings.force or settings.resume  # as checked before the training
+    model.save(settings.model_path, overwrite=overwrite)
 
 
 def _shape(net: network.Sequential) -> str:
@@ -426,6 +443,8 @@ def _results_table(task: str, results: dict[str, Results], model_path: Path) -> 
         row(f"test {_SCORE_NAMES[task]}", "test_score", "{:.4f}".format)
     row("epochs", "epochs", str)
     speed_up = [f"{_speed_up(results):.2f} x"] if theirs else []
+    if ours["resumed_at"]:
+        table.add_row("resumed after", f"{ours['resumed_at']} epochs")
     row("training time", "seconds", display.seconds, *speed_up)
     row("samples/s", "samples_per_second", "{:,.0f}".format)
     table.add_row("compile time", display.seconds(ours["compile_seconds"]))

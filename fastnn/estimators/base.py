@@ -28,7 +28,7 @@ from fastnn.estimators.stochastic import StochasticSolver
 from fastnn.layers import Affine, Identity, Layer, ReLU, Sigmoid, Tanh
 from fastnn.network import Sequential
 from fastnn.runtime.compiling import Line, told
-from fastnn.runtime.threads import get_num_threads
+from fastnn.runtime.threads import check_num_threads, get_num_threads
 from fastnn.validation import Table, check_weights
 
 _HIDDEN_LAYERS: dict[str, Callable[[], Layer]] = {
@@ -247,9 +247,22 @@ class BaseMLP(StochasticSolver, LBFGSSolver, PrivateNames, CallbackSupportMixin,
                 return net
         return self._build_net(self.coefs_, self.intercepts_)
 
-    def _most_threads(self) -> int | None:
-        # More threads than there are is no error: the model may come from a larger machine.
-        return None if self.n_threads is None else min(self.n_threads, get_num_threads())
+    @property
+    def net_(self) -> Sequential:
+        """The fitted net, without the activation of its outputs: `fastnn.inspection` shows it.
+
+        `coefs_` and `intercepts_` are views of its parameters.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        """
+        check_is_fitted(self)
+        return self._current_net()
+
+    def _most_threads(self) -> int:
+        return min(check_num_threads(self.n_threads), get_num_threads())
 
     def _outputs(self, X: Table) -> np.ndarray:
         """Return the outputs of the net for validated samples, before the output activation."""

@@ -75,6 +75,24 @@ def write_model(
     ({'layers': []}, {'unit': 'kg'}, {'mean': array([0., 0.])})
     """
     path = check_path(path)
+    write_atomically(path, model_bytes(header, metadata, tensors), overwrite)
+
+
+def model_bytes(
+    header: object, metadata: Mapping[str, str], tensors: Mapping[str, ArrayLike]
+) -> bytes:
+    """Return the content of a model file, which `write_model` writes.
+
+    Parameters
+    ----------
+    header, metadata, tensors
+        As for `write_model`.
+
+    Raises
+    ------
+    ValueError
+        As by `write_model`.
+    """
     for name, value in metadata.items():
         if name == HEADER or not _is_text(name) or not _is_text(value):
             raise ValueError(
@@ -101,7 +119,7 @@ def write_model(
         raise ValueError(
             f"metadata must take at most {MAX_HEADER} bytes, with all names, got {length}"
         )
-    write_atomically(path, data, overwrite)
+    return data
 
 
 def read_model(

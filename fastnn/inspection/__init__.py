@@ -12,14 +12,18 @@ How do loss, weights and gradients change in training?   `plot_history`, `Histog
 =======================================================  ===========================================
 
 A function without ``plot_`` in its name returns arrays and draws nothing. A function with it draws
-on the matplotlib axes ``ax`` that the caller passes, and returns the arrays that it drew. No
-function opens a window or creates a figure::
+and returns the arrays that it drew. It draws on the matplotlib axes ``ax``, or, without these, on
+new ones of `matplotlib.pyplot`, which a notebook shows, and ``pyplot.show()`` elsewhere::
 
-    from matplotlib.figure import Figure
+    plot_history(history)
 
-    figure = Figure()
+    figure = matplotlib.figure.Figure()  # or without pyplot
     plot_history(history, figure.subplots())
     figure.savefig("history.png")
+
+Functions of a net take fitted estimators too, `fastnn.MLPClassifier` and `fastnn.MLPRegressor`:
+they look at its ``net_``, whose outputs are logits for a classifier. Of a `fastnn.TableModel` they
+take ``model.net`` and ``model.encode(frame)``.
 
 Only `forward`, `backward` and `params` of the layers are used, so all of it works with any layers.
 Drawing needs the extra `plot`.

@@ -11,11 +11,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastnn.errors import require
 from fastnn.inspection.checks import (
+    Net,
     check_axes,
     check_image_shape,
     check_labels,
+    check_net,
     check_row,
     check_rows,
+    classes_of,
+    given_or_new,
     largest,
 )
 from fastnn.validation import check_integer
@@ -30,12 +34,12 @@ _RADIUS = 0.4  # of a neuron; neurons of a column are 1 apart
 _POSITIVE, _NEGATIVE = (0.40, 0.70, 1.0), (1.0, 0.45, 0.40)  # blue and red, visible on black
 
 
-def activations(net: Sequential, X: ArrayLike) -> list[tuple[str, NDArray[np.floating]]]:
+def activations(net: Net, X: ArrayLike) -> list[tuple[str, NDArray[np.floating]]]:
     """Return the output of every layer.
 
     Parameters
     ----------
-    net : Sequential
+    net : Sequential or fitted estimator
         Any net.
     X : array_like of shape (N, I)
         Samples.
@@ -59,6 +63,7 @@ def activations(net: Sequential, X: ArrayLike) -> list[tuple[str, NDArray[np.flo
     >>> [(name, out.shape) for name, out in activations(net, np.ones((5, 2)))]
     [('0 Affine', (5, 3)), ('1 ReLU', (5, 3)), ('2 Affine', (5, 1))]
     """
+    net = check_net(net)
     out = check_rows(net, X)
     found = []
     for name, layer in named_layers(net):
@@ -98,9 +103,9 @@ class _Column(NamedTuple):
 
 
 def plot_activations(
-    net: Sequential,
+    net: Net,
     x: ArrayLike,
-    ax: Axes,
+    ax: Axes | None = None,
     *,
     image_shape: tuple[int, int] | None = None,
     labels: Iterable[object] | None = None,
@@ -116,16 +121,16 @@ def plot_activations(
 
     Parameters
     ----------
-    net : Sequential
+    net : Sequential or fitted estimator
         Any net.
     x : array_like of shape (I,) or (1, I)
         One sample.
-    ax : matplotlib.axes.Axes
-        Axes to draw on.
+    ax : matplotlib.axes.Axes or None, default=None
+        Axes to draw on; None makes a new figure with pyplot.
     image_shape : tuple of (int, int) or None, default=None
         Height and width, with I = H * W, if the input is to be drawn as an image.
     labels : sequence or None, default=None
-        Labels of the output neurons; None takes their indices.
+        Labels of the output neurons; None takes the classes of an estimator, or their indices.
     n_connections : int, default=60
         Most lines between two columns.
     max_neurons : int, default=16
@@ -155,6 +160,9 @@ def plot_activations(
     (1, 10)
     """
     check_axes(ax)
+    classes, net = classes_of(net), check_net(net)
+    if labels is None and classes is not None and len(classes) == net.n_outputs:
+        labels = classes  # a single output is the logit of the second of two
     row = check_row(net, x)
     if image_shape is not None:
         image_shape = check_image_shape(image_shape, net.n_inputs)
@@ -163,6 +171,7 @@ def plot_activations(
     max_neurons = check_integer("max_neurons", max_neurons, 2)
     found = activations(net, row)
 
+    ax = given_or_new(ax)
     columns = _columns(net, row, found, image_shape, max_neurons)
     for before, column in itertools.pairwise(columns):
         if column.w is not None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastnn.errors import shown
-from fastnn.inspection.checks import check_rows
+from fastnn.inspection.checks import Net, check_net, check_rows
 from fastnn.validation import (
     as_array,
     check_finite,
@@ -28,7 +28,7 @@ _MOST_DOUBLINGS = 8
 
 
 def saliency(
-    net: Sequential, X: ArrayLike, output: ArrayLike | None = None, *, signed: bool = False
+    net: Net, X: ArrayLike, output: ArrayLike | None = None, *, signed: bool = False
 ) -> NDArray[np.floating]:
     """Return the gradient of an output with respect to each input, or its absolute value.
 
@@ -36,7 +36,7 @@ def saliency(
 
     Parameters
     ----------
-    net : Sequential
+    net : Sequential or fitted estimator
         Any net. The `grads` of its layers are overwritten.
     X : array_like of shape (N, I)
         Samples.
@@ -65,6 +65,7 @@ def saliency(
     >>> saliency(net, np.ones((1, 2)))  # for a linear net: the absolute weights
     array([[3., 4.]])
     """
+    net = check_net(net)
     x = check_rows(net, X)
     signed = check_flag("signed", signed)
     chosen = _choose_outputs(net, x, output)
@@ -95,7 +96,7 @@ class IntegratedGradients(NamedTuple):
 
 
 def integrated_gradients(
-    net: Sequential,
+    net: Net,
     X: ArrayLike,
     baseline: ArrayLike = 0.0,
     output: ArrayLike | None = None,
@@ -116,7 +117,7 @@ def integrated_gradients(
 
     Parameters
     ----------
-    net : Sequential
+    net : Sequential or fitted estimator
         Any net. The `grads` of its layers are overwritten.
     X : array_like of shape (N, I)
         Samples.
@@ -156,6 +157,7 @@ def integrated_gradients(
     >>> result.attributions  # for a linear net: weights times inputs
     array([[ 6., -4.]])
     """
+    net = check_net(net)
     x = check_rows(net, X)
     steps = check_integer("steps", steps, 1, _MOST_STEPS)
     tolerance = check_number("tolerance", tolerance)

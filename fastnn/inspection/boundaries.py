@@ -8,8 +8,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastnn import losses
-from fastnn.errors import require
-from fastnn.inspection.checks import check_axes, check_net, check_rows
+from fastnn.errors import require, shown
+from fastnn.inspection.checks import (
+    Net,
+    check_axes,
+    check_net,
+    check_rows,
+    class_numbers,
+    classes_of,
+    given_or_new,
+    has_net,
+)
 from fastnn.layers import Sigmoid, Softmax
 from fastnn.validation import check_integer, check_targets
 
@@ -41,12 +50,12 @@ class DecisionGrid(NamedTuple):
     probabilities: NDArray[np.float64]
 
 
-def decision_grid(net: Sequential, X: ArrayLike, *, n_points: int = 200) -> DecisionGrid:
+def decision_grid(net: Net, X: ArrayLike, *, n_points: int = 200) -> DecisionGrid:
     """Return the predictions of a net on a grid that covers some data.
 
     Parameters
     ----------
-    net : Sequential
+    net : Sequential or fitted classifier
         A net with two inputs. It has one output for two classes, or an output for each class.
     X : array_like of shape (N, 2)
         Samples; the grid covers them with a margin.
@@ -72,7 +81,11 @@ def decision_grid(net: Sequential, X: ArrayLike, *, n_points: int = 200) -> Deci
     >>> decision_grid(net, np.eye(2), n_points=50).predictions.shape
     (50, 50)
     """
-    if check_net(net).n_inputs != 2:
+    model, net = net, check_net(net)
+    several = getattr(model, "out_activation_", None) == "logistic" and net.n_outputs > 1
+    if has_net(model) and (classes_of(model) is None or several):
+        raise ValueError(f"net must predict one class for each row, got {shown(model)}")
+    if net.n_inputs != 2:
         raise ValueError(f"net must have 2 inputs, got {net.n_inputs}")
     x = check_rows(net, X)
     n_points = check_integer("n_points", n_points, 2, _MOST_POINTS)
@@ -100,7 +113,7 @@ def _probabilities(net: Sequential, out: NDArray[np.floating]) -> NDArray[np.flo
 
 
 def plot_decision_boundary(
-    net: Sequential, X: ArrayLike, y: ArrayLike, ax: Axes, *, n_points: int = 200
+    net: Net, X: ArrayLike, y: ArrayLike, ax: Axes | None = None, *, n_points: int = 200
 ) -> DecisionGrid:
     """Draw the predicted class over the two inputs of a net, and the data on top.
 
@@ -109,14 +122,14 @@ def plot_decision_boundary(
 
     Parameters
     ----------
-    net : Sequential
+    net : Sequential or fitted classifier
         A net with two inputs.
     X : array_like of shape (N, 2)
         Samples.
-    y : array_like of int of shape (N,)
-        Their true classes, from 0.
-    ax : matplotlib.axes.Axes
-        Axes to draw on.
+    y : array_like of shape (N,)
+        Their true classes: numbers from 0, or labels of the classifier.
+    ax : matplotlib.axes.Axes or None, default=None
+        Axes to draw on; None makes a new figure with pyplot.
     n_points : int, default=200
         Points of the grid in each direction, G.
 
@@ -145,11 +158,13 @@ def plot_decision_boundary(
     """
     check_axes(ax)
     grid = decision_grid(net, X, n_points=n_points)
+    y, net = class_numbers(net, y), check_net(net)
     x = check_rows(net, X)
     n_classes = grid.probabilities.shape[-1]
     labels, _ = check_targets(y, losses.get("softmax_cross_entropy"), len(x), n_classes, net.dtype)
     if np.ndim(y) != 1:
         raise ValueError(f"y must have the shape ({len(x)},), got {np.shape(y)}")
+    ax = given_or_new(ax)
     colors = require("matplotlib", "plot").colormaps["tab10"](np.arange(n_classes) % 10)[:, :3]
 
     # From white, if all classes are equally probable, to the colour of the class.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,16 +26,61 @@ TRAIN, VALIDATION = "#1f77b4", "#d95f02"
 """Colours of training and validation data."""
 
 
+class FittedEstimator(Protocol):
+    """A fitted estimator with a net, such as `fastnn.MLPClassifier`."""
+
+    @property
+    def net_(self) -> Sequential:
+        """The net."""
+
+
+Net: TypeAlias = Sequential | FittedEstimator
+"""What functions of this package inspect: a net, or a fitted estimator with one."""
+
+
 def check_net(net: object) -> Sequential:
-    """Return a net, or raise ValueError if the argument is something else."""
+    """Return a net, that of an estimator if the argument is one, or raise ValueError."""
+    if has_net(net):
+        net = net.net_  # raises ValueError if it is not fitted
     if not isinstance(net, Sequential):
-        raise ValueError(f"net must be a Sequential, got {shown(net)}")
+        raise ValueError(
+            f"net must be a Sequential or a fitted estimator of fastnn, got {shown(net)}"
+        )
     return net
+
+
+def has_net(model: object) -> TypeGuard[FittedEstimator]:
+    """Return whether an object is an estimator with a net, fitted or not."""
+    return hasattr(type(model), "net_")
+
+
+def classes_of(model: object) -> NDArray[Any] | None:
+    """Return the labels of an estimator's classes; None for a net, and for a regressor."""
+    return getattr(model, "classes_", None) if has_net(model) else None
+
+
+def class_numbers(model: object, y: ArrayLike) -> ArrayLike:
+    """Return labels (N,) of an estimator as numbers of classes; those of a net are as they are.
+
+    Raises
+    ------
+    ValueError
+        If a label is none of the estimator's.
+    """
+    classes = classes_of(model)
+    if classes is None:
+        return y
+    labels = as_array("y", y)
+    numbers = {label: number for number, label in enumerate(np.asarray(classes).tolist())}
+    try:
+        return np.array([numbers[label] for label in labels.tolist()], np.int64)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"y must hold labels of the estimator, got {error}") from None
 
 
 def check_rows(net: Sequential, X: ArrayLike, name: str = "X") -> NDArray[np.floating]:
     """Return finite samples X (N, I) in the dtype of a net, N at least 1, or raise ValueError."""
-    x = check_inputs(X, check_net(net).dtype, net.n_inputs, name)
+    x = check_inputs(X, net.dtype, net.n_inputs, name)
     if len(x) == 0:
         raise ValueError(f"{name} must have at least 1 row, got 0")
     return x
@@ -61,16 +106,21 @@ def check_table(name: str, values: ArrayLike) -> NDArray[Any]:
     return array
 
 
-def check_weight_matrix(name: str, layer_or_w: Layer | ArrayLike) -> NDArray[Any]:
-    """Return weights (I, O), those of a layer if it is one, or raise ValueError."""
-    if isinstance(layer_or_w, Layer):
-        w = layer_or_w.params.get("w")
+def check_weight_matrix(name: str, layer_or_w: Layer | FittedEstimator | ArrayLike) -> NDArray[Any]:
+    """Return weights (I, O), those of a layer or of the first of an estimator, if it is one.
+
+    Raises
+    ------
+    ValueError
+        If it is something else, or has no weights.
+    """
+    weights: Any = check_net(layer_or_w).layers[0] if has_net(layer_or_w) else layer_or_w
+    if isinstance(weights, Layer):
+        w = weights.params.get("w")
         if w is None or w.ndim != 2:
-            raise ValueError(
-                f"{name} must be weights or a layer with some, got {shown(layer_or_w)}"
-            )
+            raise ValueError(f"{name} must be weights or a layer with some, got {shown(weights)}")
         return w
-    return check_table(name, layer_or_w)
+    return check_table(name, weights)
 
 
 def check_image_shape(image_shape: object, n_pixels: int) -> tuple[int, int]:
@@ -102,8 +152,8 @@ def check_labels(name: str, labels: Iterable[object] | None, n: int) -> list[str
     return texts
 
 
-def check_axes(ax: object) -> Axes:
-    """Return an argument that must be matplotlib axes.
+def check_axes(ax: object) -> None:
+    """Check an argument that must be matplotlib axes or None.
 
     Raises
     ------
@@ -112,9 +162,18 @@ def check_axes(ax: object) -> Axes:
     MissingExtraError
         If matplotlib is not installed.
     """
-    if not isinstance(ax, require("matplotlib.axes", "plot").Axes):
-        raise ValueError(f"ax must be a matplotlib Axes, got {shown(ax)}")
-    return ax
+    if not isinstance(ax, (require("matplotlib.axes", "plot").Axes, type(None))):
+        raise ValueError(f"ax must be a matplotlib Axes or None, got {shown(ax)}")
+
+
+def given_or_new(ax: Axes | None) -> Axes:
+    """Return axes, or those of a new figure of pyplot for None, which notebooks show.
+
+    Called when all other arguments have been checked: an error leaves no empty figure.
+    """
+    if ax is not None:
+        return ax
+    return require("matplotlib.pyplot", "plot").subplots(layout="constrained")[1]
 
 
 def largest(values: NDArray[Any]) -> float:

@@ -8,13 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastnn.errors import require, shown
-from fastnn.inspection.checks import TRAIN, VALIDATION, check_axes
+from fastnn.inspection.checks import (
+    TRAIN,
+    VALIDATION,
+    check_axes,
+    check_net,
+    classes_of,
+    given_or_new,
+    has_net,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from matplotlib.axes import Axes
 
+    from fastnn.inspection.checks import FittedEstimator
     from fastnn.training.run import History
 
 _NAMES = {
@@ -26,7 +35,10 @@ _FEW = 40  # up to so many epochs, each has a marker
 
 
 def plot_history(
-    history: History | Mapping[str, Sequence[float]], ax: Axes, *, figure: str = "loss"
+    history: History | Mapping[str, Sequence[float]] | FittedEstimator,
+    ax: Axes | None = None,
+    *,
+    figure: str = "loss",
 ) -> dict[str, NDArray[np.float64]]:
     """Draw a loss or score over the epochs, together with the one on the validation data.
 
@@ -34,10 +46,11 @@ def plot_history(
 
     Parameters
     ----------
-    history : History or mapping of str to sequence of float
-        Result of `Sequential.fit`, or losses and scores by name: one number for each epoch.
-    ax : matplotlib.axes.Axes
-        Axes to draw on.
+    history : History, mapping of str to sequence of float, or fitted estimator
+        Result of `Sequential.fit`, or losses and scores by name: one number for each epoch. An
+        estimator has its ``loss_curve_`` and, with early stopping, its ``validation_scores_``.
+    ax : matplotlib.axes.Axes or None, default=None
+        Axes to draw on; None makes a new figure with pyplot.
     figure : str, default="loss"
         Which one: "loss" (together with "val_loss" if there is one), "val_accuracy", "val_r2" or
         another key of the history.
@@ -63,12 +76,14 @@ def plot_history(
     [1.0, 0.7]
     """
     check_axes(ax)
-    if not hasattr(history, "keys") or not isinstance(figure, str) or figure not in history:
-        known = ", ".join(map(repr, history.keys())) if hasattr(history, "keys") else "none"
+    curves: Any = _history_of(history) if has_net(history) else history
+    if not hasattr(curves, "keys") or not isinstance(figure, str) or figure not in curves:
+        known = ", ".join(map(repr, getattr(curves, "keys", dict)())) or "none"
         raise ValueError(f"figure must be one of the history's, {known}, got {shown(figure)}")
-    names = [name for name in (figure, f"val_{figure}") if name in history]
-    drawn = {name: np.asarray(history[name], np.float64) for name in names}
+    names = [name for name in (figure, f"val_{figure}") if name in curves]
+    drawn = {name: np.asarray(curves[name], np.float64) for name in names}
     epochs = np.arange(1, len(drawn[figure]) + 1)
+    ax = given_or_new(ax)
     # Few epochs have a marker each.
     style: dict[str, Any] = {"marker": "o", "markersize": 3.5} if len(epochs) <= _FEW else {}
     for name, values in drawn.items():
@@ -88,6 +103,17 @@ def plot_history(
     ax.grid(alpha=0.25)
     ax.spines[["top", "right"]].set_visible(False)
     return drawn
+
+
+def _history_of(estimator: Any) -> dict[str, Sequence[float]]:
+    """Return the curves of a fitted estimator by the names that they have in a history."""
+    check_net(estimator)
+    score = "val_r2" if classes_of(estimator) is None else "val_accuracy"
+    curves = {
+        "loss": getattr(estimator, "loss_curve_", None),
+        score: getattr(estimator, "validation_scores_", None),
+    }
+    return {name: curve for name, curve in curves.items() if curve is not None}
 
 
 def _mark_best(ax: Axes, values: NDArray[np.float64]) -> None:

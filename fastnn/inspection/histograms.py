@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastnn.callbacks import Callback
 from fastnn.errors import require, shown
 from fastnn.inspection.activity import named_layers
-from fastnn.inspection.checks import TRAIN, VALIDATION, check_axes, check_rows
+from fastnn.inspection.checks import TRAIN, VALIDATION, check_axes, check_rows, given_or_new
 from fastnn.layers import Affine
 from fastnn.network import Sequential
 from fastnn.training import Objective
@@ -117,7 +117,9 @@ class Histograms(Callback):
                     histogram = _histogram(array, self._bins)
                     kind.setdefault(f"{layer_name}.{name}", []).append(histogram)
 
-    def plot(self, name: str, ax: Axes, *, gradients: bool = False) -> list[Histogram]:
+    def plot(
+        self, name: str, ax: Axes | None = None, *, gradients: bool = False
+    ) -> list[Histogram]:
         """Draw the histograms of a parameter as ridges, one above the other for each epoch.
 
         All ridges are scaled to the same height, so compare their widths and positions. The one at
@@ -127,8 +129,8 @@ class Histograms(Callback):
         ----------
         name : str
             Name of a parameter, such as "0 Affine.w".
-        ax : matplotlib.axes.Axes
-            Axes to draw on.
+        ax : matplotlib.axes.Axes or None, default=None
+            Axes to draw on; None makes a new figure with pyplot.
         gradients : bool, default=False
             Whether to draw the gradient of the parameter instead of its values.
 
@@ -163,6 +165,7 @@ class Histograms(Callback):
             known = ", ".join(map(repr, kind)) or "none before the training"
             raise ValueError(f"name must be a parameter ({known}), got {shown(name)}")
         found = kind[name]
+        ax = given_or_new(ax)
         color = np.array(require("matplotlib.colors", "plot").to_rgb(_COLORS[gradients]))
         for epoch, (counts, edges) in enumerate(found):
             # Opaque, each in front of the next one; earlier epochs are paler.

@@ -14,6 +14,7 @@ from fastnn.inspection.checks import (
     check_image_shape,
     check_labels,
     check_weight_matrix,
+    given_or_new,
     largest,
 )
 from fastnn.validation import as_array, check_finite, check_flag, check_integer
@@ -21,10 +22,13 @@ from fastnn.validation import as_array, check_finite, check_flag, check_integer
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from fastnn.inspection.checks import FittedEstimator
     from fastnn.layers import Layer
 
 
-def weights_as_images(layer_or_w: Layer | ArrayLike, image_shape: tuple[int, int]) -> NDArray[Any]:
+def weights_as_images(
+    layer_or_w: Layer | FittedEstimator | ArrayLike, image_shape: tuple[int, int]
+) -> NDArray[Any]:
     """Return the weights of each neuron of a layer as an image.
 
     A neuron has one weight for each pixel of its input. A bright pixel raises its output if the
@@ -32,8 +36,9 @@ def weights_as_images(layer_or_w: Layer | ArrayLike, image_shape: tuple[int, int
 
     Parameters
     ----------
-    layer_or_w : Layer or array_like of shape (I, O)
-        A layer with weights, or the weights: each column is one neuron.
+    layer_or_w : Layer, fitted estimator or array_like of shape (I, O)
+        A layer with weights, an estimator for the first of its layers, or the weights: each column
+        is one neuron.
     image_shape : tuple of (int, int)
         Height and width of the input, with I = H * W.
 
@@ -61,7 +66,7 @@ def weights_as_images(layer_or_w: Layer | ArrayLike, image_shape: tuple[int, int
 
 def plot_images(
     images: ArrayLike,
-    ax: Axes,
+    ax: Axes | None = None,
     *,
     titles: Iterable[object] | None = None,
     n_columns: int | None = None,
@@ -74,8 +79,8 @@ def plot_images(
     ----------
     images : array_like of shape (N, H, W)
         Finite numbers.
-    ax : matplotlib.axes.Axes
-        Axes to draw on.
+    ax : matplotlib.axes.Axes or None, default=None
+        Axes to draw on; None makes a new figure with pyplot.
     titles : sequence or None, default=None
         N texts, one above each image.
     n_columns : int or None, default=None
@@ -123,6 +128,7 @@ def plot_images(
         n_columns = int(np.ceil(np.sqrt(n)))
     n_columns = min(check_integer("n_columns", n_columns, 1), n)
 
+    ax = given_or_new(ax)
     # The images are one pixel apart; there is space for a line of text above them with titles.
     gap = 1 if texts is None else max(1, round(0.4 * height))
     n_rows = -(-n // n_columns)

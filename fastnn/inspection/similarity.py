@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastnn.errors import require
-from fastnn.inspection.checks import DIVERGING, check_axes, check_weight_matrix
+from fastnn.inspection.checks import DIVERGING, check_axes, check_weight_matrix, given_or_new
 from fastnn.linalg import matmul
 from fastnn.validation import as_array, check_inputs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from fastnn.inspection.checks import FittedEstimator
     from fastnn.layers import Layer
 
 
@@ -37,7 +38,7 @@ class Alignment(NamedTuple):
     angle: NDArray[np.float64]
 
 
-def alignment(x: ArrayLike, W: ArrayLike | Layer) -> Alignment:
+def alignment(x: ArrayLike, W: ArrayLike | Layer | FittedEstimator) -> Alignment:
     """Return the dot product, cosine and angle of inputs and the weights of each neuron.
 
     A dot product is large if two vectors are long and have similar directions:
@@ -47,8 +48,9 @@ def alignment(x: ArrayLike, W: ArrayLike | Layer) -> Alignment:
     ----------
     x : array_like of shape (I,) or (B, I)
         One input or a batch. Computed in float64.
-    W : array_like of shape (I, O) or Layer
-        Weights, each column those of one neuron as in `Affine`, or a layer with such weights.
+    W : array_like of shape (I, O), Layer or fitted estimator
+        Weights, each column those of one neuron as in `Affine`, or a layer with such weights, or an
+        estimator for the first of its layers.
 
     Returns
     -------
@@ -90,7 +92,9 @@ def _directions(vectors: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
         return vectors / np.linalg.norm(vectors, axis=axis, keepdims=True)
 
 
-def plot_alignment(x: ArrayLike, W: ArrayLike | Layer, ax: Axes) -> Alignment:
+def plot_alignment(
+    x: ArrayLike, W: ArrayLike | Layer | FittedEstimator, ax: Axes | None = None
+) -> Alignment:
     """Draw a two-dimensional input and the weights of each neuron as arrows.
 
     The input is black. The weights are blue if their cosine with the input is positive, red if it
@@ -100,10 +104,10 @@ def plot_alignment(x: ArrayLike, W: ArrayLike | Layer, ax: Axes) -> Alignment:
     ----------
     x : array_like of shape (2,)
         One input.
-    W : array_like of shape (2, O) or Layer
-        Weights, each column those of one neuron, or a layer with such weights.
-    ax : matplotlib.axes.Axes
-        Axes to draw on.
+    W : array_like of shape (2, O), Layer or fitted estimator
+        As for `alignment`.
+    ax : matplotlib.axes.Axes or None, default=None
+        Axes to draw on; None makes a new figure with pyplot.
 
     Returns
     -------
@@ -133,6 +137,7 @@ def plot_alignment(x: ArrayLike, W: ArrayLike | Layer, ax: Axes) -> Alignment:
             f"x and W must have two inputs to be drawn, got shapes {array.shape} and {w.shape}"
         )
     result = alignment(array, w)
+    ax = given_or_new(ax)
     colors = require("matplotlib", "plot").colormaps[DIVERGING]
     ax.axhline(0, color="0.85", linewidth=0.8, zorder=0)
     ax.axvline(0, color="0.85", linewidth=0.8, zorder=0)

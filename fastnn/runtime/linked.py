@@ -29,7 +29,7 @@ class _LinkedLibrary(JITCodeLibrary):
         return 0
 
     @property
-    def codegen(self) -> "_LinkedLibrary":
+    def codegen(self) -> Any:
         """The owner of `set_env`, which Numba calls for a function that it has compiled."""
         return self
 

@@ -20,6 +20,7 @@ of the user in a forked child.
 
 import ctypes
 import functools
+import logging
 import math
 import numbers
 import os
@@ -53,6 +54,7 @@ _SHORTEST_REST, _LONGEST_REST = 0.01, 0.1
 _crowded_until, _rest = 0.0, _SHORTEST_REST
 
 _SETTINGS: Any = numba.config  # its values are set when it is loaded
+_LOGGER = logging.getLogger("fastnn")
 
 _chosen: int | None = None
 _team_limit: float = math.inf
@@ -227,8 +229,9 @@ def set_num_threads(n: int | None) -> None:
     Parameters
     ----------
     n : int or None
-        From 1 to `NUMBA_NUM_THREADS`, which is by default the number of CPUs that this process
-        may use. None restores the default of `get_num_threads`.
+        At least 1. More than `NUMBA_NUM_THREADS`, which is by default the number of CPUs that this
+        process may use, means all that it may use. None restores the default of
+        `get_num_threads`.
 
     Raises
     ------
@@ -269,6 +272,10 @@ def get_num_threads() -> int:
 def check_num_threads(n: object) -> int:
     """Return a number of threads that the user gave, or raise ValueError.
 
+    A number above the one that Numba may start comes from a larger machine, in the settings of a
+    model for example: all threads are used then, and a record of the logger "fastnn" says so,
+    once for each number.
+
     Parameters
     ----------
     n : int or None
@@ -281,7 +288,7 @@ def check_num_threads(n: object) -> int:
     Raises
     ------
     ValueError
-        If `n` is not an integer from 1 to the number of threads that Numba may use.
+        If `n` is not an integer >= 1.
 
     Examples
     --------
@@ -292,9 +299,21 @@ def check_num_threads(n: object) -> int:
     if n is None:
         return get_num_threads()
     limit = _SETTINGS.NUMBA_NUM_THREADS
-    if isinstance(n, bool) or not isinstance(n, numbers.Integral) or not 1 <= int(n) <= limit:
-        raise ValueError(f"n_threads must be an integer from 1 to {limit}, got {shown(n)}")
-    return int(n)
+    if isinstance(n, bool) or not isinstance(n, numbers.Integral) or int(n) < 1:
+        raise ValueError(f"n_threads must be an integer >= 1, got {shown(n)}")
+    if int(n) <= limit:
+        return int(n)
+    _say_that_all_are_used(int(n))
+    return _available()
+
+
+@functools.cache
+def _say_that_all_are_used(n: int) -> None:
+    _LOGGER.warning(
+        "%s threads were asked for, more than this process may start: all %d are used",
+        shown(n),
+        _available(),
+    )
 
 
 def limit_teams(n: int) -> None:

@@ -1,7 +1,7 @@
 """Training over some epochs: order, learning rate, callbacks, and the history."""
 
 import time
-from collections.abc import Callable, KeysView, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,14 @@ from fastnn.schedules import factor_at
 from fastnn.training.trainer import Trainer
 
 
-class History:
-    """What happened in each epoch.
+class History(dict[str, list[float]]):
+    """What happened in each epoch: a dict of figures by name.
 
-    ``history["loss"]`` is a list with one entry for each epoch; `len(history)` is the number of
-    epochs. The names: "loss" (mean over the samples seen, with the penalty), "seconds" and
-    "samples_per_second" (training alone), and with validation data "val_loss" and "val_accuracy"
-    or "val_r2".
+    ``history["loss"]`` is a list with one entry for each epoch, so ``pandas.DataFrame(history)``
+    is a table with a row for each epoch. One thing is not as in other dicts: `len(history)` is the
+    number of epochs. The names: "loss" (mean over the samples seen, with the penalty), "seconds"
+    and "samples_per_second" (training alone), and with validation data "val_loss" and
+    "val_accuracy" or "val_r2".
 
     Attributes
     ----------
@@ -26,31 +27,21 @@ class History:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.divergence: str | None = None
-        self._figures: dict[str, list[float]] = {}
         self._epochs = 0
 
     def append(self, logs: Mapping[str, float]) -> None:
         """Add the figures of one epoch."""
         for name, value in logs.items():
-            self._figures.setdefault(name, []).append(value)
+            self.setdefault(name, []).append(value)
         self._epochs += 1
-
-    def __getitem__(self, name: str) -> list[float]:
-        return self._figures[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._figures
 
     def __len__(self) -> int:
         return self._epochs
 
-    def keys(self) -> KeysView[str]:
-        """Return the names of the figures."""
-        return self._figures.keys()
-
     def __repr__(self) -> str:
-        return f"<History of {self._epochs} epochs: {', '.join(self._figures)}>"
+        return f"<History of {self._epochs} epochs: {', '.join(self)}>"
 
 
 class Run:

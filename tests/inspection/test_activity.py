@@ -111,8 +111,8 @@ def test_a_layer_of_another_kind_is_passed_through(ax, rng):
         ({"max_neurons": 1}, "max_neurons must be an integer >= 2, got 1"),
         ({"x": np.zeros((2, 64))}, "x must be one input, got 2 rows"),
         ({"x": np.zeros(63)}, "x must have 64 columns, got 63"),
-        ({"ax": None}, "ax must be a matplotlib Axes, got None"),
-        ({"net": "a net"}, "net must be a Sequential, got 'a net'"),
+        ({"ax": "ax"}, "ax must be a matplotlib Axes or None, got 'ax'"),
+        ({"net": "a net"}, "net must be a Sequential or a fitted estimator of fastnn, got 'a net'"),
     ],
 )
 def test_wrong_arguments_are_named(ax, options, message):

@@ -135,7 +135,7 @@ def test_a_net_with_jumps_is_warned_of():
         ({"output": [0, -1]}, "output must be from 0 to 2, got -1"),
         ({"output": [0]}, r"output must be None, an integer or 2 integers, got \[0\]"),
         ({"output": 1.0}, "output must be None, an integer or 2 integers, got 1.0"),
-        ({"net": None}, "net must be a Sequential, got None"),
+        ({"net": None}, "net must be a Sequential or a fitted estimator of fastnn, got None"),
     ],
 )
 def test_wrong_arguments_are_named(explain, options, message):

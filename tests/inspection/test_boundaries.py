@@ -76,7 +76,7 @@ def test_a_net_that_never_changes_its_answer_has_no_line(ax):
         ({"y": [0, 1, 2]}, "y must hold classes from 0 to 1 for 2 outputs, got 2"),
         ({"y": np.eye(3)[:, :2]}, r"y must have the shape \(3,\), got \(3, 2\)"),
         ({"n_points": 1}, "n_points must be an integer >= 2, got 1"),
-        ({"ax": 1}, "ax must be a matplotlib Axes, got 1"),
+        ({"ax": 1}, "ax must be a matplotlib Axes or None, got 1"),
     ],
 )
 def test_wrong_arguments_are_named(ax, options, message):

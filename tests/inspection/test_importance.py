@@ -69,7 +69,10 @@ def test_a_score_is_the_negative_of_a_loss(rng):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"model": "net"}, "model must be a Sequential or a function of X, got 'net'"),
+        (
+            {"model": "net"},
+            "model must be a Sequential, a fitted estimator or a function of X, got 'net'",
+        ),
         ({"X": np.ones(4)}, r"X must have rows and columns, got shape \(4,\)"),
         ({"y": np.ones(3)}, r"y must have 4 rows as X has, got shape \(3,\)"),
         ({"y": [0, 1, 2, 3]}, "y must hold classes from 0 to 2 for 3 outputs, got 3"),

@@ -568,6 +568,7 @@ def load(path, is_table):
     """Load a file in all ways that there are; return the net."""
     if is_table:
         _model_facts(str(path))  # which reads the encoding of the table as well
+        fastnn.load(path)
     return Sequential.load(path)
 
 

@@ -7,6 +7,7 @@ import uuid
 from pathlib import Path
 
 import numba
+import numpy as np
 import pytest
 from reliability.scripts import work
 from scenarios import LAYERS, SCRIPTS, needs_fork, outcomes, run_python
@@ -76,8 +77,28 @@ def test_the_number_of_numba_threads_is_respected(monkeypatch):
     monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 1)
     threads._available_in.cache_clear()
     assert fastnn.get_num_threads() == 1
-    with pytest.raises(ValueError, match="from 1 to 1, got 2"):
-        fastnn.set_num_threads(2)
+    with pytest.raises(ValueError, match="n_threads must be an integer >= 1, got 0"):
+        fastnn.set_num_threads(0)
+
+
+def test_more_threads_than_there_are_mean_all_of_them_and_one_record_says_so(monkeypatch, caplog):
+    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 1)
+    threads._available_in.cache_clear()
+    threads._say_that_all_are_used.cache_clear()
+    net = fastnn.Sequential([fastnn.Affine(2, 2)], seed=0)
+    net.fit(np.eye(2), [0, 1], epochs=2, n_threads=64)
+    net.predict(np.eye(2), n_threads=64)
+    model = fastnn.MLPRegressor(hidden_layer_sizes=(2,), solver="lbfgs", n_threads=64)
+    model.fit(np.eye(2), [0, 1]).predict(np.eye(2))
+    fastnn.set_num_threads(64)
+    try:
+        assert fastnn.get_num_threads() == 1
+    finally:
+        fastnn.set_num_threads(None)
+    (record,) = [record for record in caplog.records if record.name == "fastnn"]
+    assert record.getMessage() == (
+        "64 threads were asked for, more than this process may start: all 1 are used"
+    )
 
 
 GROUPS = {

@@ -49,6 +49,29 @@ def take_any_table(frame: Any, matrix: Any) -> None:
     model.set_params(alpha=0.1).fit(matrix, [1.0])
 
 
+def hold_a_model(path: str, frame: Any) -> None:
+    """Models are loaded by what their files say they are."""
+    model = fastnn.load(path)
+    if isinstance(model, fastnn.TableModel):
+        labels: np.ndarray = model.predict(frame)
+        print(labels, model.predict_proba({"size": [1.0]}).shape, model.classes_, model.columns)
+        assert_type(model.score(frame), float)
+        model = model.net
+    assert_type(model, Sequential)
+    print(model.summary().n_params, model.summary())
+    history = model.fit([[1.0]], [1.0], loss="mse")
+    assert_type(history["loss"], list[float])
+    fastnn.inspection.plot_history(history)
+
+
+def look_inside_an_estimator(model: MLPClassifier, frame: Any, y: Any) -> None:
+    """Functions of a net take estimators."""
+    assert_type(model.net_, Sequential)
+    fastnn.inspection.saliency(model, frame)
+    fastnn.inspection.plot_decision_boundary(model, frame, y)
+    fastnn.inspection.permutation_importance(model, frame, y)
+
+
 def use_the_modules() -> Loss:
     """Modules are attributes of the package, without imports of their own."""
     fastnn.schedules.get("cosine")(0, 10)
