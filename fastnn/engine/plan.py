@@ -277,7 +277,7 @@ class PlanBuilder:
         self.width = n_out
         return self.operations[-1]
 
-    def activate(self, layer: PlanLayer, copy: Kernels) -> None:
+    def activate(self, layer: PlanLayer) -> None:
         """Add the activation of a layer to the last operation, or an operation of its own.
 
         The latter if there is no operation yet, or the last one has an activation, is the identity,
@@ -286,13 +286,12 @@ class PlanBuilder:
         Parameters
         ----------
         layer : Layer
-            Its `activation` is a name, or None for the identity.
-        copy : Kernels
-            Kernels that copy, for an operation of its own.
+            Its `activation` is a name, or None for the identity. Its `kernels`, which copy, are
+            compiled for an operation of its own.
         """
         last = self.operations[-1] if self.operations else None
         if last is None or last.is_activation or last.join is not None or last.activation:
-            last = self._append(layer, copy)
+            last = self._append(layer, layer.kernels(self.dtype, self.purpose))
             last.is_activation = True
         if layer.activation is not None:
             last.activation, last.parameter = layer.activation, layer.parameter

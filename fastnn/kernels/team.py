@@ -12,6 +12,7 @@ Barriers deadlock when the threading layer runs two members one after the other 
 members wait for each other for a bounded time, and either all of them go on or none does.
 """
 
+import functools
 import sys
 import time
 
@@ -24,7 +25,7 @@ from numba.extending import intrinsic
 from fastnn.kernels.calls import call
 from fastnn.kernels.memory import address_of, aligned_zeros, vector_at
 from fastnn.runtime import threads
-from fastnn.runtime.jit import inner, kernel, parallel_kernel
+from fastnn.runtime.jit import compile_at_address, direct_call, inner, kernel, parallel_kernel
 
 SYNC_SIZE = 32
 """Length of the int64 array that a team shares, with counters on cache lines of their own."""
@@ -242,8 +243,20 @@ _get_num_threads = types.ExternalFunction("get_num_threads", types.intp())
 _set_num_threads = types.ExternalFunction("set_num_threads", types.void(types.intc))
 
 
+@functools.cache
+def _team():
+    """Compile `_run_team`, and what each thread of a team does; return both, that by address."""
+
+    def take_turn(thread, n_threads, sync, address, job):
+        _leave_first_core(sync, thread)
+        call(address, (thread, n_threads, sync, job))
+        _leave(sync, thread, n_threads)
+
+    return direct_call(_run_team, (types.int64,) * 5), compile_at_address(take_turn, 5)
+
+
 @parallel_kernel
-def _run_team(address, n_threads, sync, job):
+def _run_team(turn, address, n_threads, sync, job):
     """Run a member on threads, within `fastnn.runtime.threads.parallel_region`.
 
     Numba's own number of threads is set and restored here, by the functions of its threading layer
@@ -252,9 +265,8 @@ def _run_team(address, n_threads, sync, job):
     before = _get_num_threads()
     _set_num_threads(n_threads)
     for thread in prange(n_threads):
-        _leave_first_core(sync, thread)
-        call(address, (thread, n_threads, sync, job))
-        _leave(sync, thread, n_threads)
+        # An address, since Numba compiles what is called here once for each type of `thread`.
+        call(turn, (thread, n_threads, sync, address, job))
     _set_num_threads(before)
 
 
@@ -282,8 +294,9 @@ def run_team(address, n_threads, job):
         with `team_starts` have done their work in any case.
     """
     _sync[:SYNC_SIZE] = 0
+    run, turn = _team()
     began = time.perf_counter()
-    _run_team(address, n_threads, _SYNC_ADDRESS, job)
+    run(turn, address, n_threads, _SYNC_ADDRESS, job)
     threads.note_wait(int(_sync[_WAITED]) * 1e-9, time.perf_counter() - began)
     return _sync[_STATE] != _ABANDONED
 

@@ -78,7 +78,7 @@ class _Activation(Layer):
     def add_to(self, plan: PlanBuilder) -> None:
         row = self._row(plan.dtype)
         if row is None or row.from_result:
-            plan.activate(self, self.kernels(plan.dtype, plan.purpose))
+            plan.activate(self)
         else:
             plan.add(self)
 
