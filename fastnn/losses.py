@@ -470,7 +470,9 @@ class SoftmaxCrossEntropy(Loss):
         return 1.0, 1.0
 
     def kernel_name(self, integer_labels: bool) -> str:
-        return "softmax_cross_entropy" if integer_labels else "softmax_of_probabilities"
+        if not integer_labels:
+            return "softmax_of_probabilities"
+        return "softmax_of_smoothed_labels" if self.label_smoothing else "softmax_cross_entropy"
 
     def parameters(self, n_outputs: int) -> np.ndarray:
         return np.array([self.label_smoothing], np.float64)

@@ -322,10 +322,14 @@ def _over_outputs(loss, slope, step=0):
 
 @inner
 def _rows_of_labels(parameters, scales, z, dz, row, samples, labels, targets, sums):
+    _softmax_cross_entropy(scales[1], z, dz, row, samples, labels, sums)
+
+
+@inner
+def _rows_of_smoothed_labels(parameters, scales, z, dz, row, samples, labels, targets, sums):
     smoothing = z.data.dtype.type(parameters[0])
     _softmax_cross_entropy(scales[1], z, dz, row, samples, labels, sums)
-    if parameters[0] > 0.0:
-        _smooth_labels(smoothing, scales[1], z, dz, row, samples, labels, sums)
+    _smooth_labels(smoothing, scales[1], z, dz, row, samples, labels, sums)
 
 
 @inner
@@ -341,6 +345,7 @@ LOSSES = {
     "huber": _over_outputs(_huber, _huber_slope),
     "quantile": _over_outputs(_quantile, _quantile_slope, step=1),
     "softmax_cross_entropy": _rows_of_labels,
+    "softmax_of_smoothed_labels": _rows_of_smoothed_labels,
     "softmax_of_probabilities": _rows_of_probabilities,
 }
 """Losses by name. The absolute error is twice that of the quantile 1/2."""

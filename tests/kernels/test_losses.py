@@ -21,7 +21,7 @@ KERNELS = {
     "quantile": "quantile",
     "mae": "quantile",  # twice the loss of the median
     "smoothed binary_cross_entropy": "binary_cross_entropy",
-    "smoothed softmax_cross_entropy": "softmax_cross_entropy",
+    "smoothed softmax_cross_entropy": "softmax_of_smoothed_labels",
     "smoothed softmax_cross_entropy_dense": "softmax_of_probabilities",
 }
 SOFTMAX = [name for name in KERNELS if "softmax" in name]
