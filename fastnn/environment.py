@@ -1,5 +1,6 @@
 """Information on the installation, and ahead-of-time compilation of the kernels."""
 
+import importlib
 import platform
 import time
 from collections.abc import Sequence
@@ -12,13 +13,17 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 import fastnn
+from fastnn.engine.common_kernels import ReportProgress, compile_in_processes
 from fastnn.errors import shown
 from fastnn.kernels.tile import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES
 from fastnn.layers import Affine, ReLU
+from fastnn.linalg import matmul
 from fastnn.network import Sequential
 from fastnn.runtime import threads
+from fastnn.runtime.compiling import told
 from fastnn.runtime.kernel_cache import cache_folder
 from fastnn.training import Trainer
+from fastnn.training.data import check_data
 from fastnn.validation import check_dtype
 
 _SETTINGS: Any = numba.config  # its values are set when it is loaded
@@ -96,11 +101,16 @@ def show_config() -> None:
 
 
 def warmup(
-    dtypes: str | Sequence[DTypeLike] = ("float32",), verbose: bool = False
+    dtypes: str | Sequence[DTypeLike] = ("float32",),
+    verbose: bool = False,
+    *,
+    progress: ReportProgress | None = None,
 ) -> dict[str, float]:
     """Compile the kernels of training and prediction, so that the first `fit` is fast.
 
-    Compiled kernels are cached on disk, from where later processes load them.
+    Several processes compile at once, on as many cores as there are. Compiled kernels are cached on
+    disk, from where later processes load them. It is done for common nets: of affine layers and
+    ReLU, with Adam, for dense and sparse samples. Other layers are compiled when they are needed.
 
     Parameters
     ----------
@@ -108,11 +118,14 @@ def warmup(
         The dtypes, of "float32" and "float64".
     verbose : bool, default=False
         Whether to print the time for each dtype.
+    progress : callable, optional
+        Called with the number of parts that are compiled, that of all, and the name of the last.
 
     Returns
     -------
     dict of str to float
-        Seconds for each dtype.
+        For each dtype, the seconds until its kernels were ready. Where processes compile, the
+        dtypes share the work, and the first one gets the time of what they have in common.
 
     Raises
     ------
@@ -125,30 +138,42 @@ def warmup(
     >>> list(fastnn.warmup())
     ['float32']
     """
-    seconds = {}
     try:
-        names = [dtypes] if isinstance(dtypes, str) else list(dtypes)
+        given = [dtypes] if isinstance(dtypes, str) else list(dtypes)
     except TypeError:
         raise ValueError(f"dtypes must be a sequence, got {shown(dtypes)}") from None
-    for name in names:
-        check_dtype(name, "dtypes")
-    for name in names:
-        dtype = check_dtype(name)
-        began = time.perf_counter()
-        _use_every_kernel(dtype)
-        seconds[dtype.name] = time.perf_counter() - began
-        if verbose:
-            print(f"{dtype.name}: {seconds[dtype.name]:.2f} s")
+    if progress is not None and not callable(progress):
+        raise ValueError(f"progress must be a function, got {shown(progress)}")
+    names = list(dict.fromkeys(check_dtype(name, "dtypes").name for name in given))
+    seconds = {}
+    began = time.perf_counter()
+    with told(lambda seconds: None):
+        if names and cache_folder() is not None:
+            compile_in_processes(names, progress or (lambda done, total, part: None))
+        for name in names:
+            _use_every_kernel(np.dtype(name))
+            ended = time.perf_counter()
+            seconds[name], began = ended - began, ended
+            if verbose:
+                print(f"{name}: {seconds[name]:.2f} s")
     return seconds
 
 
 def _use_every_kernel(dtype: np.dtype) -> None:
-    """Train and evaluate a small net, on one thread and on two."""
-    net = Sequential([Affine(2, 3), ReLU(), Affine(3, 2)], seed=0, dtype=dtype.name)
+    """Train small nets and predict, for dense and sparse samples, on one thread and on two."""
     X, y = np.eye(2, dtype=dtype), np.array([0, 1])
-    for n_threads in {1, min(2, threads.get_num_threads())}:
-        trainer = Trainer(net, "softmax_cross_entropy", "adam", 2, n_threads=n_threads)
-        trainer.use_all_threads = True
-        trainer.set_data(X, y)
-        trainer.run_epoch(np.arange(2))
-    net.loss(X, y)
+    samples = [X]
+    if util.find_spec("scipy") is not None:
+        samples.append(importlib.import_module("scipy.sparse").csr_matrix(X))
+    for x in samples:
+        net = Sequential([Affine(2, 3), ReLU(), Affine(3, 2)], seed=0, dtype=dtype.name)
+        for loss, target in (("softmax_cross_entropy", y), ("mse", X)):
+            for n_threads in {1, min(2, threads.get_num_threads())}:
+                trainer = Trainer(net, loss, "adam", 2, n_threads=n_threads)
+                trainer.use_all_threads = True
+                trainer.use(check_data(net, net.check_samples(x), target, trainer.loss))
+                trainer.run_epoch(np.arange(2))
+        net.predict(x)
+    net.freeze().predict(X)
+    net.predict(np.zeros((TILE_ROWS, 2), dtype))
+    matmul(X, X, n_threads=1)

@@ -275,7 +275,7 @@ CALLS = {
         lambda: fastnn.EarlyStopping,
         {"monitor": "loss", "patience": 2, "min_delta": 0.0, "restore_best": True},
     ),
-    "warmup": Call(lambda: fastnn.warmup, {"dtypes": (), "verbose": False}),
+    "warmup": Call(lambda: fastnn.warmup, {"dtypes": (), "verbose": False, "progress": None}),
     "weigh_samples": Call(
         lambda: weigh_samples,
         {

@@ -3,14 +3,11 @@
 import dataclasses
 import importlib.util
 import re
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from fastnn.cli import checks, display
@@ -158,7 +155,7 @@ def bench_command(settings: BenchSettings) -> None:
         measure.QUICK if settings.quick else measure.Effort(),
         rungs,
     )
-    with _progress() as progress:
+    with display.progress() as progress:
         results: dict[str, Any] = {"command": "bench", **measure.climb(plan, progress)}
     results["reading"] = [
         {"heading": heading, "lines": lines} for heading, lines in reading.read(results)
@@ -185,7 +182,7 @@ def _fit(settings: BenchSettings) -> None:
     """Run ``fastnn bench --fit``."""
     from fastnn.ladder import fitting
 
-    with _progress() as progress:
+    with display.progress() as progress:
         results: dict[str, Any] = {
             "command": "bench",
             **fitting.compete(
@@ -203,43 +200,6 @@ def _show_tables(tables: Iterable[Table]) -> None:
     for table in tables:
         width = max(Console().width, Console(width=1000).measure(table).maximum)
         Console(width=width).print(table)
-
-
-class _progress:  # noqa: N801
-    """Context manager that shows a progress bar on the error stream.
-
-    It returns a function that updates the bar: (steps done, total steps, current step).
-    """
-
-    def __init__(self) -> None:
-        self._bar = Progress(
-            TextColumn("{task.percentage:>3.0f} %"),
-            BarColumn(30),
-            TimeElapsedColumn(),
-            TextColumn("{task.description}"),
-            console=Console(stderr=True),
-            transient=True,
-            # A refresh thread would take time from the threads that are measured.
-            auto_refresh=False,
-            disable=not sys.stderr.isatty(),
-        )
-
-    def __enter__(self) -> measure.ReportProgress:
-        self._bar.start()
-        task = self._bar.add_task("", total=1)
-
-        def report_progress(done: int, total: int, doing: str) -> None:
-            self._bar.update(task, completed=done, total=total, description=doing, refresh=True)
-
-        return report_progress
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bar.stop()
 
 
 def load_loop(argument: str) -> Rung:

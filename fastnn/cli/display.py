@@ -4,12 +4,14 @@ import contextlib
 import json
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import rich.box
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from fastnn.cli.streams import is_stream
@@ -91,3 +93,40 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class progress:  # noqa: N801
+    """Context manager that shows a progress bar on the error stream.
+
+    It returns a function that updates the bar: (steps done, total steps, current step).
+    """
+
+    def __init__(self) -> None:
+        self._bar = Progress(
+            TextColumn("{task.percentage:>3.0f} %"),
+            BarColumn(30),
+            TimeElapsedColumn(),
+            TextColumn("{task.description}"),
+            console=Console(stderr=True),
+            transient=True,
+            # A refresh thread would take time from the threads that are measured.
+            auto_refresh=False,
+            disable=not sys.stderr.isatty(),
+        )
+
+    def __enter__(self) -> Callable[[int, int, str], None]:
+        self._bar.start()
+        task = self._bar.add_task("", total=1)
+
+        def report_progress(done: int, total: int, doing: str) -> None:
+            self._bar.update(task, completed=done, total=total, description=doing, refresh=True)
+
+        return report_progress
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()

@@ -240,7 +240,8 @@ def warmup_command(dtype: str, *, json_path: Path | None, force: bool) -> None:
     checks.check_outputs({"--json": json_path}, {}, force)
     dtypes = ("float32", "float64") if dtype == "all" else (dtype,)
     began = time.perf_counter()
-    parts = environment.warmup(dtypes=dtypes)
+    with display.progress() as progress:
+        parts = environment.warmup(dtypes=dtypes, progress=progress)
     seconds = time.perf_counter() - began
     display.show(f"kernels for {' and '.join(dtypes)} are ready after {display.seconds(seconds)}")
     display.write_json(
