@@ -24,6 +24,9 @@ from fastnn.validation import as_array, as_number, check_positive
 
 Reduction: TypeAlias = Literal["mean", "sum"]
 
+_TINY = float(np.finfo(np.float64).tiny)
+_NEWTON_STEPS = 50  # halving alone would be exact enough after as many
+
 
 class Loss:
     """Base class of all losses: the mean over the rows of a batch of a loss of each row.
@@ -109,6 +112,46 @@ class Loss:
     def _sums(self, out: np.ndarray, labels: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """Return the unscaled loss of each row: the sum over its outputs."""
         raise NotImplementedError
+
+    def constant_loss(
+        self, labels: np.ndarray, targets: np.ndarray, weights: np.ndarray | None = None
+    ) -> float:
+        """Return the mean loss of the best constant guess: the same output for each row.
+
+        The entropy of the class frequencies for a cross-entropy, half the variance of the targets
+        for half the squared error, ... A net that has learned anything has a smaller loss.
+
+        Parameters
+        ----------
+        labels : ndarray of int64 of shape (N,)
+            Integer classes; empty for a loss with dense targets.
+        targets : ndarray of shape (N, O)
+            Dense targets; without rows where `labels` is not empty.
+        weights : ndarray of shape (N,) or None, default=None
+            Weights of the rows, at least 0 and not all 0; None weighs all alike.
+
+        Returns
+        -------
+        float
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastnn.losses import SoftmaxCrossEntropy, SquaredError
+        >>> no_labels, no_targets = np.empty(0, np.int64), np.empty((0, 2))
+        >>> SquaredError().constant_loss(no_labels, np.array([[1.0], [3.0]]))
+        0.5
+        >>> round(SoftmaxCrossEntropy().constant_loss(np.array([0, 1]), no_targets), 4)
+        0.6931
+        """
+        targets = targets.astype(np.float64)
+        best = np.broadcast_to(self._best_constant(targets, weights), targets.shape)
+        sums = self._sums(best, labels, targets)
+        return float(self.scales(targets.shape[1])[0] * np.average(sums, weights=weights))
+
+    def _best_constant(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+        """Return the output (O,) with the least mean loss: their mean, for the squared error."""
+        return np.average(targets, axis=0, weights=weights)
 
 
 class _Reduced(Loss):
@@ -214,6 +257,9 @@ class MeanAbsoluteError(Loss):
     def _sums(self, out: np.ndarray, labels: np.ndarray, targets: np.ndarray) -> np.ndarray:
         return np.abs(out - targets).sum(axis=1) / 2
 
+    def _best_constant(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+        return _quantiles(targets, np.full(targets.shape[1], 0.5), weights)
+
 
 class Huber(_Reduced):
     """The Huber loss: quadratic for small errors, linear for large ones.
@@ -261,6 +307,24 @@ class Huber(_Reduced):
         error = out - targets
         slope = np.clip(error, -self.delta, self.delta)
         return (slope * (error - slope / 2)).sum(axis=1)
+
+    def _best_constant(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+        """Return where the mean slope is zero, by Newton's method within a shrinking bracket."""
+        low, high = targets.min(axis=0), targets.max(axis=0)
+        best = _quantiles(targets, np.full(targets.shape[1], 0.5), weights)
+        for _ in range(_NEWTON_STEPS):
+            error = best - targets
+            slope = np.average(np.clip(error, -self.delta, self.delta), axis=0, weights=weights)
+            low, high = np.where(slope < 0, best, low), np.where(slope > 0, best, high)
+            inside = np.average(np.abs(error) <= self.delta, axis=0, weights=weights)
+            following = best - slope / np.where(inside > 0, inside, 1)
+            is_within = (inside > 0) & (low <= following) & (following <= high)
+            following = np.where(is_within, following, low + (high - low) / 2)
+            following = np.where(slope == 0, best, following)
+            if np.array_equal(following, best):
+                break
+            best = following
+        return best
 
 
 class Quantile(Loss):
@@ -330,6 +394,21 @@ class Quantile(Loss):
         error, q = out - targets, np.array(self.quantiles)
         return np.maximum((1 - q) * error, -q * error).sum(axis=1)
 
+    def _best_constant(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+        return _quantiles(targets, self.parameters(targets.shape[1]), weights)
+
+
+def _quantiles(
+    targets: np.ndarray, quantiles: np.ndarray, weights: np.ndarray | None
+) -> np.ndarray:
+    """Return a quantile of each column: the least target with its share at or below it."""
+    best = np.empty(targets.shape[1])
+    for c, q in enumerate(quantiles):
+        order = np.argsort(targets[:, c])
+        below = np.cumsum(np.ones(len(order)) if weights is None else weights[order])
+        best[c] = targets[order[np.searchsorted(below, q * below[-1])], c]
+    return best
+
 
 class Poisson(_Reduced):
     """Half the Poisson deviance, for counts; the outputs are logarithms of the mean.
@@ -374,6 +453,9 @@ class Poisson(_Reduced):
         y = targets.astype(np.float64)
         least = y * np.log(np.where(y > 0, y, 1)) - y
         return (np.exp(out) - out * y + least).sum(axis=1)
+
+    def _best_constant(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+        return np.log(np.maximum(np.average(targets, axis=0, weights=weights), _TINY))
 
 
 def _check_smoothing(value: float) -> float:
@@ -430,6 +512,11 @@ class BinaryCrossEntropy(_Reduced):
             targets = (1 - self.label_smoothing) * targets + self.label_smoothing / 2
         losses = np.maximum(out, 0) - out * targets + np.log1p(np.exp(-np.abs(out)))
         return losses.sum(axis=1)
+
+    def _best_constant(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+        share = np.average(targets, axis=0, weights=weights)
+        share = (1 - self.label_smoothing) * share + self.label_smoothing / 2
+        return np.log(np.maximum(share, _TINY)) - np.log(np.maximum(1 - share, _TINY))
 
 
 class SoftmaxCrossEntropy(Loss):
@@ -488,6 +575,19 @@ class SoftmaxCrossEntropy(Loss):
         if smoothing:
             targets = (1 - smoothing) * targets + smoothing / out.shape[1]
         return (targets * (log_sums[:, None] - shifted)).sum(axis=1)
+
+    def constant_loss(
+        self, labels: np.ndarray, targets: np.ndarray, weights: np.ndarray | None = None
+    ) -> float:
+        n = targets.shape[1]
+        if len(labels):
+            share = np.bincount(labels, weights, n)
+            share = share / share.sum()
+        else:
+            share = np.average(targets.astype(np.float64), axis=0, weights=weights)
+        share = (1 - self.label_smoothing) * share + self.label_smoothing / n
+        total = max(share.sum(), _TINY)
+        return float(-(share * np.log(np.maximum(share, _TINY) / total)).sum())
 
 
 _BY_NAME: dict[str, type[Loss]] = {
