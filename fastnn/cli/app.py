@@ -158,8 +158,16 @@ def train(
         option("Network", metavar="NAME", help="Floating-point type: float32 or float64."),
     ] = "float32",
     epochs: Annotated[
-        int, option("Training", metavar="N", help="Passes over the training rows.")
-    ] = 20,
+        int | None,
+        option(
+            "Training",
+            metavar="N",
+            help="Passes over the training rows. By default 20. Where that is less than 2000 "
+            "updates there are few rows: then as many as 2000 updates take, the epoch with the "
+            "least validation loss is kept, and --weight-decay holds the weights back.",
+            show_default=False,
+        ),
+    ] = None,
     batch_size: Annotated[
         int, option("Training", metavar="N", help="Rows per update of the weights.")
     ] = 32,
@@ -194,13 +202,24 @@ def train(
     alpha: Annotated[
         float, option("Training", metavar="L2", help="Strength of the L2 penalty on the weights.")
     ] = 0.0001,
+    weight_decay: Annotated[
+        float | None,
+        option(
+            "Training",
+            metavar="DECAY",
+            help="Each update takes this share, times the learning rate, off the weights. By "
+            "default that of the optimizer; for few rows (see --epochs) 0.3 / rows / learning "
+            "rate.",
+            show_default=False,
+        ),
+    ] = None,
     early_stopping: Annotated[
         bool,
         option(
             "Training",
             "--early-stopping",
             metavar=FLAG,
-            help="Stop when the validation score no longer improves, and restore the best weights.",
+            help="Stop when the validation loss no longer improves, and restore the best weights.",
         ),
     ] = False,
     patience: Annotated[
@@ -258,6 +277,15 @@ def train(
         ),
     ] = False,
     json: Json = None,
+    keep_diverged: Annotated[
+        bool,
+        option(
+            "Output",
+            "--keep-diverged",
+            metavar=FLAG,
+            help="Save the model even if the training diverged, which is an error otherwise.",
+        ),
+    ] = False,
     force: Force = False,
     quiet: Annotated[
         bool, option("Output", "--quiet", metavar=FLAG, help="Print only errors.")

@@ -27,10 +27,17 @@ from fastnn.errors import DataError, require
 from fastnn.files.atomic_write import write_atomically
 from fastnn.inspection.plots import training_curve
 from fastnn.layers import Affine, Layer
+from fastnn.regularization import Regularization
+from fastnn.training.divergence import DivergenceWarning
+from fastnn.training.run import default_epochs
 
 # "squared_error" is also what scikit-learn's regressor minimises.
 _LOSSES = {"classification": "softmax_cross_entropy", "regression": "squared_error"}
 _SCORE_NAMES = {"classification": "accuracy", "regression": "R2"}
+_LEAST_EPOCHS = 20
+# Where there are few rows, each update takes this over their number off the weights. It is what a
+# normal prior of the weights asks for: a penalty that does not grow with the number of rows.
+_DECAY_OF_FEW_ROWS = 0.3
 
 Arrays = tuple[NDArray[Any], NDArray[Any]]
 Results = dict[str, Any]
@@ -54,6 +61,48 @@ class Prepared:
     test: Arrays | None
 
 
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How long to train, and what holds the weights back: see ``--epochs`` and ``--weight-decay``.
+
+    Attributes
+    ----------
+    epochs : int
+        As given, or as many as the rows need.
+    keeps_best : bool
+        Whether the epoch with the least validation loss is kept, and not the last one.
+    weight_decay : float or None
+        None leaves it to the optimizer.
+    """
+
+    epochs: int
+    keeps_best: bool
+    weight_decay: float | None
+
+    @classmethod
+    def of(cls, settings: TrainSettings, prepared: Prepared) -> "Recipe":
+        """Return the recipe for some options and rows."""
+        n_rows, decay = len(prepared.train[0]), settings.weight_decay
+        if settings.epochs is not None:
+            return cls(settings.epochs, False, decay)
+        epochs = default_epochs(n_rows, settings.batch_size, _LEAST_EPOCHS)
+        if epochs == _LEAST_EPOCHS:
+            return cls(epochs, False, decay)
+        if decay is None:
+            decay = _DECAY_OF_FEW_ROWS / n_rows / settings.make_optimizer().learning_rate
+        keeps_best = prepared.validation is not None and not settings.early_stopping
+        return cls(epochs, keeps_best, decay)
+
+    def describe(self) -> str:
+        """Return it as the end of a line."""
+        parts = [f"{self.epochs} epochs"]
+        if self.keeps_best:
+            parts[0] += " of which the best is kept"
+        if self.weight_decay is not None:
+            parts.append(f"weight decay {self.weight_decay:.2g}")
+        return ", ".join(parts)
+
+
 def train_command(settings: TrainSettings) -> None:
     """Run ``fastnn train``.
 
@@ -69,7 +118,7 @@ def train_command(settings: TrainSettings) -> None:
     DataError
         If the data cannot be used.
     TrainingError
-        If training diverges.
+        If training diverges, and the model is not to be kept then.
     """
     settings.check()
     if settings.data in BUNDLED and Path(settings.data).exists() and not settings.quiet:
@@ -84,9 +133,10 @@ def train_command(settings: TrainSettings) -> None:
     )
     prepared = prepare(settings, data, task)
     net = build_net(settings, prepared.encoder)
+    recipe = Recipe.of(settings, prepared)
     if not settings.quiet:
-        display.show(*_describe(settings, data, prepared, net))
-    ours = _fit(settings, net, prepared)
+        display.show(*_describe(settings, data, prepared, net, recipe))
+    ours = _fit(settings, net, prepared, recipe)
     _save(settings, net, prepared, ours)
     if settings.plot is not None:
         title = f"{data.name}: {_shape(net)}, {settings.optimizer}"
@@ -208,55 +258,86 @@ def _hold_out(
 
 
 def build_net(settings: TrainSettings, encoder: TableEncoder) -> network.Sequential:
-    """Return an untrained network with the layers that the options ask for."""
-    sizes = [encoder.n_inputs, *settings.hidden_sizes, encoder.n_outputs]
+    """Return an untrained network with the layers that the options ask for.
+
+    The last one begins with zeros: the first guess is a constant, and what random weights would
+    make of a row need not be unlearned.
+    """
+    sizes = [encoder.n_inputs, *settings.hidden_sizes]
     parts: list[Layer] = []
     for n_inputs, n_outputs in itertools.pairwise(sizes):
         parts += [Affine(n_inputs, n_outputs), ACTIVATIONS[settings.activation]()]
-    return network.Sequential(parts[:-1], seed=settings.seed, dtype=settings.dtype)
+    parts.append(Affine(sizes[-1], encoder.n_outputs, init="zeros"))
+    return network.Sequential(parts, seed=settings.seed, dtype=settings.dtype)
 
 
-def _fit(settings: TrainSettings, net: network.Sequential, prepared: Prepared) -> Results:
+def _fit(
+    settings: TrainSettings, net: network.Sequential, prepared: Prepared, recipe: Recipe
+) -> Results:
     """Train the network; return its results."""
     began = time.perf_counter()
     warmup(dtypes=(settings.dtype,))
     compile_seconds = time.perf_counter() - began
     task = prepared.encoder.task
-    score_name = f"val_{_SCORE_NAMES[task].lower()}"
     callbacks: list[Callback] = [] if settings.quiet else [ProgressBar()]
-    if settings.early_stopping:
-        callbacks.append(EarlyStopping(score_name, patience=settings.patience))
+    stopping = None
+    if settings.early_stopping or recipe.keeps_best:
+        patience = settings.patience if settings.early_stopping else recipe.epochs
+        stopping = EarlyStopping("val_loss", patience)
+        callbacks.append(stopping)
+    regularization = None
+    if recipe.weight_decay is not None:
+        regularization = Regularization(weight_decay=recipe.weight_decay)
     began = time.perf_counter()
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="the (loss|weights) (became|grew)"
-        )  # reported below
+        warnings.simplefilter("ignore", DivergenceWarning)  # reported below
         history = net.fit(
             *prepared.train,
             loss=_LOSSES[task],
             optimizer=settings.make_optimizer(),
-            epochs=settings.epochs,
+            epochs=recipe.epochs,
             batch_size=settings.batch_size,
             validation_data=prepared.validation,
             n_threads=settings.threads,
             alpha=settings.alpha,
             schedule=settings.schedule,
+            regularization=regularization,
             callbacks=callbacks,
         )
     wall_seconds = time.perf_counter() - began
     if history.divergence is not None:
-        raise checks.TrainingError(f"{history.divergence}; try a smaller --learning-rate")
+        if not settings.keep_diverged:
+            raise checks.TrainingError(
+                f"{history.divergence}. Nothing is saved: try a smaller --learning-rate "
+                "(or --keep-diverged)"
+            )
+        display.warn(history.divergence)
     results = _speed(len(history), len(prepared.train[0]), sum(history["seconds"]))
     results |= {
         "seconds_with_validation": wall_seconds,
         "compile_seconds": compile_seconds,
         "history": {name: list(history[name]) for name in history.keys()},  # noqa: SIM118
     }
+    if stopping is not None:
+        results["best_epoch"] = stopping.best_epoch + 1
     test = _scorable_test(prepared)
     if test is not None:
         X, y = test
         results["test_score"] = score(task, net.predict(X, n_threads=settings.threads), y)
+        results["constant_score"] = _constant_score(task, prepared.train[1], y)
+        if not results["test_score"] > results["constant_score"]:
+            display.warn(
+                f"the test {_SCORE_NAMES[task]}, {results['test_score']:.4g}, is no better than "
+                f"that of a constant guess, {results['constant_score']:.4g}"
+            )
     return results
+
+
+def _constant_score(task: str, y_train: NDArray[Any], y: NDArray[Any]) -> float:
+    """Return the score of guessing the most frequent class, or the mean, for each row."""
+    if task == "classification":
+        return float((y == np.bincount(y_train).argmax()).mean())
+    return score(task, np.full((len(y), 1), y_train.mean()), y)
 
 
 def _speed(epochs: int, n_rows: int, seconds: float) -> Results:
@@ -300,7 +381,9 @@ def score(task: str, out: NDArray[np.floating], y: NDArray[Any]) -> float:
     """
     if task == "classification":
         return float((out.argmax(axis=1) == y).mean())
-    return float(require("sklearn.metrics", "sklearn").r2_score(y, out[:, 0]))
+    if not np.isfinite(out).all():  # of a net that diverged
+        return -math.inf
+    return float(require("sklearn.metrics", "sklearn").r2_score(y, out[:, 0].astype(np.float64)))
 
 
 def _compare(settings: TrainSettings, prepared: Prepared, epochs: int) -> dict[str, Results]:
@@ -394,9 +477,13 @@ def _n_rows(arrays: Arrays | None) -> int:
 
 
 def _describe(
-    settings: TrainSettings, data: Dataset, prepared: Prepared, net: network.Sequential
+    settings: TrainSettings,
+    data: Dataset,
+    prepared: Prepared,
+    net: network.Sequential,
+    recipe: Recipe,
 ) -> list[str]:
-    """Return lines that describe the data and the network."""
+    """Return lines that describe the data, the network and its training."""
     encoder = prepared.encoder
     kind = f"{encoder.n_outputs} classes" if encoder.classes else "regression"
     rows = {
@@ -409,7 +496,8 @@ def _describe(
         f"{data.name}: {parts} rows; {len(encoder.feature_names)} columns make "
         f"{encoder.n_inputs} inputs; target {encoder.target_name!r}, {kind}",
         f"network {_shape(net)}, {settings.activation}, {net.n_params:,} parameters, "
-        f"{settings.dtype}; {settings.optimizer}, batches of {settings.batch_size}",
+        f"{settings.dtype}; {settings.optimizer}, batches of {settings.batch_size}, "
+        f"{recipe.describe()}",
     ]
 
 
@@ -424,6 +512,8 @@ def _results_table(task: str, results: dict[str, Results], model_path: Path) -> 
     if "test_score" in ours:
         row(f"test {_SCORE_NAMES[task]}", "test_score", "{:.4f}".format)
     row("epochs", "epochs", str)
+    if "best_epoch" in ours:
+        table.add_row("best epoch", str(ours["best_epoch"]))
     speed_up = [f"{_speed_up(results):.2f} x"] if theirs else []
     row("training time", "seconds", display.seconds, *speed_up)
     row("samples/s", "samples_per_second", "{:,.0f}".format)
