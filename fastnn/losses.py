@@ -574,7 +574,8 @@ class SoftmaxCrossEntropy(Loss):
             return log_sums - at_label
         if smoothing:
             targets = (1 - smoothing) * targets + smoothing / out.shape[1]
-        return (targets * (log_sums[:, None] - shifted)).sum(axis=1)
+        parts = np.where(targets != 0, targets * (log_sums[:, None] - shifted), 0)
+        return parts.sum(axis=1)
 
     def constant_loss(
         self, labels: np.ndarray, targets: np.ndarray, weights: np.ndarray | None = None

@@ -63,10 +63,12 @@ class Prepared:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How long to train, and what holds the weights back: see ``--epochs`` and ``--weight-decay``.
+    """What depends on the number of rows: see ``--epochs`` and ``--weight-decay``.
 
     Attributes
     ----------
+    few_rows : bool
+        Whether the usual number of epochs would be too few updates.
     epochs : int
         As given, or as many as the rows need.
     keeps_best : bool
@@ -75,6 +77,7 @@ class Recipe:
         None leaves it to the optimizer.
     """
 
+    few_rows: bool
     epochs: int
     keeps_best: bool
     weight_decay: float | None
@@ -83,15 +86,14 @@ class Recipe:
     def of(cls, settings: TrainSettings, prepared: Prepared) -> "Recipe":
         """Return the recipe for some options and rows."""
         n_rows, decay = len(prepared.train[0]), settings.weight_decay
-        if settings.epochs is not None:
-            return cls(settings.epochs, False, decay)
         epochs = default_epochs(n_rows, settings.batch_size, _LEAST_EPOCHS)
-        if epochs == _LEAST_EPOCHS:
-            return cls(epochs, False, decay)
+        few_rows = epochs > _LEAST_EPOCHS
+        if settings.epochs is not None or not few_rows:
+            return cls(few_rows, settings.epochs or epochs, False, decay)
         if decay is None:
             decay = _DECAY_OF_FEW_ROWS / n_rows / settings.make_optimizer().learning_rate
         keeps_best = prepared.validation is not None and not settings.early_stopping
-        return cls(epochs, keeps_best, decay)
+        return cls(few_rows, epochs, keeps_best, decay)
 
     def describe(self) -> str:
         """Return it as the end of a line."""
@@ -132,8 +134,8 @@ def train_command(settings: TrainSettings) -> None:
         "DATA", settings.data, target=target, header=settings.header, drop=settings.dropped
     )
     prepared = prepare(settings, data, task)
-    net = build_net(settings, prepared.encoder)
     recipe = Recipe.of(settings, prepared)
+    net = build_net(settings, prepared.encoder, recipe)
     if not settings.quiet:
         display.show(*_describe(settings, data, prepared, net, recipe))
     ours = _fit(settings, net, prepared, recipe)
@@ -228,6 +230,12 @@ def _encode(
     X, y = encoder.transform(data, rows, dtype), encoder.encode_target(data, rows)
     if y is None:
         raise DataError(f"{data.name}: there is no target {encoder.target_name!r} to test with")
+    if y.dtype.kind == "f" and np.abs(y).max() > np.finfo(dtype).max:
+        n_rows = int((np.abs(y) > np.finfo(dtype).max).sum())
+        raise DataError(
+            f"{data.name}: target {encoder.target_name!r} has values too large for {dtype}, in "
+            f"{n_rows} of {len(y)} rows"
+        )
     return X, y
 
 
@@ -257,17 +265,20 @@ def _hold_out(
 # Training
 
 
-def build_net(settings: TrainSettings, encoder: TableEncoder) -> network.Sequential:
+def build_net(
+    settings: TrainSettings, encoder: TableEncoder, recipe: Recipe
+) -> network.Sequential:
     """Return an untrained network with the layers that the options ask for.
 
-    The last one begins with zeros: the first guess is a constant, and what random weights would
-    make of a row need not be unlearned.
+    For few rows the last one begins with zeros: the first guess is a constant, and what random
+    weights make of a row need not be unlearned. Many rows are learned a little faster without.
     """
     sizes = [encoder.n_inputs, *settings.hidden_sizes]
     parts: list[Layer] = []
     for n_inputs, n_outputs in itertools.pairwise(sizes):
         parts += [Affine(n_inputs, n_outputs), ACTIVATIONS[settings.activation]()]
-    parts.append(Affine(sizes[-1], encoder.n_outputs, init="zeros"))
+    init = "zeros" if recipe.few_rows else "auto"
+    parts.append(Affine(sizes[-1], encoder.n_outputs, init=init))
     return network.Sequential(parts, seed=settings.seed, dtype=settings.dtype)
 
 

@@ -251,7 +251,8 @@ def _smooth_labels(smoothing, scale, z, dz, row, samples, labels, sums):
                 total += z.data[at_label] - z.data[c]
                 dz.data[c] = fma(-scale, share, dz.data[c])
         dz.data[at_label] = fma(scale, smoothing, dz.data[at_label])
-        sums[r] += share * total
+        if sums[r] < np.inf:  # where the logits are too far apart, `total` is -infinity
+            sums[r] += share * total
 
 
 @inner
@@ -284,7 +285,8 @@ def _softmax_cross_entropy_dense(smoothing, scale, z, dz, row, samples, targets,
             start = place(z, row + r, j)
             for c in range(min(panel, z.n - j)):
                 target = fma(keep, targets[samples[r], j + c], share)
-                total += target * (largest - z.data[start + c])
+                part = target * (largest - z.data[start + c])  # of infinity, if far apart
+                total += part if target != number(0) else number(0)
         sums[r] = total
     _exponentiate_rows(dz, row, samples.size)
     for r in range(samples.size):
