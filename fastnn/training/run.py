@@ -109,6 +109,7 @@ class Run:
 
     Attributes
     ----------
+    schedule : callable
     history : History
     next_epoch : int
         From 0.
@@ -130,7 +131,7 @@ class Run:
         self.net, self.trainer, self.epochs = net, trainer, epochs
         self.shuffle_rng = shuffle_rng
         self.callbacks = sorted(callbacks, key=lambda callback: callback.runs_last)
-        self._schedule, self._validate, self._val_figures = schedule, validate, val_figures
+        self.schedule, self._validate, self._val_figures = schedule, validate, val_figures
         self._learning_rate = trainer.learning_rate
         self.history = History()
         self.next_epoch, self.stopped = 0, False
@@ -197,7 +198,7 @@ class Run:
         if self.shuffle_rng is not None:
             order = self.shuffle_rng.permutation(trainer.n_samples)
         rates = None
-        if getattr(self._schedule, "by_step", False):
+        if getattr(self.schedule, "by_step", False):
             rates = [self._rate_at(epoch + step / n_steps) for step in range(n_steps)]
         data_loss, penalty = trainer.run_epoch(order, on_progress if callbacks else None, rates)
         seconds = time.perf_counter() - began
@@ -222,4 +223,4 @@ class Run:
             trainer.memory.pull_if_changed()
 
     def _rate_at(self, epoch: float) -> float:
-        return self._learning_rate * factor_at(self._schedule, epoch, self.epochs)
+        return self._learning_rate * factor_at(self.schedule, epoch, self.epochs)

@@ -172,6 +172,11 @@ class Trainer:
         return self._optimizer
 
     @property
+    def regularization(self) -> Regularization:
+        """That of the weights of all layers that have none of their own."""
+        return self._regularization
+
+    @property
     def n_samples(self) -> int:
         """Number of samples of the data set."""
         return len(self._data)
