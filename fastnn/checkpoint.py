@@ -217,7 +217,7 @@ def _restore(path: Path, run: Any) -> list[str]:
             if saved[name] != ours:
                 break
         else:
-            differences = _differences(_how(run), dict(entry.get("how", {})))  # older ones have none
+            differences = _differences(_how(run), dict(entry.get("how", {})))
             _restore_parts(run, net, entry, tensors)
             return differences
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:

@@ -162,9 +162,9 @@ def train(
         option(
             "Training",
             metavar="N",
-            help="Passes over the training rows. By default 20. Where that is less than 2000 "
-            "updates there are few rows: then as many as 2000 updates take, the epoch with the "
-            "least validation loss is kept, and --weight-decay holds the weights back.",
+            help="Passes over the training rows. By default 20, or as many as 2000 updates take if "
+            "these are more. For fewer than 3200 rows the epoch with the least validation loss is "
+            "kept then, and --weight-decay holds the weights back.",
             show_default=False,
         ),
     ] = None,
@@ -207,9 +207,9 @@ def train(
         option(
             "Training",
             metavar="DECAY",
-            help="Each update takes this share, times the learning rate, off the weights. By "
-            "default that of the optimizer; for few rows (see --epochs) 0.3 / rows / learning "
-            "rate.",
+            help="Each update takes this, times the learning rate, of the weights off them. By "
+            "default that of the optimizer; for fewer than 3200 rows without --epochs 0.3 / rows / "
+            "learning rate.",
             show_default=False,
         ),
     ] = None,

@@ -35,8 +35,11 @@ from fastnn.training.run import default_epochs
 _LOSSES = {"classification": "softmax_cross_entropy", "regression": "squared_error"}
 _SCORE_NAMES = {"classification": "accuracy", "regression": "R2"}
 _LEAST_EPOCHS = 20
-# Where there are few rows, each update takes this over their number off the weights. It is what a
-# normal prior of the weights asks for: a penalty that does not grow with the number of rows.
+# With fewer rows than this, a net that is trained for long enough to learn anything learns their
+# noise too. 20 epochs of them, in batches of 32, are 2000 updates.
+_FEW_ROWS = 3200
+# Of few rows, each update takes this over their number off the weights. It is what a normal prior
+# of the weights asks for: a penalty that does not grow with the number of rows.
 _DECAY_OF_FEW_ROWS = 0.3
 
 Arrays = tuple[NDArray[Any], NDArray[Any]]
@@ -68,7 +71,7 @@ class Recipe:
     Attributes
     ----------
     few_rows : bool
-        Whether the usual number of epochs would be too few updates.
+        Whether a net can learn their noise.
     epochs : int
         As given, or as many as the rows need.
     keeps_best : bool
@@ -86,10 +89,12 @@ class Recipe:
     def of(cls, settings: TrainSettings, prepared: Prepared) -> "Recipe":
         """Return the recipe for some options and rows."""
         n_rows, decay = len(prepared.train[0]), settings.weight_decay
-        epochs = default_epochs(n_rows, settings.batch_size, _LEAST_EPOCHS)
-        few_rows = epochs > _LEAST_EPOCHS
+        epochs = settings.epochs
+        if epochs is None:
+            epochs = default_epochs(n_rows, settings.batch_size, _LEAST_EPOCHS)
+        few_rows = n_rows < _FEW_ROWS
         if settings.epochs is not None or not few_rows:
-            return cls(few_rows, settings.epochs or epochs, False, decay)
+            return cls(few_rows, epochs, False, decay)
         if decay is None:
             decay = _DECAY_OF_FEW_ROWS / n_rows / settings.make_optimizer().learning_rate
         keeps_best = prepared.validation is not None and not settings.early_stopping
@@ -265,9 +270,7 @@ def _hold_out(
 # Training
 
 
-def build_net(
-    settings: TrainSettings, encoder: TableEncoder, recipe: Recipe
-) -> network.Sequential:
+def build_net(settings: TrainSettings, encoder: TableEncoder, recipe: Recipe) -> network.Sequential:
     """Return an untrained network with the layers that the options ask for.
 
     For few rows the last one begins with zeros: the first guess is a constant, and what random
@@ -319,8 +322,8 @@ def _fit(
     if history.divergence is not None:
         if not settings.keep_diverged:
             raise checks.TrainingError(
-                f"{history.divergence}. Nothing is saved: try a smaller --learning-rate "
-                "(or --keep-diverged)"
+                f"{history.divergence}. Nothing is saved without --keep-diverged; try a smaller "
+                "--learning-rate"
             )
         display.warn(history.divergence)
     results = _speed(len(history), len(prepared.train[0]), sum(history["seconds"]))

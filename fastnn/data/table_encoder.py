@@ -184,12 +184,14 @@ class TableEncoder:
         if not self._numbers:
             return
         scaler = self._transformer.named_transformers_["numbers"][0]
-        overflowed = ~np.isfinite(scaler.mean_) | ~np.isfinite(scaler.scale_)
+        overflowed = ~np.isfinite(scaler.mean_) | ~np.isfinite(scaler.var_)
         for k in np.flatnonzero(overflowed):
             index = self._indices_of_numbers[k]
             column = take_column(X, index).astype(np.float64)
             if not np.isnan(column).all():
-                raise DataError(_too_large(f"{where}: column {self.feature_names[index]!r}", column))
+                raise DataError(
+                    _too_large(f"{where}: column {self.feature_names[index]!r}", column)
+                )
 
     @property
     def _indices_of_numbers(self) -> list[int]:

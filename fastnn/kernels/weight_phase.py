@@ -185,6 +185,68 @@ def _factor_within_norm(team, job_address, work_address, params):
     All members come to the same sum, so either all of them shrink their shares or none does.
     """
     job = job_at(job_address)
+    total = _sum_of_squares(job)
+    if params.itemsize == 8 and total == np.inf:  # squares of float32 are far from it
+        barrier(team.sync, team.n_threads)  # all have read the sums
+        _shrink_gradient(job_address, work_address, team.first_task, team.end_task, params)
+        barrier(team.sync, team.n_threads)
+        return job.clip_norm / math.sqrt(_sum_of_squares(job))
+    norm = math.sqrt(total)
+    return job.clip_norm / norm if norm > job.clip_norm else 1.0
+
+
+@inner
+def _constrain(team, job, work_address, like):
+    """Bring a member's share of all limited weights back into their limits."""
+    blocks, panel = work_at(work_address).blocks, panel_columns(like.itemsize)
+    for k in range(job.n_blocks):
+        address = blocks + k * BLOCK_BYTES
+        block = block_at(address)
+        if block.constrain != 0:
+            for j in range(team.thread * panel, block.n_columns, team.n_threads * panel):
+                call(block.constrain, (address, j, work_address))
+
+
+@inner
+def _prefetch_samples(job, work, low, high, x):
+    """Fetch samples of the next batch for later, and their targets: they lie anywhere in memory."""
+    order, targets = vector_at(work.order, np.int64), vector_at(job.targets, x.dtype.type)
+    for r in range(low, min(high, job.n_order)):
+        prefetch_lines(work.n_inputs, x, order[r] * work.n_inputs)
+        prefetch_lines(job.n_targets, targets, order[r] * job.n_targets)
+
+
+@inner
+def _sum_of_squares(job):
+    """Return the sum of the squares of the gradient."""
+    squares, total = vector_at(job.squares, np.float64), 0.0
+    for k in range(job.n_cells):
+        total += squares[k]
+    return total
+
+
+@routine
+def _shrink_gradient(job_address, work_address, first_task, end_task, params):
+    """Multiply the gradient of some tasks by `SHRINKAGE`, and sum its squares again."""
+    job, work = job_at(job_address), work_at(work_address)
+    for k in range(first_task, end_task):
+        task = task_at(job.tasks + k * TASK_BYTES)
+        block = block_at(work.blocks + task.block * BLOCK_BYTES)
+        piece = _piece_of(block, task, params)
+        g_at = _gradient_of(job, block, task, piece, work, params)
+        g = vector_at(g_at, params.dtype.type)[: piece.size]
+        sums = vector_at(job.squares, np.float64)[task.cell : _end_of_cells(task, piece, params)]
+        scale_block(SHRINKAGE, g)
+        write_squares(g, piece.width, piece.columns, sums)
+
+
+@inner
+def _factor_within_norm(team, job_address, work_address, params):
+    """Return what the gradient is multiplied by so that its norm is at most clip_norm.
+
+    All members come to the same sum, so either all of them shrink their shares or none does.
+    """
+    job = job_at(job_address)
     total, shrinkage = _sum_of_squares(job), 1.0
     if params.itemsize == 8 and total == np.inf:  # squares of float32 are far from it
         barrier(team.sync, team.n_threads)  # all have read the sums
