@@ -350,12 +350,12 @@ class Quantile(Loss):
     A net that gives a lower bound, a median and an upper bound:
 
     >>> import numpy as np
-    >>> from fastnn import Affine, Sequential
+    >>> from fastnn import SGD, Affine, Sequential
     >>> from fastnn.losses import Quantile
     >>> X = np.linspace(0, 1, 200)[:, None]
     >>> y = np.random.default_rng(0).normal(3, 1, 200)
     >>> net = Sequential([Affine(1, 3)], seed=0)
-    >>> history = net.fit(X, y, loss=Quantile([0.1, 0.5, 0.9]), epochs=100, optimizer="sgd")
+    >>> history = net.fit(X, y, loss=Quantile([0.1, 0.5, 0.9]), optimizer=SGD(0.1))
     """
 
     name = "quantile"

@@ -309,8 +309,8 @@ class Sequential:
             weights stop being finite: in which epoch, batch and layer. Training ends, and the net
             has the parameters of the epoch before. Or the loss, without penalties, rises tenfold
             within the first epoch, or ends above that of the best constant guess (the entropy of
-            the class frequencies, the variance of the targets, ...); after fewer than 100 updates
-            it must have doubled too. The net keeps its parameters then.
+            the class frequencies, the variance of the targets, ...); after one epoch, or fewer
+            than 100 updates, it must have doubled too. The net keeps its parameters then.
 
         Notes
         -----
@@ -345,7 +345,7 @@ class Sequential:
         self.history = run.history
         history = run.train()
         if history.divergence is not None:
-            advice = ": try another learning rate"
+            advice = ": try another learning rate, or more epochs"
             if trainer.divergence is not None:
                 advice = (
                     ". Training stopped, and the net has the parameters of the epoch before; try a "

@@ -12,8 +12,9 @@ from fastnn.kernels.panels import panel_columns, panel_width
 _GROWTH = 10
 # The mean over the batches of an epoch is known no better than to this share.
 _NOISE = 0.01
-# After fewer updates a loss may still be above that of a constant guess, unless it has doubled: the
-# first batch alone says no more about where it began.
+# After fewer updates, or one epoch, whose mean looks back at its beginning, a loss may still be
+# above that of a constant guess, unless it has doubled: the first batch says no more about where
+# it began.
 _FEW_UPDATES = 100
 
 
@@ -40,14 +41,16 @@ class Losses(NamedTuple):
     constant: float
 
 
-def describe_rise(losses: Losses, n_updates: int, learning_rate: float) -> str | None:
+def describe_rise(
+    losses: Losses, n_epochs: int, n_updates: int, learning_rate: float
+) -> str | None:
     """Return in one line that the loss of a training rose, or is above that of a constant guess.
 
     Parameters
     ----------
     losses : Losses
         All of them finite.
-    n_updates : int
+    n_epochs, n_updates : int
         Since the first batch.
     learning_rate : float
         The one to name.
@@ -60,9 +63,9 @@ def describe_rise(losses: Losses, n_updates: int, learning_rate: float) -> str |
     Examples
     --------
     >>> from fastnn.training.divergence import Losses, describe_rise
-    >>> describe_rise(Losses(2.3, 60.0, 5.0, 2.3), 800, 1.0)
+    >>> describe_rise(Losses(2.3, 60.0, 5.0, 2.3), 5, 800, 1.0)
     'the loss rose from 2.3 to 60 within the first epoch, at a learning rate of 1'
-    >>> describe_rise(Losses(2.3, 2.1, 1.2, 2.3), 800, 1.0)
+    >>> describe_rise(Losses(2.3, 2.1, 1.2, 2.3), 5, 800, 1.0)
     """
     start, first, last, constant = losses
     rate = f"at a learning rate of {learning_rate:g}"
@@ -70,7 +73,7 @@ def describe_rise(losses: Losses, n_updates: int, learning_rate: float) -> str |
         return f"the loss rose from {start:.3g} to {first:.3g} within the first epoch, {rate}"
     is_constant = constant <= np.finfo(np.float32).eps * start  # no guess can be better
     limit = (1 + _NOISE) * constant
-    if n_updates < _FEW_UPDATES or is_constant:
+    if n_epochs == 1 or n_updates < _FEW_UPDATES or is_constant:
         limit = 2 * max(start, constant)
     if last <= limit:
         return None

@@ -182,8 +182,10 @@ class Run:
             trainer.start_loss, data_losses[0], data_losses[-1], trainer.constant_loss()
         )
         if all(map(math.isfinite, losses)):
-            n_updates = n_steps * len(data_losses)
-            history.divergence = describe_rise(losses, n_updates, self._learning_rate)
+            n_epochs = len(data_losses)
+            history.divergence = describe_rise(
+                losses, n_epochs, n_epochs * n_steps, self._learning_rate
+            )
 
     def _train_epoch(self, n_steps: int) -> None:
         trainer, callbacks, epoch = self.trainer, self.callbacks, self.next_epoch

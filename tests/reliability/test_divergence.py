@@ -182,7 +182,7 @@ def test_a_loss_that_rises_tenfold_within_the_first_epoch_is_told(data):
     with pytest.warns(DivergenceWarning, match=r"the loss rose from 1\.\d+ to ") as caught:
         history = net.fit(*data, epochs=1, batch_size=10, optimizer=SGD(1000.0))
     said = str(caught[0].message)
-    assert said == f"{history.divergence}: try another learning rate"
+    assert said == f"{history.divergence}: try another learning rate, or more epochs"
     assert history.divergence.endswith(" within the first epoch, at a learning rate of 1000")
     assert not np.allclose(net.params, Sequential([Affine(5, 3)], seed=0).params)  # they are kept
 
