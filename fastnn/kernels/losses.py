@@ -285,8 +285,13 @@ def _softmax_cross_entropy_dense(smoothing, scale, z, dz, row, samples, targets,
             start = place(z, row + r, j)
             for c in range(min(panel, z.n - j)):
                 target = fma(keep, targets[samples[r], j + c], share)
-                part = target * (largest - z.data[start + c])  # of infinity, if far apart
-                total += part if target != number(0) else number(0)
+                total += target * (largest - z.data[start + c])
+        if total != total:  # 0 times infinity, or a NaN that the sum of the exponentials has too
+            total = 0.0
+            for c in range(z.n):
+                target = fma(keep, targets[samples[r], c], share)
+                if target != number(0):
+                    total += target * (largest - z.data[place_of(z, row + r, c)])
         sums[r] = total
     _exponentiate_rows(dz, row, samples.size)
     for r in range(samples.size):
