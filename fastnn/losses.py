@@ -13,8 +13,8 @@ Huber(delta=1.0, reduction='mean')
 """
 
 import math
-from collections.abc import Sequence
-from typing import ClassVar, Literal, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from fastnn.validation import as_array, as_number, check_positive
 
 Reduction: TypeAlias = Literal["mean", "sum"]
 
+_ELEMENTS_AT_ONCE = 1_000_000  # of the targets, which may be as large as the samples
 _TINY = float(np.finfo(np.float64).tiny)
 _NEWTON_STEPS = 50  # halving alone would be exact enough after as many
 
@@ -144,14 +145,29 @@ class Loss:
         >>> round(SoftmaxCrossEntropy().constant_loss(np.array([0, 1]), no_targets), 4)
         0.6931
         """
-        targets = targets.astype(np.float64)
-        best = np.broadcast_to(self._best_constant(targets, weights), targets.shape)
-        sums = self._sums(best, labels, targets)
-        return float(self.scales(targets.shape[1])[0] * np.average(sums, weights=weights))
+        best = self._best_constant(targets, weights)
+
+        def sums(block: np.ndarray) -> np.ndarray:
+            return self._sums(np.broadcast_to(best, block.shape), labels, block)
+
+        return float(self.scales(len(best))[0] * _mean_of_rows(sums, targets, weights))
 
     def _best_constant(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
         """Return the output (O,) with the least mean loss: their mean, for the squared error."""
-        return np.average(targets, axis=0, weights=weights)
+        return _mean_of_rows(lambda block: block, targets, weights)
+
+
+def _mean_of_rows(
+    function: Callable[[np.ndarray], np.ndarray], targets: np.ndarray, weights: np.ndarray | None
+) -> Any:
+    """Return the weighted mean of a function of the rows, a block of them in float64 at a time."""
+    total: Any = 0.0
+    step = max(1, _ELEMENTS_AT_ONCE // targets.shape[1])
+    for start in range(0, len(targets), step):
+        values = function(targets[start : start + step].astype(np.float64))
+        own = np.ones(len(values)) if weights is None else weights[start : start + step]
+        total = total + (values.T * own).sum(axis=-1)  # no BLAS, whose threads would go on spinning
+    return total / (len(targets) if weights is None else weights.sum())
 
 
 class _Reduced(Loss):
@@ -309,19 +325,21 @@ class Huber(_Reduced):
         return (slope * (error - slope / 2)).sum(axis=1)
 
     def _best_constant(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+        return np.array([self._best_of_column(y, weights) for y in targets.T], np.float64)
+
+    def _best_of_column(self, y: np.ndarray, weights: np.ndarray | None) -> float:
         """Return where the mean slope is zero, by Newton's method within a shrinking bracket."""
-        low, high = targets.min(axis=0), targets.max(axis=0)
-        best = _quantiles(targets, np.full(targets.shape[1], 0.5), weights)
+        y, low, high = y.astype(np.float64), float(y.min()), float(y.max())
+        best = float(_quantiles(y[:, None], np.array([0.5]), weights)[0])
         for _ in range(_NEWTON_STEPS):
-            error = best - targets
-            slope = np.average(np.clip(error, -self.delta, self.delta), axis=0, weights=weights)
-            low, high = np.where(slope < 0, best, low), np.where(slope > 0, best, high)
-            inside = np.average(np.abs(error) <= self.delta, axis=0, weights=weights)
-            following = best - slope / np.where(inside > 0, inside, 1)
-            is_within = (inside > 0) & (low <= following) & (following <= high)
-            following = np.where(is_within, following, low + (high - low) / 2)
-            following = np.where(slope == 0, best, following)
-            if np.array_equal(following, best):
+            error = best - y
+            slope = np.average(np.clip(error, -self.delta, self.delta), weights=weights)
+            inside = np.average(np.abs(error) <= self.delta, weights=weights)
+            low, high = (best, high) if slope < 0 else (low, best)
+            following = best - slope / inside if inside > 0 else math.inf
+            if not low <= following <= high:
+                following = low + (high - low) / 2
+            if slope == 0 or following == best:
                 break
             best = following
         return best
@@ -455,7 +473,7 @@ class Poisson(_Reduced):
         return (np.exp(out) - out * y + least).sum(axis=1)
 
     def _best_constant(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
-        return np.log(np.maximum(np.average(targets, axis=0, weights=weights), _TINY))
+        return np.log(np.maximum(super()._best_constant(targets, weights), _TINY))
 
 
 def _check_smoothing(value: float) -> float:
@@ -514,7 +532,7 @@ class BinaryCrossEntropy(_Reduced):
         return losses.sum(axis=1)
 
     def _best_constant(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
-        share = np.average(targets, axis=0, weights=weights)
+        share = super()._best_constant(targets, weights)
         share = (1 - self.label_smoothing) * share + self.label_smoothing / 2
         return np.log(np.maximum(share, _TINY)) - np.log(np.maximum(1 - share, _TINY))
 
@@ -585,7 +603,7 @@ class SoftmaxCrossEntropy(Loss):
             share = np.bincount(labels, weights, n)
             share = share / share.sum()
         else:
-            share = np.average(targets.astype(np.float64), axis=0, weights=weights)
+            share = super()._best_constant(targets, weights)
         share = (1 - self.label_smoothing) * share + self.label_smoothing / n
         total = max(share.sum(), _TINY)
         return float(-(share * np.log(np.maximum(share, _TINY) / total)).sum())

@@ -368,18 +368,17 @@ class Trainer:
             a mean can have, some of them negative or all of them 0.
         """
         order, batch_weight, _ = self._memory.epoch
-        data, rows, weights = self._data, self._memory.rows, None
+        data, rows, n, own = self._data, self._memory.rows, len(order), None
         if len(data.weights):
-            own, n = data.weights[order], len(order)
             totals = np.repeat(batch_weight, rows)[:n]
             sizes = np.minimum(n - np.arange(n) // rows * rows, rows)
-            weights = np.divide(own * sizes, totals, out=np.zeros(n), where=totals != 0)
-            if weights.min() < 0 or not 0 < weights.sum() < math.inf:
-                return math.inf
-        labels = data.labels[order] if len(data.labels) else data.labels
-        targets = data.targets[order] if len(data.targets) else data.targets
+            own = data.weights[order] * sizes
+            own = np.divide(own, totals, out=np.zeros(n), where=totals != 0)
+        weights = np.bincount(order, own, len(data))
+        if weights.min() < 0 or not 0 < weights.sum() < math.inf:
+            return math.inf
         with np.errstate(over="ignore", invalid="ignore"):
-            return self.loss.constant_loss(labels, targets, weights)
+            return self.loss.constant_loss(data.labels, data.targets, weights)
 
     def _checked_order(self, order: ArrayLike) -> np.ndarray:
         """Return the order of samples as kernels take it, or raise ValueError."""
