@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from fastnn.callbacks import Callback, arrays_of, overwrite_arrays
 from fastnn.errors import ModelFileError, reason
 from fastnn.files.atomic_write import check_writable, remove_leftovers, write_atomically
 from fastnn.files.storage import read
+from fastnn.schedules import Schedule
 from fastnn.validation import check_integer
 
 ENTRY = "checkpoint"
@@ -35,7 +37,9 @@ class Checkpoint(Callback):
         Epochs between two saves. The last epoch is always saved.
     resume : bool, default=False
         Whether to resume the training of the file, if there is one. The net, the data and the
-        arguments of `fit` must be those of that training, but `epochs` may be larger.
+        arguments of `fit` must be those of that training, but `epochs` may be larger. Those that
+        only say how to go on may differ, with a warning: the schedule, the optimizer's learning
+        rate and other numbers, penalties and parameters of the loss.
 
     Raises
     ------
@@ -46,6 +50,12 @@ class Checkpoint(Callback):
         By `fit`, if the file is damaged or holds no checkpoint.
     ValueError
         If `every` is out of range; by `fit`, if the file belongs to another training.
+
+    Warns
+    -----
+    UserWarning
+        By `fit`, if a training is resumed with another learning rate, schedule or the like, which
+        hold from there on, or with another seed, which has no effect: the random numbers go on.
 
     Examples
     --------
@@ -83,8 +93,11 @@ class Checkpoint(Callback):
     def on_fit_begin(self, net: Any, info: dict[str, Any]) -> None:
         self.resumed_at = 0
         if self.resume and self.path.exists():
-            _restore(self.path, self._run)
+            differences = _restore(self.path, self._run)
             self.resumed_at = self._run.next_epoch
+            if differences:
+                where = f"path {str(self.path)!r}: the training is resumed with"
+                warnings.warn(f"{where} {'; '.join(differences)}", UserWarning, stacklevel=4)
         check_writable(self.path)
         remove_leftovers(self.path)
 
@@ -134,6 +147,7 @@ def content_of(
                 callbacks[k][name] = value
     entry = {
         "settings": _settings(run),
+        "how": _how(run),
         "next_epoch": run.next_epoch,
         "stopped": run.stopped,
         "trainer": state,
@@ -173,6 +187,36 @@ def _settings(run: Any) -> dict[str, Any]:
     return json.loads(json.dumps(settings))
 
 
+def _how(run: Any) -> dict[str, str | None]:
+    """Return the settings that may differ when a training is resumed; None is unknown."""
+    trainer, seed, schedule = run.trainer, run.net._seed, run.schedule
+    if not isinstance(schedule, Schedule):  # a function, whose `repr` is another in each process
+        schedule = getattr(schedule, "__qualname__", type(schedule).__qualname__)
+    return {
+        "seed": None if seed is None else str(seed),
+        **{name: str(value) for name, value in vars(trainer.optimizer).items()},
+        "schedule": str(schedule),
+        "alpha": str(trainer.alpha),
+        "regularization": str(trainer.regularization),
+        "loss": str(trainer.loss),
+    }
+
+
+def _differences(ours: dict[str, str | None], saved: dict[str, str | None]) -> list[str]:
+    """Return how the settings of a resumed training differ from those in its file."""
+    differences = []
+    for name, value in ours.items():
+        before = saved.get(name)
+        if value is None or before is None or value == before:
+            continue
+        differences.append(
+            f"the seed {value}, which has no effect: the random numbers are those of {before}"
+            if name == "seed"
+            else f"{name} {value}, not {before}"
+        )
+    return differences
+
+
 def _without_seeds(config: Any) -> Any:
     """Return a description of layers without seeds, at any depth: those belong to the state."""
     if isinstance(config, dict):
@@ -180,8 +224,8 @@ def _without_seeds(config: Any) -> Any:
     return [_without_seeds(x) for x in config] if isinstance(config, list) else config
 
 
-def _restore(path: Path, run: Any) -> None:
-    """Restore the state of a training from a file."""
+def _restore(path: Path, run: Any) -> list[str]:
+    """Restore the state of a training from a file; return what differs from how it began."""
     net, metadata, tensors = read(path)
     if ENTRY not in metadata:
         raise ModelFileError(f"path {str(path)!r} holds a net, but no checkpoint")
@@ -192,8 +236,9 @@ def _restore(path: Path, run: Any) -> None:
             if saved[name] != ours:
                 break
         else:
+            differences = _differences(_how(run), dict(entry.get("how", {})))
             _restore_parts(run, net, entry, tensors)
-            return
+            return differences
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise ModelFileError(
             f"path {str(path)!r} holds a damaged checkpoint: {reason(error)}"

@@ -13,8 +13,8 @@ Huber(delta=1.0, reduction='mean')
 """
 
 import math
-from collections.abc import Sequence
-from typing import ClassVar, Literal, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
@@ -22,6 +22,10 @@ from fastnn.errors import shown
 from fastnn.validation import as_array, as_number, check_positive
 
 Reduction: TypeAlias = Literal["mean", "sum"]
+
+_ELEMENTS_AT_ONCE = 1_000_000  # of the targets, which may be as large as the samples
+_TINY = float(np.finfo(np.float64).tiny)
+_NEWTON_STEPS = 50  # halving alone would be exact enough after as many
 
 
 class Loss:
@@ -108,6 +112,61 @@ class Loss:
     def _sums(self, out: np.ndarray, labels: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """Return the unscaled loss of each row: the sum over its outputs."""
         raise NotImplementedError
+
+    def constant_loss(
+        self, labels: np.ndarray, targets: np.ndarray, weights: np.ndarray | None = None
+    ) -> float:
+        """Return the mean loss of the best constant guess: the same output for each row.
+
+        The entropy of the class frequencies for a cross-entropy, half the variance of the targets
+        for half the squared error, ... A net that has learned anything has a smaller loss.
+
+        Parameters
+        ----------
+        labels : ndarray of int64 of shape (N,)
+            Integer classes; empty for a loss with dense targets.
+        targets : ndarray of shape (N, O)
+            Dense targets; without rows where `labels` is not empty.
+        weights : ndarray of shape (N,) or None, default=None
+            Weights of the rows, at least 0 and not all 0; None weighs all alike.
+
+        Returns
+        -------
+        float
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastnn.losses import SoftmaxCrossEntropy, SquaredError
+        >>> no_labels, no_targets = np.empty(0, np.int64), np.empty((0, 2))
+        >>> SquaredError().constant_loss(no_labels, np.array([[1.0], [3.0]]))
+        0.5
+        >>> round(SoftmaxCrossEntropy().constant_loss(np.array([0, 1]), no_targets), 4)
+        0.6931
+        """
+        best = self._best_constant(targets, weights)
+
+        def sums(block: np.ndarray) -> np.ndarray:
+            return self._sums(np.broadcast_to(best, block.shape), labels, block)
+
+        return float(self.scales(len(best))[0] * _mean_of_rows(sums, targets, weights))
+
+    def _best_constant(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+        """Return the output (O,) with the least mean loss: their mean, for the squared error."""
+        return _mean_of_rows(lambda block: block, targets, weights)
+
+
+def _mean_of_rows(
+    function: Callable[[np.ndarray], np.ndarray], targets: np.ndarray, weights: np.ndarray | None
+) -> Any:
+    """Return the weighted mean of a function of the rows, a block of them in float64 at a time."""
+    total: Any = 0.0
+    step = max(1, _ELEMENTS_AT_ONCE // targets.shape[1])
+    for start in range(0, len(targets), step):
+        values = function(targets[start : start + step].astype(np.float64))
+        own = np.ones(len(values)) if weights is None else weights[start : start + step]
+        total = total + (values.T * own).sum(axis=-1)  # no BLAS, whose threads would go on spinning
+    return total / (len(targets) if weights is None else weights.sum())
 
 
 class _Reduced(Loss):
@@ -213,6 +272,9 @@ class MeanAbsoluteError(Loss):
     def _sums(self, out: np.ndarray, labels: np.ndarray, targets: np.ndarray) -> np.ndarray:
         return np.abs(out - targets).sum(axis=1) / 2
 
+    def _best_constant(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+        return _quantiles(targets, np.full(targets.shape[1], 0.5), weights)
+
 
 class Huber(_Reduced):
     """The Huber loss: quadratic for small errors, linear for large ones.
@@ -261,6 +323,26 @@ class Huber(_Reduced):
         slope = np.clip(error, -self.delta, self.delta)
         return (slope * (error - slope / 2)).sum(axis=1)
 
+    def _best_constant(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+        return np.array([self._best_of_column(y, weights) for y in targets.T], np.float64)
+
+    def _best_of_column(self, y: np.ndarray, weights: np.ndarray | None) -> float:
+        """Return where the mean slope is zero, by Newton's method within a shrinking bracket."""
+        y, low, high = y.astype(np.float64), float(y.min()), float(y.max())
+        best = float(_quantiles(y[:, None], np.array([0.5]), weights)[0])
+        for _ in range(_NEWTON_STEPS):
+            error = best - y
+            slope = np.average(np.clip(error, -self.delta, self.delta), weights=weights)
+            inside = np.average(np.abs(error) <= self.delta, weights=weights)
+            low, high = (best, high) if slope < 0 else (low, best)
+            following = best - slope / inside if inside > 0 else math.inf
+            if not low <= following <= high:
+                following = low + (high - low) / 2
+            if slope == 0 or following == best:
+                break
+            best = following
+        return best
+
 
 class Quantile(Loss):
     """The mean over the outputs of the quantile (pinball) loss.
@@ -285,12 +367,12 @@ class Quantile(Loss):
     A net that gives a lower bound, a median and an upper bound:
 
     >>> import numpy as np
-    >>> from fastnn import Affine, Sequential
+    >>> from fastnn import SGD, Affine, Sequential
     >>> from fastnn.losses import Quantile
     >>> X = np.linspace(0, 1, 200)[:, None]
     >>> y = np.random.default_rng(0).normal(3, 1, 200)
     >>> net = Sequential([Affine(1, 3)], seed=0)
-    >>> history = net.fit(X, y, loss=Quantile([0.1, 0.5, 0.9]), epochs=100, optimizer="sgd")
+    >>> history = net.fit(X, y, loss=Quantile([0.1, 0.5, 0.9]), optimizer=SGD(0.1))
     """
 
     name = "quantile"
@@ -328,6 +410,21 @@ class Quantile(Loss):
     def _sums(self, out: np.ndarray, labels: np.ndarray, targets: np.ndarray) -> np.ndarray:
         error, q = out - targets, np.array(self.quantiles)
         return np.maximum((1 - q) * error, -q * error).sum(axis=1)
+
+    def _best_constant(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+        return _quantiles(targets, self.parameters(targets.shape[1]), weights)
+
+
+def _quantiles(
+    targets: np.ndarray, quantiles: np.ndarray, weights: np.ndarray | None
+) -> np.ndarray:
+    """Return a quantile of each column: the least target with its share at or below it."""
+    best = np.empty(targets.shape[1])
+    for c, q in enumerate(quantiles):
+        order = np.argsort(targets[:, c])
+        below = np.cumsum(np.ones(len(order)) if weights is None else weights[order])
+        best[c] = targets[order[np.searchsorted(below, q * below[-1])], c]
+    return best
 
 
 class Poisson(_Reduced):
@@ -373,6 +470,9 @@ class Poisson(_Reduced):
         y = targets.astype(np.float64)
         least = y * np.log(np.where(y > 0, y, 1)) - y
         return (np.exp(out) - out * y + least).sum(axis=1)
+
+    def _best_constant(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+        return np.log(np.maximum(super()._best_constant(targets, weights), _TINY))
 
 
 def _check_smoothing(value: float) -> float:
@@ -429,6 +529,11 @@ class BinaryCrossEntropy(_Reduced):
             targets = (1 - self.label_smoothing) * targets + self.label_smoothing / 2
         losses = np.maximum(out, 0) - out * targets + np.log1p(np.exp(-np.abs(out)))
         return losses.sum(axis=1)
+
+    def _best_constant(self, targets: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+        share = super()._best_constant(targets, weights)
+        share = (1 - self.label_smoothing) * share + self.label_smoothing / 2
+        return np.log(np.maximum(share, _TINY)) - np.log(np.maximum(1 - share, _TINY))
 
 
 class SoftmaxCrossEntropy(Loss):
@@ -488,7 +593,21 @@ class SoftmaxCrossEntropy(Loss):
             return log_sums - at_label
         if smoothing:
             targets = (1 - smoothing) * targets + smoothing / out.shape[1]
-        return (targets * (log_sums[:, None] - shifted)).sum(axis=1)
+        parts = np.where(targets != 0, targets * (log_sums[:, None] - shifted), 0)
+        return parts.sum(axis=1)
+
+    def constant_loss(
+        self, labels: np.ndarray, targets: np.ndarray, weights: np.ndarray | None = None
+    ) -> float:
+        n = targets.shape[1]
+        if len(labels):
+            share = np.bincount(labels, weights, n)
+            share = share / share.sum()
+        else:
+            share = super()._best_constant(targets, weights)
+        share = (1 - self.label_smoothing) * share + self.label_smoothing / n
+        total = max(share.sum(), _TINY)
+        return float(-(share * np.log(np.maximum(share, _TINY) / total)).sum())
 
 
 _BY_NAME: dict[str, type[Loss]] = {

@@ -36,9 +36,9 @@ from fastnn.runtime import threads
 from fastnn.summary import Summary
 from fastnn.training import Trainer
 from fastnn.training.data import check_data
-from fastnn.training.divergence import first_not_finite
+from fastnn.training.divergence import DivergenceWarning, first_not_finite
 from fastnn.training.evaluation import mean_loss, score, score_name
-from fastnn.training.run import History, Run
+from fastnn.training.run import History, Run, default_epochs
 from fastnn.validation import (
     MOST,
     Seed,
@@ -53,9 +53,6 @@ from fastnn.validation import (
 
 _EPOCHS_CHECKED = 5000
 """Of a schedule before training: half a second. So many, and up to twice as many, are all."""
-
-# A training that ends with so many times the loss that it began with has not learned.
-_GROWTH = 10
 
 
 class Sequential:
@@ -257,7 +254,7 @@ class Sequential:
         *,
         loss: str | losses.Loss = "softmax_cross_entropy",
         optimizer: str | Optimizer = "adam",
-        epochs: int = 10,
+        epochs: int | None = None,
         batch_size: int = 128,
         shuffle: bool = True,
         validation_data: tuple[Table, ArrayLike] | None = None,
@@ -288,8 +285,9 @@ class Sequential:
         optimizer : str or Optimizer, default "adam"
             "sgd", "rmsprop", "adam", "adamw", "adagrad", "nadam", or an object such as
             ``Adam(1e-3)``.
-        epochs : int, default 10
-            Passes through the data.
+        epochs : int, optional
+            Passes through the data. By default 10, or as many as 2000 updates take if these are
+            more: with batches of 128, for fewer than 25 473 rows.
         batch_size : int, default 128
             Rows of an update; the last batch of an epoch may be smaller.
         shuffle : bool, default True
@@ -334,9 +332,12 @@ class Sequential:
         Warns
         -----
         RuntimeWarning
-            If the loss or the weights stop being finite: in which epoch, batch and layer. Training
-            ends, and the net has the parameters of the epoch before. Also if the loss is ten
-            times as large in the end as in the first epoch, and above 1.
+            If the training diverges; `History.divergence` says so too. Either the loss or the
+            weights stop being finite: in which epoch, batch and layer. Training ends, and the net
+            has the parameters of the epoch before. Or the loss, without penalties, rises tenfold
+            within the first epoch, or ends above that of the best constant guess (the entropy of
+            the class frequencies, the variance of the targets, ...); after one epoch, or fewer
+            than 100 updates, it must have doubled too. The net keeps its parameters then.
 
         Notes
         -----
@@ -344,18 +345,21 @@ class Sequential:
         second for most nets. The net then has the parameters of the last batch that was trained,
         and `history` tells of the epochs that were finished.
         """
-        epochs = check_integer("epochs", epochs, 1, MOST)
+        if epochs is not None:
+            epochs = check_integer("epochs", epochs, 1, MOST)
         callbacks = check_callbacks(callbacks)
         schedule = schedules.get(schedule)
         shuffle = check_flag("shuffle", shuffle)
-        for epoch in range(0, epochs, max(1, epochs // _EPOCHS_CHECKED)):
-            schedules.factor_at(schedule, epoch, epochs)
         where = first_not_finite(self.layers)
         if where is not None:
             raise ValueError(f"parameters must be finite, got NaN or infinity in {where}")
         callbacks = [*callbacks, *for_verbosity(verbose)]
         trainer = Trainer(self, loss, optimizer, batch_size, alpha, n_threads, regularization)
         x = self.check_samples(X)
+        if epochs is None:
+            epochs = default_epochs(max(len(x), 1), trainer.batch_size)
+        for epoch in range(0, epochs, max(1, epochs // _EPOCHS_CHECKED)):
+            schedules.factor_at(schedule, epoch, epochs)
         data = check_data(self, x, y, trainer.loss, sample_weight, class_weight)
         validate: Callable[[], dict[str, float]] | None = None
         val_figures: Sequence[str] = ()
@@ -369,19 +373,13 @@ class Sequential:
             self.history = run.history
             history = run.train()
         if history.divergence is not None:
-            warnings.warn(
-                f"{history.divergence}. Training stopped, and the net has the parameters of the "
-                "epoch before; try a smaller learning rate",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-        elif len(history) and history["loss"][-1] > max(1.0, _GROWTH * history["loss"][0]):
-            warnings.warn(
-                f"the loss grew from {history['loss'][0]:.3g} in the first epoch to "
-                f"{history['loss'][-1]:.3g} in the last: try a smaller learning rate",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+            advice = ": try another learning rate, or more epochs"
+            if trainer.divergence is not None:
+                advice = (
+                    ". Training stopped, and the net has the parameters of the epoch before; try a "
+                    "smaller learning rate"
+                )
+            warnings.warn(history.divergence + advice, DivergenceWarning, stacklevel=2)
         return history
 
     def _validator(self, validation_data: Any, trainer: Trainer) -> Callable[[], dict[str, float]]:

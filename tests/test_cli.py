@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -550,7 +551,70 @@ def test_a_training_that_diverges_saves_nothing():
     options = ("--optimizer", "sgd", "--learning-rate", "1e30", "--activation", "identity")
     said = fail(1, "train", "diabetes", "--epochs", "5", *options)
     assert said.startswith("the loss became NaN in epoch 1, batch 2, at a learning rate of 1e+30: ")
-    assert said.endswith("; try a smaller --learning-rate")
+    assert said.endswith("without --keep-diverged; try a smaller --learning-rate")
+    assert not list(Path().iterdir())
+
+
+def test_a_training_whose_loss_only_rises_saves_nothing_unless_it_is_to_be_kept():
+    options = ("--optimizer", "sgd", "--learning-rate", "1", "--epochs", "3", "--hidden", "8")
+    outputs = ("--json", "f.json", "--out", "m.safetensors")
+    said = fail(1, "train", "digits", *options, *outputs)
+    assert re.match(r"the loss rose from 2\.3 to \S+ within the first epoch, at a .* of 1\.", said)
+    assert not list(Path().iterdir())
+    result = succeed("train", "digits", *options, *outputs, "--keep-diverged", "--quiet")
+    assert f"fastnn: warning: {said.partition('. ')[0]}\n" in result.stderr
+    assert fastnn.Sequential.load("m.safetensors").n_outputs == 10
+
+
+def test_a_score_no_better_than_a_constant_guess_is_a_warning():
+    np.savez("nothing.npz", X=np.zeros((40, 2)), y=np.arange(40) % 2)
+    result = succeed("train", "nothing.npz", *QUICK, "--quiet", "--json", "f.json")
+    ours = read_json("f.json")["fastnn"]
+    assert ours["constant_score"] == ours["test_score"] == 0.5
+    said = "the test accuracy, 0.5, is no better than that of a constant guess, 0.5"
+    assert result.stderr == f"fastnn: warning: {said}\n"
+
+
+@pytest.mark.parametrize("source", ["iris", "diabetes"])
+def test_few_rows_get_as_many_updates_as_they_need(source):
+    result = succeed("train", source, "--hidden", "4", "--json", "f.json")
+    figures = read_json("f.json")
+    ours, steps = figures["fastnn"], -(-figures["n_train"] // 32)
+    assert ours["epochs"] == len(ours["history"]["loss"]) == -(-2000 // steps)
+    assert f"{ours['epochs']} epochs of which the best is kept, weight decay" in result.stdout
+    losses = ours["history"]["val_loss"]
+    assert ours["best_epoch"] == 1 + losses.index(min(losses))
+    constant = 0.5 if source == "diabetes" else np.log(3)
+    assert ours["history"]["loss"][0] < 1.05 * constant
+    succeed("train", source, *QUICK, "--json", "f.json", "--force")
+    ours = read_json("f.json")["fastnn"]
+    assert ours["epochs"] == 2
+    assert "best_epoch" not in ours
+
+
+def test_weight_decay_may_be_chosen():
+    sizes = {}
+    for decay in ("0", "100"):
+        options = ("--weight-decay", decay, "--out", f"{decay}.safetensors", "--quiet")
+        succeed("train", "iris", "--epochs", "9", "--hidden", "8", *options)
+        net = fastnn.Sequential.load(f"{decay}.safetensors")
+        sizes[decay] = np.abs(net.layers[0].params["w"]).mean()
+    assert sizes["100"] < 0.5 * sizes["0"]
+
+
+def test_a_column_whose_numbers_overflow_is_named():
+    write_table("a.csv", age=replace_first(1e300))
+    no_parts = ("--test-size", 0, "--validation-size", 0)
+    said = fail(1, "train", "a.csv", *QUICK, *no_parts)
+    assert said == "DATA a: column 'age' has values too large to be standardised, such as 1e+300"
+    write_table("b.csv")
+    succeed("train", "b.csv", *QUICK)
+    for command in (("predict", "b.safetensors", "a.csv"), ("train", "b.csv", "--test", "a.csv")):
+        said = fail(1, *command, *(() if "predict" in command else ("--force",)))
+        assert "a: column 'age' has values too large for float32, in 1 of 60 rows" in said
+    write_table("c.csv", size=lambda column: 1e200 * column)
+    said = fail(1, "train", "c.csv", "--target", "size", *QUICK)
+    assert said.startswith("DATA c: target 'size' has values too large to be standardised, such as")
 
 
 # train: accidents

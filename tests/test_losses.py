@@ -229,3 +229,73 @@ def test_one_row_more_does_not_change_the_loss_of_the_others(rng):
 def test_the_loss_of_large_outputs_is_finite(name):
     y = [1, 0] if name == "softmax_cross_entropy" else [[0, 1], [1, 0]]
     assert np.isfinite(loss_of([[1e4, -1e4], [-1e4, 1e4]], y, name))
+
+
+EACH = [
+    losses.MeanSquaredError(),
+    losses.SquaredError(),
+    losses.MeanAbsoluteError(),
+    losses.Huber(0.3),
+    losses.Huber(0.001),
+    losses.Huber(100.0),
+    losses.Quantile(0.2),
+    losses.Poisson(),
+    losses.BinaryCrossEntropy(),
+    losses.BinaryCrossEntropy(label_smoothing=0.1),
+]
+NO_LABELS = np.empty(0, np.int64)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("loss", EACH, ids=repr)
+def test_no_constant_guess_is_better_than_the_best(loss, weighted, rng):
+    targets = rng.normal(size=(30, 1)) ** 3
+    weights = rng.integers(0, 4, 30) if weighted else None
+    least, most = loss.target_range
+    targets = np.clip(targets, least, most)
+    guesses = [np.linspace(-6, 6, 10_001), targets.ravel()]
+    rows = [
+        loss.of_rows(np.full((30, 1), guess), NO_LABELS, targets)
+        for guess in np.concatenate(guesses)
+    ]
+    on_grid = np.average(rows, axis=1, weights=weights).min()
+    best = loss.constant_loss(NO_LABELS, targets, weights)
+    assert best <= on_grid * (1 + 1e-12)
+    np.testing.assert_allclose(best, on_grid, rtol=1e-4)
+
+
+def test_the_best_constant_guess_of_several_outputs_is_that_of_each(rng):
+    targets = rng.normal(size=(40, 3))
+    for loss in EACH[:6]:
+        alone = [loss.constant_loss(NO_LABELS, targets[:, c : c + 1]) for c in range(3)]
+        reduced = sum(alone) * loss.scales(3)[0] / loss.scales(1)[0]
+        np.testing.assert_allclose(loss.constant_loss(NO_LABELS, targets), reduced)
+    quantiles = losses.Quantile([0.1, 0.5, 0.9])
+    alone = [
+        losses.Quantile(q).constant_loss(NO_LABELS, targets[:, c : c + 1])
+        for c, q in enumerate(quantiles.quantiles)
+    ]
+    np.testing.assert_allclose(quantiles.constant_loss(NO_LABELS, targets), np.mean(alone))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_the_best_constant_guess_of_classes_are_their_frequencies(smoothing, rng):
+    loss = losses.SoftmaxCrossEntropy(smoothing)
+    labels, weights = np.array([0, 0, 2, 2, 2, 1]), np.array([1, 2, 0.5, 1, 1, 0])
+    share = np.array([3, 0, 2.5]) / 5.5
+    share = (1 - smoothing) * share + smoothing / 3
+    entropy = -(share[share > 0] * np.log(share[share > 0])).sum()
+    no_targets = np.empty((0, 3))
+    np.testing.assert_allclose(loss.constant_loss(labels, no_targets, weights), entropy)
+    hot = np.eye(3)[labels]
+    np.testing.assert_allclose(loss.constant_loss(NO_LABELS, hot, weights), entropy)
+    if not smoothing:  # rows need not sum to 1
+        np.testing.assert_allclose(loss.constant_loss(NO_LABELS, 5 * hot, weights), 5 * entropy)
+
+
+def test_the_best_guess_of_targets_that_are_all_alike_has_no_loss():
+    for loss in EACH[:9]:
+        for value in (0.0, 1.0):
+            best = loss.constant_loss(NO_LABELS, np.full((5, 2), value))
+            assert 0 <= best < 1e-12, (loss, value)
+    assert losses.SoftmaxCrossEntropy().constant_loss(np.ones(4, np.int64), np.empty((0, 3))) == 0

@@ -376,3 +376,16 @@ def test_a_layer_keeps_its_rule_in_a_model_file(rule, tmp_path):
     loaded = Sequential.load(tmp_path / "net.safetensors")
     assert loaded.layers[0].regularization == rule
     assert loaded.layers[2].regularization is None
+
+
+@pytest.mark.parametrize(("dtype", "size"), [("float32", 1e25), ("float64", 1e200)])
+def test_weights_whose_squares_overflow_are_found_and_not_made_zero(dtype, size):
+    net = Sequential([Affine(2, 2, bias=False)], seed=0, dtype=dtype)
+    before = net.params.copy()
+    rule = Regularization(max_norm=1.0)
+    trainer = Trainer(net, "mae", SGD(1.0), 1, regularization=rule)
+    trainer.set_data([[size, size]], [[1.0, 1e3]])
+    trainer.run_epoch([0])
+    trainer.sync()
+    assert trainer.divergence.what == "the weights became NaN or infinite"
+    np.testing.assert_array_equal(net.params, before)

@@ -632,3 +632,28 @@ def test_verbose_prints_lines_where_rich_is_missing(capsys, monkeypatch):
     Sequential([Affine(6, 3)], seed=0).fit(X, y, epochs=2, verbose=1)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
+
+
+@pytest.mark.parametrize(
+    ("n", "batch_size", "epochs"), [(4, 4, 2000), (100, 16, 286), (1000, 1, 10), (2001, 10, 10)]
+)
+def test_without_a_number_of_epochs_small_data_get_as_many_updates_as_they_need(
+    n, batch_size, epochs, rng
+):
+    seen = []
+
+    class Count(Callback):
+        def on_fit_begin(self, net, info):
+            seen.append(info["epochs"])
+
+        def on_epoch_end(self, epoch, logs):
+            return True
+
+    X = rng.normal(size=(n, 6))
+    net = Sequential([Affine(6, 3)], seed=0)
+    history = net.fit(X, X[:, 0] > 0, batch_size=batch_size, callbacks=[Count()])
+    assert len(history) == 1
+    net.fit(X, X[:, 0] > 0, batch_size=batch_size, callbacks=[Count()], epochs=3)
+    assert seen == [epochs, 3]
+    steps = -(-n // batch_size)
+    assert epochs == max(10, -(-2000 // steps))

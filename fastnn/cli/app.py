@@ -162,8 +162,16 @@ def train(
         option("Network", metavar="NAME", help="Floating-point type: float32 or float64."),
     ] = "float32",
     epochs: Annotated[
-        int, option("Training", metavar="N", help="Passes over the training rows.")
-    ] = 20,
+        int | None,
+        option(
+            "Training",
+            metavar="N",
+            help="Passes over the training rows. By default 20, or as many as 2000 updates take if "
+            "these are more. For fewer than 3200 rows the epoch with the least validation loss is "
+            "kept then, and --weight-decay holds the weights back.",
+            show_default=False,
+        ),
+    ] = None,
     batch_size: Annotated[
         int, option("Training", metavar="N", help="Rows per update of the weights.")
     ] = 32,
@@ -198,13 +206,24 @@ def train(
     alpha: Annotated[
         float, option("Training", metavar="L2", help="Strength of the L2 penalty on the weights.")
     ] = 0.0001,
+    weight_decay: Annotated[
+        float | None,
+        option(
+            "Training",
+            metavar="DECAY",
+            help="Each update takes this, times the learning rate, of the weights off them. By "
+            "default that of the optimizer; for fewer than 3200 rows without --epochs 0.3 / rows / "
+            "learning rate.",
+            show_default=False,
+        ),
+    ] = None,
     early_stopping: Annotated[
         bool,
         option(
             "Training",
             "--early-stopping",
             metavar=FLAG,
-            help="Stop when the validation score no longer improves, and restore the best weights.",
+            help="Stop when the validation loss no longer improves, and restore the best weights.",
         ),
     ] = False,
     patience: Annotated[
@@ -270,6 +289,15 @@ def train(
             metavar=FLAG,
             help="Continue the same training after Ctrl-C or a crash, to the same bits: from its "
             "checkpoint beside the model file, <name>.checkpoint.safetensors.",
+        ),
+    ] = False,
+    keep_diverged: Annotated[
+        bool,
+        option(
+            "Output",
+            "--keep-diverged",
+            metavar=FLAG,
+            help="Save the model even if the training diverged, which is an error otherwise.",
         ),
     ] = False,
     force: Force = False,

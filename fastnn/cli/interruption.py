@@ -33,6 +33,7 @@ _NOT_COMPARED = frozenset(
     {
         *("data", "target", "drop", "task", "header", "test", "test_size", "validation_size"),
         *("threads", "out", "plot", "compare", "json", "resume", "force", "quiet"),
+        "keep_diverged",
     }
 )
 

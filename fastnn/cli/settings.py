@@ -43,12 +43,13 @@ class TrainSettings:
     hidden: str
     activation: str
     dtype: str
-    epochs: int
+    epochs: int | None
     batch_size: int
     optimizer: str
     learning_rate: float | None
     schedule: str
     alpha: float
+    weight_decay: float | None
     early_stopping: bool
     patience: int
     seed: int
@@ -58,6 +59,7 @@ class TrainSettings:
     compare: bool
     json: Path | None
     resume: bool
+    keep_diverged: bool
     force: bool
     quiet: bool
 
@@ -134,10 +136,13 @@ class TrainSettings:
         _ = self.hidden_sizes
         with checks.named_as_option():
             check_dtype(self.dtype)
-            check_integer("epochs", self.epochs, 1)
+            if self.epochs is not None:
+                check_integer("epochs", self.epochs, 1)
             check_integer("batch_size", self.batch_size, 1)
             check_integer("patience", self.patience, 1)
             check_number("alpha", self.alpha)
+            if self.weight_decay is not None:
+                check_number("weight_decay", self.weight_decay)
             self.make_optimizer()
             threads.check_num_threads(self.threads)
         if not 0 <= self.seed <= _MAX_SEED:

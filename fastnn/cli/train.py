@@ -28,12 +28,22 @@ from fastnn.errors import DataError, require
 from fastnn.files.atomic_write import write_atomically
 from fastnn.inspection.plots import training_curve
 from fastnn.layers import Affine, Layer
+from fastnn.regularization import Regularization
 from fastnn.runtime.compiling import seconds_compiled
 from fastnn.table_model import TableModel, can_score, score_outputs
+from fastnn.training.divergence import DivergenceWarning
+from fastnn.training.run import default_epochs
 
 # "squared_error" is also what scikit-learn's regressor minimises.
 _LOSSES = {"classification": "softmax_cross_entropy", "regression": "squared_error"}
 _SCORE_NAMES = {"classification": "accuracy", "regression": "R2"}
+_LEAST_EPOCHS = 20
+# With fewer rows than this, a net that is trained for long enough to learn anything learns their
+# noise too. 20 epochs of them, in batches of 32, are 2000 updates.
+_FEW_ROWS = 3200
+# Of few rows, each update takes this over their number off the weights. It is what a normal prior
+# of the weights asks for: a penalty that does not grow with the number of rows.
+_DECAY_OF_FEW_ROWS = 0.3
 
 Arrays = tuple[NDArray[Any], NDArray[Any]]
 Results = dict[str, Any]
@@ -57,6 +67,52 @@ class Prepared:
     test: Arrays | None
 
 
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What depends on the number of rows: see ``--epochs`` and ``--weight-decay``.
+
+    Attributes
+    ----------
+    few_rows : bool
+        Whether a net can learn their noise.
+    epochs : int
+        As given, or as many as the rows need.
+    keeps_best : bool
+        Whether the epoch with the least validation loss is kept, and not the last one.
+    weight_decay : float or None
+        None leaves it to the optimizer.
+    """
+
+    few_rows: bool
+    epochs: int
+    keeps_best: bool
+    weight_decay: float | None
+
+    @classmethod
+    def of(cls, settings: TrainSettings, prepared: Prepared) -> "Recipe":
+        """Return the recipe for some options and rows."""
+        n_rows, decay = len(prepared.train[0]), settings.weight_decay
+        epochs = settings.epochs
+        if epochs is None:
+            epochs = default_epochs(n_rows, settings.batch_size, _LEAST_EPOCHS)
+        few_rows = n_rows < _FEW_ROWS
+        if settings.epochs is not None or not few_rows:
+            return cls(few_rows, epochs, False, decay)
+        if decay is None:
+            decay = _DECAY_OF_FEW_ROWS / n_rows / settings.make_optimizer().learning_rate
+        keeps_best = prepared.validation is not None and not settings.early_stopping
+        return cls(few_rows, epochs, keeps_best, decay)
+
+    def describe(self) -> str:
+        """Return it as the end of a line."""
+        parts = [f"{self.epochs} epochs"]
+        if self.keeps_best:
+            parts[0] += " of which the best is kept"
+        if self.weight_decay is not None:
+            parts.append(f"weight decay {self.weight_decay:.2g}")
+        return ", ".join(parts)
+
+
 def train_command(settings: TrainSettings) -> None:
     """Run ``fastnn train``.
 
@@ -72,7 +128,7 @@ def train_command(settings: TrainSettings) -> None:
     DataError
         If the data cannot be used.
     TrainingError
-        If training diverges.
+        If training diverges, and the model is not to be kept then.
     InterruptedTrainingError
         If Ctrl-C ended the training, after the model was saved as it was then.
     """
@@ -88,11 +144,12 @@ def train_command(settings: TrainSettings) -> None:
         "DATA", settings.data, target=target, header=settings.header, drop=settings.dropped
     )
     prepared = prepare(settings, data, task)
-    net = build_net(settings, prepared.encoder)
+    recipe = Recipe.of(settings, prepared)
+    net = build_net(settings, prepared.encoder, recipe)
     if not settings.quiet:
-        display.show(*_describe(settings, data, prepared, net))
+        display.show(*_describe(settings, data, prepared, net, recipe))
     checkpoint = _new_checkpoint(settings, prepared)
-    ours = _fit(settings, net, prepared, checkpoint)
+    ours = _fit(settings, net, prepared, recipe, checkpoint)
     interrupted = ours["interrupted"]
     resumable = interrupted and checkpoint.write()
     _save(settings, net, prepared, ours)
@@ -196,6 +253,12 @@ def _encode(
     X, y = encoder.transform(data, rows, dtype), encoder.encode_target(data, rows)
     if y is None:
         raise DataError(f"{data.name}: there is no target {encoder.target_name!r} to test with")
+    if y.dtype.kind == "f" and np.abs(y).max() > np.finfo(dtype).max:
+        n_rows = int((np.abs(y) > np.finfo(dtype).max).sum())
+        raise DataError(
+            f"{data.name}: target {encoder.target_name!r} has values too large for {dtype}, in "
+            f"{n_rows} of {len(y)} rows"
+        )
     return X, y
 
 
@@ -225,13 +288,19 @@ def _hold_out(
 # Training
 
 
-def build_net(settings: TrainSettings, encoder: TableEncoder) -> network.Sequential:
-    """Return an untrained network with the layers that the options ask for."""
-    sizes = [encoder.n_inputs, *settings.hidden_sizes, encoder.n_outputs]
+def build_net(settings: TrainSettings, encoder: TableEncoder, recipe: Recipe) -> network.Sequential:
+    """Return an untrained network with the layers that the options ask for.
+
+    For few rows the last one begins with zeros: the first guess is a constant, and what random
+    weights make of a row need not be unlearned. Many rows are learned a little faster without.
+    """
+    sizes = [encoder.n_inputs, *settings.hidden_sizes]
     parts: list[Layer] = []
     for n_inputs, n_outputs in itertools.pairwise(sizes):
         parts += [Affine(n_inputs, n_outputs), ACTIVATIONS[settings.activation]()]
-    return network.Sequential(parts[:-1], seed=settings.seed, dtype=settings.dtype)
+    init = "zeros" if recipe.few_rows else "auto"
+    parts.append(Affine(sizes[-1], encoder.n_outputs, init=init))
+    return network.Sequential(parts, seed=settings.seed, dtype=settings.dtype)
 
 
 def _new_checkpoint(settings: TrainSettings, prepared: Prepared) -> TrainingCheckpoint:
@@ -256,39 +325,49 @@ def _fit(
     settings: TrainSettings,
     net: network.Sequential,
     prepared: Prepared,
+    recipe: Recipe,
     checkpoint: TrainingCheckpoint,
 ) -> Results:
     """Train the network, until Ctrl-C ends it; return its results."""
     compiled_before = seconds_compiled()
     task = prepared.encoder.task
-    score_name = f"val_{_SCORE_NAMES[task].lower()}"
     callbacks: list[Callback] = [] if settings.quiet else [ProgressBar()]
-    if settings.early_stopping:
-        callbacks.append(EarlyStopping(score_name, patience=settings.patience))
+    stopping = None
+    if settings.early_stopping or recipe.keeps_best:
+        patience = settings.patience if settings.early_stopping else recipe.epochs
+        stopping = EarlyStopping("val_loss", patience)
+        callbacks.append(stopping)
     callbacks.append(checkpoint)
+    regularization = None
+    if recipe.weight_decay is not None:
+        regularization = Regularization(weight_decay=recipe.weight_decay)
     began = time.perf_counter()
     with warnings.catch_warnings(), CtrlC(net) as ctrl_c:
-        warnings.filterwarnings(
-            "ignore", message="the (loss|weights) (became|grew)"
-        )  # reported below
+        warnings.simplefilter("ignore", DivergenceWarning)  # reported below
         net.fit(
             *prepared.train,
             loss=_LOSSES[task],
             optimizer=settings.make_optimizer(),
-            epochs=settings.epochs,
+            epochs=recipe.epochs,
             batch_size=settings.batch_size,
             validation_data=prepared.validation,
             n_threads=settings.threads,
             alpha=settings.alpha,
             schedule=settings.schedule,
+            regularization=regularization,
             callbacks=callbacks,
         )
     history = cast(network.History, net.history)
     compile_seconds = seconds_compiled() - compiled_before
     wall_seconds = time.perf_counter() - began - compile_seconds
     if history.divergence is not None:
-        checkpoint.discard()
-        raise checks.TrainingError(f"{history.divergence}; try a smaller --learning-rate")
+        if not settings.keep_diverged:
+            checkpoint.discard()
+            raise checks.TrainingError(
+                f"{history.divergence}. Nothing is saved without --keep-diverged; try a smaller "
+                "--learning-rate"
+            )
+        display.warn(history.divergence)
     results = _speed(len(history), len(prepared.train[0]), sum(history.get("seconds", ())))
     results |= {
         "seconds_with_validation": wall_seconds,
@@ -297,11 +376,26 @@ def _fit(
         "interrupted": ctrl_c.pressed,
         "history": {name: list(figures) for name, figures in history.items()},
     }
+    if stopping is not None:
+        results["best_epoch"] = stopping.best_epoch + 1
     test = _scorable_test(prepared)
     if test is not None:
         X, y = test
         results["test_score"] = score_outputs(task, net.predict(X, n_threads=settings.threads), y)
+        results["constant_score"] = _constant_score(task, prepared.train[1], y)
+        if not results["test_score"] > results["constant_score"]:
+            display.warn(
+                f"the test {_SCORE_NAMES[task]}, {results['test_score']:.4g}, is no better than "
+                f"that of a constant guess, {results['constant_score']:.4g}"
+            )
     return results
+
+
+def _constant_score(task: str, y_train: NDArray[Any], y: NDArray[Any]) -> float:
+    """Return the score of guessing the most frequent class, or the mean, for each row."""
+    if task == "classification":
+        return float((y == np.bincount(y_train).argmax()).mean())
+    return score_outputs(task, np.full((len(y), 1), y_train.mean()), y)
 
 
 def _speed(epochs: int, n_rows: int, seconds: float) -> Results:
@@ -412,9 +506,13 @@ def _n_rows(arrays: Arrays | None) -> int:
 
 
 def _describe(
-    settings: TrainSettings, data: Dataset, prepared: Prepared, net: network.Sequential
+    settings: TrainSettings,
+    data: Dataset,
+    prepared: Prepared,
+    net: network.Sequential,
+    recipe: Recipe,
 ) -> list[str]:
-    """Return lines that describe the data and the network."""
+    """Return lines that describe the data, the network and its training."""
     encoder = prepared.encoder
     kind = f"{encoder.n_outputs} classes" if encoder.classes else "regression"
     rows = {
@@ -427,7 +525,8 @@ def _describe(
         f"{data.name}: {parts} rows; {len(encoder.feature_names)} columns make "
         f"{encoder.n_inputs} inputs; target {encoder.target_name!r}, {kind}",
         f"network {_shape(net)}, {settings.activation}, {net.n_params:,} parameters, "
-        f"{settings.dtype}; {settings.optimizer}, batches of {settings.batch_size}",
+        f"{settings.dtype}; {settings.optimizer}, batches of {settings.batch_size}, "
+        f"{recipe.describe()}",
     ]
 
 
@@ -442,6 +541,8 @@ def _results_table(task: str, results: dict[str, Results], model_path: Path) -> 
     if "test_score" in ours:
         row(f"test {_SCORE_NAMES[task]}", "test_score", "{:.4f}".format)
     row("epochs", "epochs", str)
+    if "best_epoch" in ours:
+        table.add_row("best epoch", str(ours["best_epoch"]))
     speed_up = [f"{_speed_up(results):.2f} x"] if theirs else []
     if ours["resumed_at"]:
         table.add_row("resumed after", f"{ours['resumed_at']} epochs")

@@ -112,9 +112,9 @@ class TableEncoder:
         Raises
         ------
         DataError
-            If a column has no values; if a text column has only one value, or more than 1000, or
-            seems to be a numeric column with mistyped values; if the target is missing in some
-            row, has only one value, or does not fit the task.
+            If a column has no values, or numbers whose variance overflows; if a text column has
+            only one value, or more than 1000, or seems to be a numeric column with mistyped values;
+            if the target is missing in some row, has only one value, or does not fit the task.
         ValueError
             If `rows` or `task` is out of range.
         MissingExtraError
@@ -160,13 +160,17 @@ class TableEncoder:
             encoder.classes = distinct.tolist()
         else:
             train = y if chosen is None else y[chosen]
-            encoder.target_mean = float(train.mean())
-            encoder.target_scale = float(train.std()) or 1.0
+            with np.errstate(over="ignore", invalid="ignore"):
+                encoder.target_mean = float(train.mean())
+                encoder.target_scale = float(train.std()) or 1.0
+            if not np.isfinite([encoder.target_mean, encoder.target_scale]).all():
+                raise DataError(_too_large(encoder._target_of(data), train))
         if encoder.standardise:
             X = take_rows(data.X, chosen)
             encoder._transformer = new_transformer(encoder._numbers, encoder.categories)
-            with np.errstate(invalid="ignore"):  # a column may be missing in all rows
+            with np.errstate(over="ignore", invalid="ignore"):  # a column may have no values
                 encoder._transformer.fit(encoder._arrange(X, data.name))
+            encoder._check_scales(X, data.name)
             if encoder.categories:
                 one_hot = encoder._transformer.named_transformers_["text"][-1]
                 encoder.categories = {
@@ -174,6 +178,25 @@ class TableEncoder:
                     for name, values in zip(encoder.categories, one_hot.categories_, strict=True)
                 }
         return encoder
+
+    def _check_scales(self, X: Features, where: str) -> None:
+        """Raise `DataError` if a mean or a standard deviation of the training rows overflowed."""
+        if not self._numbers:
+            return
+        scaler = self._transformer.named_transformers_["numbers"][0]
+        overflowed = ~np.isfinite(scaler.mean_) | ~np.isfinite(scaler.var_)
+        for k in np.flatnonzero(overflowed):
+            index = self._indices_of_numbers[k]
+            column = take_column(X, index).astype(np.float64)
+            if not np.isnan(column).all():
+                raise DataError(
+                    _too_large(f"{where}: column {self.feature_names[index]!r}", column)
+                )
+
+    @property
+    def _indices_of_numbers(self) -> list[int]:
+        """Numeric columns by their indices in `feature_names`, in the order of the inputs."""
+        return [i for i, name in enumerate(self.feature_names) if name not in self.categories]
 
     # Features
 
@@ -237,9 +260,20 @@ class TableEncoder:
             X = self._transformer.transform(X)
         with np.errstate(over="ignore"):
             X = np.ascontiguousarray(X, dtype=dtype)
-        if not np.isfinite(X).all():
-            raise DataError(f"{data.name}: some numbers are too large for {np.dtype(dtype)}")
+        self._check_encoded(X, data.name)
         return X
+
+    def _check_encoded(self, X: NDArray[Any], where: str) -> None:
+        """Raise `DataError` with the first column whose inputs overflowed in the type of X."""
+        finite = np.isfinite(X)
+        if finite.all():
+            return
+        k = int(np.argmin(finite.all(axis=0)))  # of the numeric inputs, which are the first
+        name, n_rows = self.feature_names[self._indices_of_numbers[k]], len(X)
+        raise DataError(
+            f"{where}: column {name!r} has values too large for {X.dtype}, in "
+            f"{n_rows - int(finite[:, k].sum())} of {n_rows} rows"
+        )
 
     def _find(self, data: Dataset) -> tuple[Features, NDArray[Any] | None]:
         """Return the features in the order of `feature_names`, and the target or None."""
@@ -515,6 +549,12 @@ def _all_of(kind: type, values: list[Any]) -> bool:
 def _distinct(values: list[Any]) -> bool:
     """Return whether all values are different."""
     return len(set(values)) == len(values)
+
+
+def _too_large(where: str, values: NDArray[np.floating]) -> str:
+    """Return the message for a column of values whose mean or variance overflows."""
+    largest = values[np.nanargmax(np.abs(values))]
+    return f"{where} has values too large to be standardised, such as {largest:g}"
 
 
 def _check_data(data: object) -> None:

@@ -243,7 +243,8 @@ def _smooth_labels(smoothing, scale, z, dz, row, samples, labels, sums):
                 total += z.data[at_label] - z.data[c]
                 dz.data[c] = fma(-scale, share, dz.data[c])
         dz.data[at_label] = fma(scale, smoothing, dz.data[at_label])
-        sums[r] += share * total
+        if sums[r] < np.inf:  # where the logits are too far apart, `total` is -infinity
+            sums[r] += share * total
 
 
 @inner
@@ -277,6 +278,12 @@ def _softmax_cross_entropy_dense(smoothing, scale, z, dz, row, samples, targets,
             for c in range(min(panel, z.n - j)):
                 target = fma(keep, targets[samples[r], j + c], share)
                 total += target * (largest - z.data[start + c])
+        if total != total:  # 0 times infinity, or a NaN that the sum of the exponentials has too
+            total = 0.0
+            for c in range(z.n):
+                target = fma(keep, targets[samples[r], c], share)
+                if target != number(0):
+                    total += target * (largest - z.data[place_of(z, row + r, c)])
         sums[r] = total
     _exponentiate_rows(dz, row, samples.size)
     for r in range(samples.size):

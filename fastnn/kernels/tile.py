@@ -16,6 +16,7 @@ Arrays are flat, C-contiguous and addressed by element offsets; nothing is bound
 """
 
 import functools
+import math
 
 from llvmlite import ir
 from numba import types
@@ -711,13 +712,18 @@ def multiply_add(typingctx, tile, other, term):
 
 @intrinsic
 def factors_within(typingctx, squares, limit):
-    """Return limit / sqrt(squares) where that root is above the limit, else 1."""
+    """Return limit / sqrt(squares) where that root is above the limit, else 1.
+
+    Where the squares overflowed it is NaN: zero would end all learning without a word.
+    """
     tile = squares
 
     def codegen(context, builder, signature, args):
         result, limit = args
         limit = _everywhere(builder, limit, tile)
         one = ir.Constant(tile.vector, [1.0] * tile.lanes)
+        infinity = ir.Constant(tile.vector, [math.inf] * tile.lanes)
+        nan = ir.Constant(tile.vector, [math.nan] * tile.lanes)
         root_type = ir.FunctionType(tile.vector, [tile.vector])
         bits = tile.dtype.bitwidth
         root_of = cgutils.get_or_insert_function(
@@ -726,7 +732,9 @@ def factors_within(typingctx, squares, limit):
         for _, _, at in tile.cells():
             root = builder.call(root_of, [builder.extract_value(result, at)])
             above = builder.fcmp_ordered(">", root, limit)
-            factor = builder.select(above, builder.fdiv(limit, root), one)
+            within = builder.fdiv(limit, root)
+            within = builder.select(builder.fcmp_ordered("==", root, infinity), nan, within)
+            factor = builder.select(above, within, one)
             result = builder.insert_value(result, factor, at)
         return result
 

@@ -38,6 +38,7 @@ from fastnn.kernels.updates import (
     clip_block,
     decay_block,
     penalise,
+    scale_block,
     update_block,
     write_squares,
 )
@@ -46,6 +47,10 @@ from fastnn.runtime.jit import inner, routine
 # Most rows of a block of a weight matrix, which one task sums and updates: a multiple of TILE_ROWS.
 # Enough for long loops, and the block stays in the first-level cache.
 BLOCK_ROWS = 24
+
+# A gradient in float64 is multiplied by this where the squares of its elements overflow: a power of
+# two, so that no digit is lost.
+SHRINKAGE = 2.0**-600
 
 
 class Piece(NamedTuple):
@@ -150,11 +155,42 @@ def _prefetch_samples(job, work, low, high, x):
 
 
 @inner
-def _factor_within_norm(job):
-    """Return what the gradient is multiplied by so that its norm is at most clip_norm."""
+def _sum_of_squares(job):
+    """Return the sum of the squares of the gradient."""
     squares, total = vector_at(job.squares, np.float64), 0.0
     for k in range(job.n_cells):
         total += squares[k]
+    return total
+
+
+@routine
+def _shrink_gradient(job_address, work_address, first_task, end_task, params):
+    """Multiply the gradient of some tasks by `SHRINKAGE`, and sum its squares again."""
+    job, work = job_at(job_address), work_at(work_address)
+    for k in range(first_task, end_task):
+        task = task_at(job.tasks + k * TASK_BYTES)
+        block = block_at(work.blocks + task.block * BLOCK_BYTES)
+        piece = _piece_of(block, task, params)
+        g_at = _gradient_of(job, block, task, piece, work, params)
+        g = vector_at(g_at, params.dtype.type)[: piece.size]
+        sums = vector_at(job.squares, np.float64)[task.cell : _end_of_cells(task, piece, params)]
+        scale_block(SHRINKAGE, g)
+        write_squares(g, piece.width, piece.columns, sums)
+
+
+@inner
+def _factor_within_norm(team, job_address, work_address, params):
+    """Return what the gradient is multiplied by so that its norm is at most clip_norm.
+
+    All members come to the same sum, so either all of them shrink their shares or none does.
+    """
+    job = job_at(job_address)
+    total = _sum_of_squares(job)
+    if params.itemsize == 8 and total == np.inf:  # squares of float32 are far from it
+        barrier(team.sync, team.n_threads)  # all have read the sums
+        _shrink_gradient(job_address, work_address, team.first_task, team.end_task, params)
+        barrier(team.sync, team.n_threads)
+        return job.clip_norm / math.sqrt(_sum_of_squares(job))
     norm = math.sqrt(total)
     return job.clip_norm / norm if norm > job.clip_norm else 1.0
 
@@ -184,7 +220,7 @@ def weight_phase(team, job_address, work_address, step, params):
             _prefetch_samples(job, work, low, next_row + n_rows * (done + 1) // n_tasks, samples)
     barrier(team.sync, team.n_threads)
     if not one_pass:
-        factor = _factor_within_norm(job)
+        factor = _factor_within_norm(team, job_address, work_address, params)
         updater = Updater(job.update_kernel, job.hyperparameters, team.factors, rate, factor)
         for k in range(team.first_task, team.end_task):
             task = job.tasks + k * TASK_BYTES

@@ -1,4 +1,4 @@
-"""Where numbers stopped being finite: the layer to look at when a training breaks down."""
+"""Trainings that break down: where numbers stopped being finite, and losses that only rose."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -7,6 +7,79 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastnn.kernels.panels import panel_columns, panel_width
+
+# A loss that is so many times what it was before the first update has risen, not fallen.
+_GROWTH = 10
+# The mean over the batches of an epoch is known no better than to this share.
+_NOISE = 0.01
+# After fewer updates, or one epoch, whose mean looks back at its beginning, a loss may still be
+# above that of a constant guess, unless it has doubled: the first batch says no more about where
+# it began.
+_FEW_UPDATES = 100
+
+
+class DivergenceWarning(RuntimeWarning):
+    """A training diverged: its loss rose, or its numbers stopped being finite."""
+
+
+class Losses(NamedTuple):
+    """Mean losses of a training, without the penalties.
+
+    Attributes
+    ----------
+    start : float
+        Of its first batch, before any update.
+    first_epoch, last_epoch : float
+        Over all samples, each at the time it was trained on.
+    constant : float
+        Of the best constant guess for the samples of the last epoch.
+    """
+
+    start: float
+    first_epoch: float
+    last_epoch: float
+    constant: float
+
+
+def describe_rise(
+    losses: Losses, n_epochs: int, n_updates: int, learning_rate: float
+) -> str | None:
+    """Return in one line that the loss of a training rose, or is above that of a constant guess.
+
+    Parameters
+    ----------
+    losses : Losses
+        All of them finite.
+    n_epochs, n_updates : int
+        Since the first batch.
+    learning_rate : float
+        The one to name.
+
+    Returns
+    -------
+    str or None
+        None if the net has learned something, or has had too few updates to say.
+
+    Examples
+    --------
+    >>> from fastnn.training.divergence import Losses, describe_rise
+    >>> describe_rise(Losses(2.3, 60.0, 5.0, 2.3), 5, 800, 1.0)
+    'the loss rose from 2.3 to 60 within the first epoch, at a learning rate of 1'
+    >>> describe_rise(Losses(2.3, 2.1, 1.2, 2.3), 5, 800, 1.0)
+    """
+    start, first, last, constant = losses
+    rate = f"at a learning rate of {learning_rate:g}"
+    if first > _GROWTH * max(start, constant):
+        return f"the loss rose from {start:.3g} to {first:.3g} within the first epoch, {rate}"
+    is_constant = constant <= np.finfo(np.float32).eps * start  # no guess can be better
+    limit = (1 + _NOISE) * constant
+    if n_epochs == 1 or n_updates < _FEW_UPDATES or is_constant:
+        limit = 2 * max(start, constant)
+    if last <= limit:
+        return None
+    return (
+        f"the loss ended at {last:.3g}, above the {constant:.3g} of the best constant guess, {rate}"
+    )
 
 
 class Divergence(NamedTuple):

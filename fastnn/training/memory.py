@@ -45,6 +45,8 @@ class TrainingMemory:
         Of the operations, for batches of `rows` rows.
     moves : bool
         Whether the update rule moves parameters.
+    epoch : tuple of ndarray
+        Order of the samples, weight and learning rate of each batch, of the last epoch.
     """
 
     def __init__(
@@ -226,7 +228,7 @@ class TrainingMemory:
         self, order: np.ndarray, batch_weight: np.ndarray, rates: np.ndarray, alpha: float
     ) -> None:
         """Let the next steps take samples in some order, with a weight and a rate of each batch."""
-        self._epoch = order, batch_weight, rates  # the job has their addresses
+        self.epoch = order, batch_weight, rates  # the job has their addresses
         self._work["order"], self.job["n_order"], self.job["alpha"] = order, len(order), alpha
         self.job["batch_weight"], self.job["rates"] = batch_weight, rates
         self.job["stopped_at"] = -1

@@ -1,5 +1,6 @@
 """Training over some epochs: order, learning rate, callbacks, and the history."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -8,7 +9,40 @@ import numpy as np
 
 from fastnn.runtime.compiling import seconds_compiled
 from fastnn.schedules import factor_at
+from fastnn.training.divergence import Losses, describe_rise
 from fastnn.training.trainer import Trainer
+
+MIN_UPDATES = 2000
+"""Updates that a training makes at least if its number of epochs is not given."""
+
+LEAST_EPOCHS = 10
+"""Epochs that `Sequential.fit` makes at least if their number is not given."""
+
+
+def default_epochs(n_samples: int, batch_size: int, least: int = LEAST_EPOCHS) -> int:
+    """Return the number of epochs of a training for which none is given.
+
+    Small data need many epochs: it is the number of updates that counts.
+
+    Parameters
+    ----------
+    n_samples, batch_size : int
+        At least 1.
+    least : int, default=10
+        Epochs for data of any size.
+
+    Returns
+    -------
+    int
+        `least`, or as many as `MIN_UPDATES` updates take.
+
+    Examples
+    --------
+    >>> from fastnn.training.run import default_epochs
+    >>> default_epochs(100, 25), default_epochs(1_000_000, 25)
+    (500, 10)
+    """
+    return max(least, -(-MIN_UPDATES // -(-n_samples // batch_size)))
 
 
 class History(dict[str, list[float]]):
@@ -23,7 +57,9 @@ class History(dict[str, list[float]]):
     Attributes
     ----------
     divergence : str or None
-        What ended the training, if its numbers did not stay finite.
+        What happened, if the training diverged: its numbers did not stay finite, which ended it;
+        its loss rose tenfold within the first epoch; or it ended above that of the best constant
+        guess.
     """
 
     def __init__(self) -> None:
@@ -65,6 +101,7 @@ class Run:
 
     Attributes
     ----------
+    schedule : callable
     history : History
     next_epoch : int
         From 0.
@@ -86,10 +123,11 @@ class Run:
         self.net, self.trainer, self.epochs = net, trainer, epochs
         self.shuffle_rng = shuffle_rng
         self.callbacks = sorted(callbacks, key=lambda callback: callback.runs_last)
-        self._schedule, self._validate, self._val_figures = schedule, validate, val_figures
+        self.schedule, self._validate, self._val_figures = schedule, validate, val_figures
         self._learning_rate = trainer.learning_rate
         self.history = History()
         self.next_epoch, self.stopped = 0, False
+        self._data_losses: list[float] = []  # without penalties, of the epochs of this run
 
     def train(self) -> History:
         """Train until all epochs are done or something stops it; return the history.
@@ -115,6 +153,7 @@ class Run:
                 begun.append(callback)
             while self.next_epoch < self.epochs and not self.stopped:
                 self._train_epoch(n_steps)
+            self._look_back(n_steps)
         finally:
             try:
                 trainer.sync()
@@ -125,6 +164,20 @@ class Run:
                 for callback in begun:
                     callback.on_fit_end(self.history)
         return self.history
+
+    def _look_back(self, n_steps: int) -> None:
+        """Note in the history whether the training diverged though all numbers stayed finite."""
+        trainer, data_losses, history = self.trainer, self._data_losses, self.history
+        if history.divergence is not None or not data_losses or not trainer.memory.moves:
+            return
+        losses = Losses(
+            trainer.start_loss, data_losses[0], data_losses[-1], trainer.constant_loss()
+        )
+        if all(map(math.isfinite, losses)):
+            n_epochs = len(data_losses)
+            history.divergence = describe_rise(
+                losses, n_epochs, n_epochs * n_steps, self._learning_rate
+            )
 
     def _train_epoch(self, n_steps: int) -> None:
         trainer, callbacks, epoch = self.trainer, self.callbacks, self.next_epoch
@@ -139,11 +192,12 @@ class Run:
         if self.shuffle_rng is not None:
             order = self.shuffle_rng.permutation(trainer.n_samples)
         rates = None
-        if getattr(self._schedule, "by_step", False):
+        if getattr(self.schedule, "by_step", False):
             rates = [self._rate_at(epoch + step / n_steps) for step in range(n_steps)]
         data_loss, penalty = trainer.run_epoch(order, on_progress if callbacks else None, rates)
         compiled = seconds_compiled() - compiled_before
         seconds = time.perf_counter() - began - compiled
+        self._data_losses.append(data_loss)
         logs = {
             "loss": data_loss + penalty,
             "seconds": seconds,
@@ -164,4 +218,4 @@ class Run:
             trainer.memory.pull_if_changed()
 
     def _rate_at(self, epoch: float) -> float:
-        return self._learning_rate * factor_at(self._schedule, epoch, self.epochs)
+        return self._learning_rate * factor_at(self.schedule, epoch, self.epochs)

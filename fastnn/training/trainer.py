@@ -61,6 +61,8 @@ class Trainer:
         Updates so far.
     divergence : fastnn.training.divergence.Divergence or None
         What made the last epoch break down, if it did.
+    start_loss : float
+        Mean loss of the first batch of the data, before its update; NaN before it is trained.
     use_all_threads : bool
         Whether `n_threads` are used even where fewer would be faster. For measurements; set it
         before `set_data`.
@@ -102,6 +104,7 @@ class Trainer:
         self.step_count = 0
         self.use_all_threads = False
         self.divergence: Divergence | None = None
+        self.start_loss = math.nan
         self._data: Any = None
         self._pace: Any = None
         self._has_batch_norm = any(isinstance(layer, BatchNorm) for layer in net.leaves())
@@ -167,6 +170,11 @@ class Trainer:
     def optimizer(self) -> Optimizer:
         """The optimizer, as it was before the training."""
         return self._optimizer
+
+    @property
+    def regularization(self) -> Regularization:
+        """That of the weights of all layers that have none of their own."""
+        return self._regularization
 
     @property
     def n_samples(self) -> int:
@@ -271,6 +279,7 @@ class Trainer:
             flops = self._memory.plan.flops * rows
             self._pace = Pace(flops, self.n_threads, self.use_all_threads)
         self._data = data
+        self.start_loss = math.nan
 
     def _check_batches(self, n: int, rows: int) -> None:
         """Refuse a batch of a single row where statistics over a batch are needed."""
@@ -349,6 +358,28 @@ class Trainer:
             self._begin_noise_at(0)
         return data_loss, penalty
 
+    def constant_loss(self) -> float:
+        """Return what the loss of the last epoch would be for the best constant guess.
+
+        Returns
+        -------
+        float
+            With the samples and the weights of that epoch; infinity if the weights are none that
+            a mean can have, some of them negative or all of them 0.
+        """
+        order, batch_weight, _ = self._memory.epoch
+        data, rows, n, own = self._data, self._memory.rows, len(order), None
+        if len(data.weights):
+            totals = np.repeat(batch_weight, rows)[:n]
+            sizes = np.minimum(n - np.arange(n) // rows * rows, rows)
+            own = data.weights[order] * sizes
+            own = np.divide(own, totals, out=np.zeros(n), where=totals != 0)
+        weights = np.bincount(order, own, len(data))
+        if weights.min() < 0 or not 0 < weights.sum() < math.inf:
+            return math.inf
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self.loss.constant_loss(data.labels, data.targets, weights)
+
     def _checked_order(self, order: ArrayLike) -> np.ndarray:
         """Return the order of samples as kernels take it, or raise ValueError."""
         order = as_array("order", order)
@@ -376,7 +407,8 @@ class Trainer:
     def _run_steps(self, step: int, n_steps: int) -> int:
         """Run some of the steps that are left; return how many have been made then."""
         n_threads, steps = self._pace.next_call()
-        last = min(step + steps, n_steps)
+        is_first = math.isnan(self.start_loss)
+        last = min(step + (1 if is_first else steps), n_steps)
         began = time.perf_counter()
         try:
             self._memory.run_steps(step, last, self.step_count, n_threads)
@@ -385,6 +417,9 @@ class Trainer:
             for layer, before in zip(self._noisy, self._first_noise, strict=True):
                 layer.step = before + self.step_count
         self._pace.record(n_threads, last - step, time.perf_counter() - began)
+        if is_first:
+            n_rows = min(self._memory.rows, int(self._memory.job["n_order"]))
+            self.start_loss = float(self._memory.row_loss.sum()) / n_rows
         return last
 
 

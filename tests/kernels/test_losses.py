@@ -236,6 +236,31 @@ def test_large_logits_give_finite_and_right_losses(name, large, dtype):
     np.testing.assert_allclose(dout, SCALE * right, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("name", SOFTMAX)
+@with_dtypes
+def test_logits_further_apart_than_the_largest_number_are_no_nan(name, dtype):
+    largest = np.finfo(dtype).max
+    out = np.array([[largest, -largest, 0], [0, largest, -largest]], dtype)
+    for label, right in [([0, 1], [0, 0]), ([2, 0], [largest] * 2), ([1, 2], [np.inf] * 2)]:
+        target = np.array(label) if name in LABELLED else np.eye(3, dtype=dtype)[label]
+        row_loss, dout = run(name, out, target)
+        hot = np.eye(3, dtype=dtype)
+        expected = SCALE * (hot[[0, 1]] - hot[label])
+        if name in SMOOTHED:  # has something of each class, so of the one that is too far
+            assert not np.isnan(row_loss).any()
+            assert row_loss[1] > 0.05 * largest
+            expected = SCALE * (hot[[0, 1]] - 0.9 * hot[label] - 0.1 / 3)
+        else:
+            np.testing.assert_array_equal(row_loss, right)
+            evaluate = evaluated.SoftmaxCrossEntropy().of_rows
+            empty = np.empty(0, np.int64), np.empty((0, 3))
+            of_rows = evaluate(
+                out, *((target, empty[1]) if name in LABELLED else (empty[0], target))
+            )
+            assert not np.isnan(of_rows).any()
+        np.testing.assert_allclose(dout, expected, rtol=1e-6, atol=1e-7)
+
+
 @with_names
 @with_dtypes
 def test_nan_reaches_the_loss_of_its_row_and_no_other(name, dtype, rng):

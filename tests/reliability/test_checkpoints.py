@@ -1,5 +1,6 @@
 """Checkpoints: whatever kills a training, its file loads, and going on gives the same bits."""
 
+import json
 import os
 import random
 import resource
@@ -22,13 +23,17 @@ from fastnn import (
     Dropout,
     EarlyStopping,
     NAdam,
+    Regularization,
     ReLU,
     RMSProp,
     Sequential,
 )
+from fastnn.checkpoint import ENTRY
 from fastnn.errors import ModelFileError
 from fastnn.files.atomic_write import remove_leftovers, write_atomically
 from fastnn.files.storage import read
+from fastnn.losses import SoftmaxCrossEntropy
+from fastnn.schedules import Cosine
 
 SCRIPT = Path(__file__).with_name("training_script.py")
 
@@ -45,6 +50,10 @@ def fixture_path(tmp_path):
 
 def make_net(seed=0, dtype="float32"):
     return Sequential([Affine(5, 9), ReLU(), Dropout(0.3), Affine(9, 3)], seed=seed, dtype=dtype)
+
+
+def half(epoch, epochs):
+    return 0.5
 
 
 class StopError(Exception):
@@ -90,7 +99,8 @@ def test_going_on_gives_the_same_bits_as_never_having_stopped(optimizer, dtype, 
         make_net(dtype=dtype).fit(*data, **options, callbacks=[Checkpoint(path), StopAfter(3)])
     resumed = make_net(seed=9, dtype=dtype)  # what it begins with does not matter
     checkpoint = Checkpoint(path, resume=True)
-    history = resumed.fit(*data, **options, callbacks=[checkpoint])
+    with pytest.warns(UserWarning, match="with the seed 9, which has no effect: .* those of 0$"):
+        history = resumed.fit(*data, **options, callbacks=[checkpoint])
     assert checkpoint.resumed_at == 3
     assert history["loss"] == expected["loss"]
     np.testing.assert_array_equal(resumed.params, whole.params)
@@ -134,10 +144,56 @@ def test_early_stopping_goes_on_counting_and_gives_back_the_same_best_epoch(data
         assert history["val_loss"] == expected["val_loss"]
         np.testing.assert_array_equal(resumed.params, whole.params)
     # And again, now that nothing is left to do.
-    again = make_net(seed=5)
+    again = make_net()
+    again.params[:] = 0.5
     history = again.fit(*data, **options, callbacks=callbacks(Checkpoint(path, resume=True)))
     assert history["val_loss"] == expected["val_loss"]
     np.testing.assert_array_equal(again.params, whole.params)
+
+
+DIFFERENCES = {
+    "learning_rate 0.02, not 0.01": {"optimizer": SGD(0.02, 0.9)},
+    "momentum 0.5, not 0.9": {"optimizer": SGD(0.01, 0.5)},
+    "schedule Linear(), not Cosine(warmup=0, end=0.0)": {"schedule": "linear"},
+    "schedule Cosine(warmup=2, end=0.0), not Cosine(": {"schedule": Cosine(warmup=2)},
+    "schedule half, not Cosine(": {"schedule": half},
+    "alpha 0.5, not 0.0": {"alpha": 0.5},
+    "regularization Regularization(l1=0.5), not Reg": {"regularization": Regularization(l1=0.5)},
+    "loss SoftmaxCrossEntropy(label_smoothing=0.5), not": {"loss": SoftmaxCrossEntropy(0.5)},
+}
+
+
+@pytest.mark.parametrize("said", DIFFERENCES)
+def test_what_differs_from_the_training_that_is_resumed_is_told(said, data, path):
+    options = {"optimizer": SGD(0.01, 0.9), "schedule": "cosine", "epochs": 4}
+    with pytest.raises(StopError):
+        make_net().fit(*data, **options, callbacks=[Checkpoint(path), StopAfter(2)])
+    net = make_net()
+    resuming = [Checkpoint(path, resume=True)]
+    with pytest.warns(UserWarning, match="the training is resumed with ") as caught:
+        net.fit(*data, **options | DIFFERENCES[said], callbacks=resuming)
+    assert len(caught) == 1
+    assert f"resumed with {said}" in str(caught[0].message)
+    assert caught[0].filename == __file__
+    net.fit(*data, **options | DIFFERENCES[said], callbacks=resuming)  # they hold from there on
+
+
+def test_a_function_as_schedule_is_known_by_its_name(data, path):
+    for epochs in (2, 3):
+        make_net().fit(
+            *data, schedule=half, epochs=epochs, callbacks=[Checkpoint(path, resume=True)]
+        )
+
+
+def test_a_checkpoint_of_a_version_that_did_not_keep_how_it_began_is_resumed(data, path):
+    make_net().fit(*data, epochs=2, callbacks=[Checkpoint(path)])
+    net, metadata, tensors = read(path)
+    entry = json.loads(metadata[ENTRY])
+    del entry["how"]
+    net.save(path, metadata={ENTRY: json.dumps(entry)}, tensors=tensors)
+    checkpoint = Checkpoint(path, resume=True)
+    make_net(seed=3).fit(*data, epochs=3, callbacks=[checkpoint])
+    assert checkpoint.resumed_at == 2
 
 
 def test_a_checkpoint_is_a_model_file_of_the_net_as_it_was(data, path):

@@ -24,6 +24,7 @@ from fastnn import (
     Tanh,
 )
 from fastnn.training import Trainer
+from fastnn.training.divergence import DivergenceWarning
 
 
 @pytest.fixture(name="data")
@@ -173,10 +174,85 @@ def test_fit_names_epoch_batch_and_layer_and_keeps_the_parameters_of_the_epoch_b
     assert np.isfinite(net.predict(data[0])).all()
 
 
-def test_a_loss_that_grows_tenfold_is_not_passed_over_in_silence(data):
+# --- losses that rise though all numbers stay finite ----------------------------------------------
+
+
+def test_a_loss_that_rises_tenfold_within_the_first_epoch_is_told(data):
     net = Sequential([Affine(5, 3)], seed=0)
-    with pytest.warns(RuntimeWarning, match=r"the loss grew from .* in the first epoch to .* in"):
-        net.fit(*data, epochs=5, batch_size=60, optimizer=SGD(1000.0))
+    with pytest.warns(DivergenceWarning, match=r"the loss rose from 1\.\d+ to ") as caught:
+        history = net.fit(*data, epochs=1, batch_size=10, optimizer=SGD(1000.0))
+    said = str(caught[0].message)
+    assert said == f"{history.divergence}: try another learning rate, or more epochs"
+    assert history.divergence.endswith(" within the first epoch, at a learning rate of 1000")
+    assert not np.allclose(net.params, Sequential([Affine(5, 3)], seed=0).params)  # they are kept
+
+
+def test_a_loss_that_ends_above_that_of_the_best_constant_guess_is_told(data):
+    net = Sequential([Affine(5, 3)], seed=0)
+    with pytest.warns(DivergenceWarning, match="at a learning rate of 1000") as caught:
+        history = net.fit(*data, epochs=100, batch_size=60, optimizer=SGD(1000.0))
+    assert history["loss"][-1] > 10
+    ended = f"the loss ended at {history['loss'][-1]:.3g}, above the 1.1 of the best constant guess"
+    assert str(caught[0].message).startswith(ended)
+
+
+def test_penalties_are_no_part_of_a_loss_that_rises(data):
+    net = Sequential([Affine(5, 3)], seed=0)
+    net.params[:] = 1e-3
+    options = {"alpha": 1e9, "optimizer": SGD(1e-12), "epochs": 200, "batch_size": 60}
+    history = net.fit(data[0], np.arange(60) % 3, **options)
+    assert history["loss"][-1] > 100
+    assert history.divergence is None
+
+
+def test_a_training_of_few_updates_may_still_be_above_a_constant_guess(data):
+    X, y = data
+    net = Sequential([Affine(5, 3)], seed=0)
+    net.params *= 10
+    assert net.fit(X, y, epochs=5).divergence is None
+    assert net.loss(X, y) > 1.5
+
+
+def test_targets_that_are_all_alike_are_no_divergence(data):
+    net = Sequential([Affine(5, 1)], seed=0)
+    history = net.fit(data[0], np.full(60, 3.0), loss="mse", optimizer=SGD(0.1), epochs=200)
+    assert history.divergence is None
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 60])
+@pytest.mark.parametrize("loss", ["mse", "softmax_cross_entropy"])
+def test_the_constant_guess_is_for_the_weights_that_samples_have_in_their_batches(
+    loss, batch_size, data
+):
+    """The loss of the epoch and that of the guess are the same where the net is that guess."""
+    X, y = data
+    weights = np.where(y == 0, 5.0, np.arange(60) % 3)
+    net = Sequential([Affine(5, 3 if loss != "mse" else 1)], seed=0, dtype="float64")
+    net.params[:] = 0
+    trainer = Trainer(net, loss, SGD(1e-300), batch_size)
+    trainer.set_data(X, y, weights)
+    order = np.random.default_rng(1).permutation(60)
+    trainer.run_epoch(order)
+    effective = np.zeros(60)
+    for start in range(0, 60, batch_size):
+        batch = order[start : start + batch_size]
+        if weights[batch].sum():
+            effective[batch] = len(batch) * weights[batch] / weights[batch].sum()
+    if loss == "mse":
+        net.params[-1] = np.average(y, weights=effective)
+    else:
+        net.params[-3:] = np.log(np.bincount(y, effective))
+    trainer.pull()
+    data_loss, _ = trainer.run_epoch(order)
+    np.testing.assert_allclose(trainer.constant_loss() * effective.sum() / 60, data_loss)
+
+
+@pytest.mark.parametrize("weights", [np.zeros(60), np.arange(60) - 10.0], ids=["zero", "negative"])
+def test_without_weights_that_a_mean_can_have_there_is_no_guess_to_compare_with(weights, data):
+    trainer = Trainer(Sequential([Affine(5, 3)]), "softmax_cross_entropy", SGD(1e-9), 60)
+    trainer.set_data(*data, weights)
+    trainer.run_epoch(np.arange(60))
+    assert trainer.constant_loss() == np.inf
 
 
 @pytest.mark.parametrize("estimator", [MLPClassifier, MLPRegressor])

@@ -499,3 +499,39 @@ def test_a_gradient_whose_square_vanishes_is_divided_by_epsilon(optimizer, dtype
 def test_the_norm_of_a_gradient_whose_squares_overflow_float32_is_limited(size, dtype):
     b = Pull(SGD(RATE, clip_norm=5.0), dtype)(3 * size, -4 * size)
     np.testing.assert_allclose(b, [-3 * RATE, 4 * RATE], rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1e150, 1e154, 1e160, 1e250, 4e307])
+def test_the_norm_of_a_gradient_whose_squares_overflow_float64_is_limited(size):
+    b = Pull(SGD(RATE, clip_norm=5.0), "float64")(3 * size, -4 * size)
+    np.testing.assert_allclose(b, [-3 * RATE, 4 * RATE], rtol=1e-15)
+    b = Pull(SGD(RATE, clip_norm=5.0), "float64")(size, 1.0)
+    np.testing.assert_allclose(b, [-5 * RATE, -5 * RATE / size], rtol=1e-15, atol=3e-308)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e160, 1e300])
+def test_the_limited_norm_is_that_of_all_parameters_on_any_number_of_threads(size, rng):
+    X, y = size * rng.normal(size=(16, 70)), rng.normal(size=(16, 30))
+    exact = X.T.astype(np.longdouble) @ (np.sign(y) / (16 * 30))
+    scale = np.abs(exact).max()
+    norm = scale * np.sqrt(((exact / scale) ** 2).sum())
+    expected = exact * min(1, 0.125 / norm)
+    steps = []
+    for n_threads in (1, 2):
+        net = Sequential([Affine(70, 30, init="zeros", bias=False)], dtype="float64")
+        trainer = Trainer(net, "mae", SGD(1.0, clip_norm=0.125), 16, n_threads=n_threads)
+        trainer.use_all_threads = True
+        trainer.set_data(X, y)
+        trainer.run_epoch(np.arange(16))
+        trainer.sync()
+        steps.append(net.layers[0].params["w"].copy())
+    np.testing.assert_array_equal(*steps)
+    np.testing.assert_allclose(steps[0], expected.astype(float), rtol=1e-12, atol=1e-15)
+
+
+def test_a_gradient_that_is_infinite_is_not_limited_but_found():
+    net = Sequential([Affine(2, 1, init="zeros")], dtype="float64")
+    trainer = Trainer(net, "mse", SGD(RATE, clip_norm=5.0), 1)
+    trainer.set_data([[1e300, 1.0]], [1e10])
+    trainer.run_epoch([0])
+    assert trainer.divergence.what == "the weights became NaN or infinite"

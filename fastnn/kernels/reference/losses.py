@@ -408,7 +408,8 @@ def softmax_cross_entropy_dense(row_loss, dlogits, logits, target, scale_gradien
         log_total = math.log(total)
         loss, weight = zero, zero
         for o in range(logits.shape[1]):
-            loss += target[row, o] * (log_total - (logits[row, o] - largest))
+            if target[row, o] != zero:  # 0 * infinity, if the logits are far apart
+                loss += target[row, o] * (log_total - (logits[row, o] - largest))
             weight += target[row, o]
         row_loss[row] = loss
         for o in range(logits.shape[1]):

@@ -512,11 +512,20 @@ def clip_by_norm(g, limit):
     >>> g
     array([ 1.5, -2. ])
     """
-    longest, squares = g.dtype.type(limit), g.dtype.type(0)
+    longest, largest, squares = g.dtype.type(limit), g.dtype.type(0), g.dtype.type(0)
     for i in range(g.shape[0]):
+        largest = max(largest, abs(g[i]))
         squares += g[i] * g[i]
     norm = math.sqrt(squares)
-    if norm > longest:
+    if norm == math.inf and largest < math.inf:  # only the squares are too large
+        squares = g.dtype.type(0)
+        for i in range(g.shape[0]):
+            g[i] /= largest
+            squares += g[i] * g[i]
+        norm = math.sqrt(squares)
+        for i in range(g.shape[0]):
+            g[i] *= longest / norm
+    elif norm > longest:
         for i in range(g.shape[0]):
             g[i] *= longest / norm
 

@@ -64,6 +64,7 @@ from fastnn import (
     Tanh,
     losses,
 )
+from fastnn.training.divergence import DivergenceWarning
 
 try:
     from scipy import sparse
@@ -384,19 +385,21 @@ def train(case, dtype):
     X = samples_of(case["inputs"], as_sparse)
     if as_sparse and sparse is not None:
         X = sparse.csr_array(X)
-    history = net.fit(
-        X,
-        targets_of(case["loss"], case["outputs"]),
-        loss=LOSSES[case["loss"]](case["outputs"]),
-        optimizer=kind(**settings, **LIMITS[case["limits"]]),
-        epochs=EPOCHS,
-        batch_size=batch_size,
-        shuffle=False,
-        alpha=case["alpha"],
-        schedule=SCHEDULES[case["schedule"]],
-        regularization=Regularization(**HELD[case["held"]]),
-        **weights_of(case),
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DivergenceWarning)  # some do, and have bits too
+        history = net.fit(
+            X,
+            targets_of(case["loss"], case["outputs"]),
+            loss=LOSSES[case["loss"]](case["outputs"]),
+            optimizer=kind(**settings, **LIMITS[case["limits"]]),
+            epochs=EPOCHS,
+            batch_size=batch_size,
+            shuffle=False,
+            alpha=case["alpha"],
+            schedule=SCHEDULES[case["schedule"]],
+            regularization=Regularization(**HELD[case["held"]]),
+            **weights_of(case),
+        )
     return net, history, X[:N_PREDICTED]
 
 
