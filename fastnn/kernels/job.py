@@ -21,8 +21,9 @@ _INTEGERS = [
     "batch_loss", "row_loss", "penalty", "squares",
     # Numbers of the loss and of the update rule, float64; its factors, by member FACTORS_APART.
     "loss_parameters", "hyperparameters", "factors",
-    # Kernels: of the loss, of the rule and of its factors, and for sparse samples of their sorting.
-    "loss_kernel", "update_kernel", "factors_kernel", "sort_kernel",
+    # Kernels: of the loss, of the rule and of its factors, for sparse samples of their sorting, and
+    # for penalties and limits of the gradient, or 0.
+    "loss_kernel", "update_kernel", "factors_kernel", "sort_kernel", "limit_kernel", "norm_kernel",
     # Numbers; n_targets are the columns of targets, 0 where there are labels.
     "n_operations", "n_blocks", "n_tasks", "n_cells", "n_segments", "n_samples", "n_targets",
     "n_order", "batch_size", "scratch_bytes",

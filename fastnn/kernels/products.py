@@ -141,7 +141,6 @@ def _multiply_tile(tile, p, i, j, low, high):
 
 
 _multiply_any_tile = by_width(_multiply_tile, TILE_ROWS)
-_multiply_narrow_tile = by_width(_multiply_tile, NARROW_ROWS, 1)
 
 
 @inner
@@ -160,7 +159,7 @@ def multiply_rows(p, row, n_rows):
             while i < end:  # Tiles: in registers.
                 if vectors == 1 and i + NARROW_ROWS <= end:
                     # A narrow tile of few rows would wait for each sum.
-                    _multiply_narrow_tile(1, out.data, p, i, j, low, high)
+                    _multiply_tile(zeros(out.data, NARROW_ROWS, 1), p, i, j, low, high)
                     i += NARROW_ROWS
                 else:
                     _multiply_any_tile(vectors, out.data, p, i, j, low, high)
@@ -276,7 +275,6 @@ def _weight_tile(tile, x, dout, i, j, low, n_rows, dw, o):
 
 
 _any_weight_tile = by_width(_weight_tile, TILE_ROWS)
-_narrow_weight_tile = by_width(_weight_tile, NARROW_ROWS, 1)
 
 
 @routine
@@ -299,7 +297,7 @@ def backward_weight_block(x, dout, n_rows, i, n_i, j, dw, update):
             p = t // panel * panel
             end = min(i + n_i, p + panel_width(x.n, p, dw.itemsize))
             if width == lanes and t + NARROW_ROWS <= end:
-                _narrow_weight_tile(1, dw, x, dout, t, j, low, rows, dw, o)
+                _weight_tile(zeros(dw, NARROW_ROWS, 1), x, dout, t, j, low, rows, dw, o)
                 t += NARROW_ROWS
             else:
                 _any_weight_tile(width // lanes, dw, x, dout, t, j, low, rows, dw, o)

@@ -171,40 +171,48 @@ def columns_of(typingctx, tile):
     return types.intp(tile), codegen
 
 
-def by_width(function, rows, vectors=TILE_VECTORS):
+def by_width(function, rows):
     """Return a function that calls another one with a tile of zeros of the width that it is given.
 
     Parameters
     ----------
     function : callable
-        Takes a tile of `rows` rows and some vectors, and further arguments.
+        Takes a tile of `rows` rows and up to TILE_VECTORS vectors, and further arguments.
     rows : int
-    vectors : int, default=TILE_VECTORS
-        The most that a tile has.
 
     Returns
     -------
     callable
-        Takes the number of vectors, an array of the dtype, and the further arguments. It is
-        compiled into the kernel that calls it, once for each number of vectors.
+        Takes the number of vectors, an array of the dtype, and the further arguments. The other
+        function is compiled for each number of vectors.
     """
-    if vectors == 1:
 
-        @inner
-        def narrowest(n_vectors, like, *args):
+    # One function for all widths: one more for each would compile longer than these lines are.
+    def choose_of_2(n_vectors, like, *args):
+        if n_vectors == 2:
+            function(zeros(like, rows, 2), *args)
+        else:
             function(zeros(like, rows, 1), *args)
 
-        return narrowest
-    narrower = by_width(function, rows, vectors - 1)
-
-    @inner
-    def choose(n_vectors, like, *args):
-        if n_vectors == vectors:
-            function(zeros(like, rows, vectors), *args)
+    def choose_of_3(n_vectors, like, *args):
+        if n_vectors == 3:
+            function(zeros(like, rows, 3), *args)
+        elif n_vectors == 2:
+            function(zeros(like, rows, 2), *args)
         else:
-            narrower(n_vectors, like, *args)
+            function(zeros(like, rows, 1), *args)
 
-    return choose
+    def choose_of_4(n_vectors, like, *args):
+        if n_vectors == 4:
+            function(zeros(like, rows, 4), *args)
+        elif n_vectors == 3:
+            function(zeros(like, rows, 3), *args)
+        elif n_vectors == 2:
+            function(zeros(like, rows, 2), *args)
+        else:
+            function(zeros(like, rows, 1), *args)
+
+    return inner({2: choose_of_2, 3: choose_of_3, 4: choose_of_4}[TILE_VECTORS])
 
 
 @intrinsic

@@ -26,7 +26,7 @@ NOTICED_SECONDS = 1.0
 # Kernels that are compiled one shortly after the other are one wait.
 _SECONDS_BETWEEN_WAITS = 1.0
 
-_SECONDS_BETWEEN_COLLECTIONS = 2.0
+_SECONDS_BETWEEN_COLLECTIONS = 4.0
 
 _logger = logging.getLogger("fastnn")
 

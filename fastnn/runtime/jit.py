@@ -16,7 +16,7 @@ from numba.extending import register_jitable
 
 from fastnn.runtime.compiling import compiling
 from fastnn.runtime.kernel_cache import enable_caching
-from fastnn.runtime.linked import LinkedCompiler
+from fastnn.runtime.linked import KernelCompiler, LinkedCompiler
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -58,7 +58,7 @@ def kernel(function: Callable[..., Any]) -> Any:
     numba.core.dispatcher.Dispatcher
         Compiled on the first call for each combination of argument types.
     """
-    return _compiled(function, nogil=True)
+    return _compiled(function, nogil=True, pipeline_class=KernelCompiler)
 
 
 def direct_call(compiled: Any, signature: tuple[Any, ...]) -> Any:
@@ -129,7 +129,8 @@ def compile_at_address(function: Callable[..., Any], n_arguments: int, cached: b
     """
     signature = types.void(*[types.int64] * n_arguments)
     options = {**_OPTIONS, "nogil": True}
-    compiled: Any = CFunc(function, sigutils.normalize_signature(signature), {}, options)
+    signature = sigutils.normalize_signature(signature)
+    compiled: Any = CFunc(function, signature, {}, options, pipeline_class=KernelCompiler)
     if cached:
         enable_caching(compiled)
     with compiling():

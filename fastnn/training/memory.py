@@ -8,6 +8,7 @@ import numpy as np
 from fastnn.engine.plan import Holding, Purpose, build
 from fastnn.engine.sparse_rows import SparseRows
 from fastnn.kernels.job import FACTORS_APART, TRAINING_JOB
+from fastnn.kernels.limits import limit_kernel, norm_kernel
 from fastnn.kernels.losses import loss_kernel
 from fastnn.kernels.memory import Job, aligned_zeros
 from fastnn.kernels.operation import WORK
@@ -177,6 +178,7 @@ class TrainingMemory:
             "update_kernel": update_kernel(rule, self.dtype),
             "factors_kernel": factors_kernel(rule),
             "sort_kernel": sort_kernel(self.dtype) if self.is_sparse else 0,
+            "norm_kernel": norm_kernel(self.dtype) if clip_norm else 0,
             "n_operations": len(plan.operations),
             "n_blocks": len(plan.blocks),
             "n_tasks": len(plan.tasks),
@@ -195,6 +197,12 @@ class TrainingMemory:
             "clip_norm": clip_norm or np.inf,
         }
         self.job = Job(TRAINING_JOB, **dict.fromkeys(TRAINING_JOB.names or (), 0) | values)
+
+    def _limits_gradient(self, alpha: float) -> bool:
+        """Return whether gradients have penalties or limits, of which `alpha` is one."""
+        blocks, optimizer = self.plan.blocks, self.optimizer
+        clips = optimizer.clip_value is not None or bool(optimizer.clip_norm)
+        return bool(clips or alpha or blocks["l1"].any() or blocks["l2"].any())
 
     def _work_values(self, data: TrainingData) -> dict[str, Any]:
         """Return what all members work on."""
@@ -231,6 +239,8 @@ class TrainingMemory:
         self.epoch = order, batch_weight, rates  # the job has their addresses
         self._work["order"], self.job["n_order"], self.job["alpha"] = order, len(order), alpha
         self.job["batch_weight"], self.job["rates"] = batch_weight, rates
+        limits = self._limits_gradient(alpha)
+        self.job["limit_kernel"] = limit_kernel(self.dtype) if limits else 0
         self.job["stopped_at"] = -1
         self.row_loss[:] = 0
         self.penalty[:] = 0
