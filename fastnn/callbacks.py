@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from fastnn.compiling import NOTICED_SECONDS, Line, message, seconds_compiled, told
 from fastnn.errors import MissingExtraError, require, shown
-from fastnn.runtime.compiling import NOTICED_SECONDS, Line, message, seconds_compiled, told
 from fastnn.validation import check_flag, check_integer, check_number
 
 _SECONDS_BETWEEN_REFRESHES = 0.1

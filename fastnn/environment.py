@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 import fastnn
+from fastnn.compiling import told
 from fastnn.engine.common_kernels import ReportProgress, compile_in_processes
 from fastnn.errors import shown
 from fastnn.kernels.tile import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES
@@ -20,7 +21,6 @@ from fastnn.layers import Affine, ReLU
 from fastnn.linalg import matmul
 from fastnn.network import Sequential
 from fastnn.runtime import threads
-from fastnn.runtime.compiling import told
 from fastnn.runtime.kernel_cache import cache_folder
 from fastnn.training import Trainer
 from fastnn.training.data import check_data

@@ -360,7 +360,7 @@ def _check_single_class(y: np.ndarray) -> None:
 
     The softmax of one output is 1 whatever the input, so nothing could be learned.
     """
-    if (y != (0 if y.ndim == 1 else 1)).any():
+    if y.any() if y.ndim == 1 else not np.allclose(y, 1):
         raise ValueError(
             "loss 'softmax_cross_entropy' needs an output for each class, and the net has 1: for "
             "two classes, 0 and 1, use loss='binary_cross_entropy', for numbers loss='mse'"

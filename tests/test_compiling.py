@@ -11,9 +11,8 @@ import threading
 import numpy as np
 import pytest
 
-from fastnn import Affine, Callback, Sequential
-from fastnn.runtime import compiling
-from fastnn.runtime.compiling import Line, message, told
+from fastnn import Affine, Callback, Sequential, compiling
+from fastnn.compiling import Line, message, told
 
 
 @pytest.fixture
@@ -109,7 +108,7 @@ def test_garbage_is_not_collected_meanwhile_and_as_before_afterwards(clock, enab
 def test_a_child_forked_while_another_thread_compiles_starts_anew(tmp_path):
     script = """
 import gc, os, threading
-from fastnn.runtime import compiling
+from fastnn import compiling
 inside, leave = threading.Event(), threading.Event()
 def compile():
     with compiling.compiling():

@@ -106,8 +106,8 @@ def test_the_weights_are_those_of_the_last_batch_or_the_best(monkeypatch):
     assert not np.array_equal(storage.read("c")[0].params, last)
     options = ("--early-stopping", "--learning-rate", 0.3, "--epochs", 40, "--patience", 40)
     interrupted(monkeypatch, 30, *options, "--json", "f.json", "--out", "d")
-    curve = json.loads(Path("f.json").read_text())["fastnn"]["history"]["val_accuracy"]
-    best = int(np.argmax(curve)) + 1
+    curve = json.loads(Path("f.json").read_text())["fastnn"]["history"]["val_loss"]
+    best = int(np.argmin(curve)) + 1
     assert best < 31
     interrupted(monkeypatch, best, *options, "--out", "e", at_end=False)
     assert np.array_equal(storage.read("d")[0].params, storage.read("e")[0].params)

@@ -9,7 +9,7 @@ import typer
 from fastnn import __version__
 from fastnn.cli.failures import OneLineErrors, show_warning
 from fastnn.cli.options import FLAG, Data, Debug, Force, Header, Json, option
-from fastnn.runtime.compiling import Line, told
+from fastnn.compiling import Line, told
 
 
 def run(args: list[str] | None = None) -> None:

@@ -21,6 +21,7 @@ from fastnn.callbacks import Callback, EarlyStopping, ProgressBar
 from fastnn.cli import checks, display
 from fastnn.cli.interruption import CtrlC, Identity, TrainingCheckpoint
 from fastnn.cli.settings import ACTIVATIONS, MOMENTUM, SKLEARN_ACTIVATIONS, TrainSettings
+from fastnn.compiling import seconds_compiled
 from fastnn.data.dataset import Features
 from fastnn.data.table_encoder import TableEncoder
 from fastnn.datasets import BUNDLED, Dataset
@@ -29,7 +30,6 @@ from fastnn.files.atomic_write import write_atomically
 from fastnn.inspection.plots import training_curve
 from fastnn.layers import Affine, Layer
 from fastnn.regularization import Regularization
-from fastnn.runtime.compiling import seconds_compiled
 from fastnn.table_model import TableModel, can_score, score_outputs
 from fastnn.training.divergence import DivergenceWarning
 from fastnn.training.run import default_epochs

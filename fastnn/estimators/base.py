@@ -18,6 +18,7 @@ from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from fastnn.compiling import Line, told
 from fastnn.errors import name_after_subclass
 from fastnn.estimators.attributes import ActivationName, DTypeName, LearningRate, Solver
 from fastnn.estimators.callbacks import FitCallbacks, fitted_attributes
@@ -27,7 +28,6 @@ from fastnn.estimators.private_names import PrivateNames
 from fastnn.estimators.stochastic import StochasticSolver
 from fastnn.layers import Affine, Identity, Layer, ReLU, Sigmoid, Tanh
 from fastnn.network import Sequential
-from fastnn.runtime.compiling import Line, told
 from fastnn.runtime.threads import check_num_threads, get_num_threads
 from fastnn.validation import Table, check_weights
 

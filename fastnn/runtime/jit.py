@@ -14,7 +14,7 @@ from numba.core import sigutils
 from numba.core.ccallback import CFunc
 from numba.extending import register_jitable
 
-from fastnn.runtime.compiling import compiling
+from fastnn.compiling import compiling
 from fastnn.runtime.kernel_cache import enable_caching
 from fastnn.runtime.linked import KernelCompiler, LinkedCompiler
 

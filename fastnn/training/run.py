@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn.runtime.compiling import seconds_compiled
+from fastnn.compiling import seconds_compiled
 from fastnn.schedules import factor_at
 from fastnn.training.divergence import Losses, describe_rise
 from fastnn.training.trainer import Trainer

@@ -36,7 +36,7 @@ def message(seconds: float) -> str:
 
     Examples
     --------
-    >>> from fastnn.runtime.compiling import message
+    >>> from fastnn.compiling import message
     >>> message(3.4)
     'compiling kernels, once on this machine: 3 s'
     """
@@ -133,7 +133,7 @@ def told(listener: Listener) -> Iterator[None]:
 
     Examples
     --------
-    >>> from fastnn.runtime.compiling import compiling, told
+    >>> from fastnn.compiling import compiling, told
     >>> heard = []
     >>> with told(heard.append), compiling():
     ...     pass
