@@ -261,7 +261,6 @@ class EpochPrinter(Callback):
         self._wait(seconds)
 
     def on_fit_begin(self, net: Any, info: dict[str, Any]) -> None:
-        self._wait.end()
         self._epochs = info["epochs"]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
@@ -384,7 +383,6 @@ class ProgressBar(Callback):
 
     def on_fit_begin(self, net: Any, info: dict[str, Any]) -> None:
         """Draw the empty bar."""
-        self._wait.end()
         self._epochs, self._n_samples = info["epochs"], info["n_samples"]
         self._progress = self._new_bar()
         self._bar = self._progress.add_task(

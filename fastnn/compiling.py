@@ -62,6 +62,7 @@ class _Wait:
         self.lock = threading.Lock()
         self.depth = 0  # compilations that go on, in all threads
         self.began, self.ended = 0.0, -float("inf")
+        self.line: Line | None = None  # that has told of this wait
         self.is_logged = False
 
     def begin(self) -> None:
@@ -71,7 +72,8 @@ class _Wait:
                 return
             self.began = time.perf_counter()
             if self.began - self.ended > _SECONDS_BETWEEN_WAITS:
-                self.total, self.seconds, self.is_logged = self.total + self.seconds, 0.0, False
+                self.total, self.seconds = self.total + self.seconds, 0.0
+                self.is_logged, self.line = False, None
             # A seventh of the time of compiling would go to searches for garbage in the compiler's
             # trees, which live until its end.
             self.collects = gc.isenabled()
@@ -152,8 +154,8 @@ def told(listener: Listener) -> Iterator[None]:
 class Line:
     """A listener that tells of a wait on one line, once it is worth a word.
 
-    On a terminal the line is written anew with each kernel, and ends with `end`; elsewhere it is
-    written once.
+    On a terminal the line is written anew with each kernel, elsewhere it is written once. Of
+    several lines only the first one tells of a wait.
 
     Parameters
     ----------
@@ -163,24 +165,14 @@ class Line:
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream
-        self._is_open = self._is_written = False
 
     def __call__(self, seconds: float) -> None:
         """Tell of a wait that has taken some seconds so far."""
         stream = self._stream or sys.stderr
-        if seconds < NOTICED_SECONDS or stream is None:
+        if seconds < NOTICED_SECONDS or stream is None or _wait.line not in (None, self):
             return
-        if stream.isatty():
-            stream.write(f"\r{message(seconds)}")
-            stream.flush()
-            self._is_open = True
-        elif not self._is_written:
+        if _wait.line is None:
             print(message(seconds), file=stream, flush=True)
-            self._is_written = True
-
-    def end(self) -> None:
-        """End the line, if there is one."""
-        stream = self._stream or sys.stderr
-        if self._is_open:
-            print(file=stream, flush=True)
-            self._is_open = False
+        elif stream.isatty():  # from the line above, which is cleared
+            print(f"\x1b[A\r\x1b[K{message(seconds)}", file=stream, flush=True)
+        _wait.line = self

@@ -136,18 +136,19 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_line_is_written_anew_on_a_terminal_and_once_elsewhere():
-    seconds = [0.5, 1.2, 2.7]
-    terminal, file = Terminal(), io.StringIO()
-    for stream in (terminal, file):
-        line = Line(stream)
-        line.end()
-        for number in seconds:
-            line(number)
-        line.end()
-        line.end()
-    assert terminal.getvalue() == f"\r{message(1.2)}\r{message(2.7)}\n"
-    assert file.getvalue() == f"{message(1.2)}\n"
+@pytest.mark.parametrize("kind", [Terminal, io.StringIO])
+def test_a_line_is_written_anew_on_a_terminal_and_once_elsewhere(clock, kind):
+    stream, other = kind(), kind()
+    line = Line(stream)
+    for seconds in (0.5, 1.2, 2.7):
+        line(seconds)
+        Line(other)(seconds)  # another one is silent: the wait has been told of
+    both = f"{message(1.2)}\n\x1b[A\r\x1b[K{message(2.7)}\n"
+    assert stream.getvalue() == (both if kind is Terminal else f"{message(1.2)}\n")
+    assert not other.getvalue()
+    clock.compile(0.1)  # a wait that is new
+    line(1.7)
+    assert message(1.7) in stream.getvalue()
 
 
 def test_callbacks_are_told_of_kernels_and_epochs_leave_them_out(monkeypatch):
@@ -173,6 +174,7 @@ def test_the_progress_bar_tells_of_the_wait_before_and_while_it_is_drawn(monkeyp
     pytest.importorskip("rich")
     from fastnn import ProgressBar
 
+    monkeypatch.setattr(compiling, "_wait", compiling._Wait())
     bar = ProgressBar()
     bar.on_compiling(2.0)
     assert message(2.0) in capsys.readouterr().err

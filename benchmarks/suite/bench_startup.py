@@ -82,7 +82,7 @@ FIRSTS = {
     "classifier in float64": ("MLPClassifier(max_iter=2).fit(X, y).score(X, y)", _DIGITS),
     "fastnn train digits": (
         _TRAIN,
-        "import subprocess, sys\noptions = ['--quiet', '--epochs', '2', '--no-save']\n",
+        "import subprocess, sys\noptions = ['--epochs', '2', '--out', folder.name + '/model']\n",
     ),
     "second dtype": ("plain('float64')", _DIGITS + "plain('float32')\n"),
     "more layers": (

@@ -15,7 +15,7 @@ from fastnn.engine.layout import Block, ParameterLayout, PlacedBlock
 from fastnn.kernels.activations import ACTIVATIONS, activate_kernel, differentiate_kernel
 from fastnn.kernels.constraint import max_norm_kernel
 from fastnn.kernels.memory import CACHE_LINE
-from fastnn.kernels.operation import BLOCK, MOST_BLOCKS, OPERATION, TASK
+from fastnn.kernels.operation import BLOCK, MOST_BLOCKS, MOST_NUMBERS, OPERATION, TASK
 from fastnn.kernels.panels import padded_width, panel_columns, panel_width, round_up
 from fastnn.kernels.products import KEEP, MASK, NO_BIAS, RECTIFY
 from fastnn.kernels.tile import CELL_BYTES, TILE_ROWS
@@ -482,11 +482,11 @@ def _operation_records(
             "forward_in_place": kernels.forward_in_place,
             "product": kernels.product,
             "activation_number": op.parameter,
-            "numbers": (*op.layer.numbers, 0.0, 0.0, 0.0)[:3],
+            "numbers": _filled(op.layer.numbers, 0.0, MOST_NUMBERS, "numbers"),
             "transposed_at": op.blocks[0].transposed_at if op.blocks else -1,
         }
         places = [p.at if purpose.packed else p.user_at for p in op.blocks]
-        values["blocks"] = [*places, *[NO_BIAS] * MOST_BLOCKS][:MOST_BLOCKS]
+        values["blocks"] = _filled(places, NO_BIAS, MOST_BLOCKS, "blocks of parameters")
         other = op.fork or op.join
         if other is not None:
             values["other_at"] = other.out_at
@@ -500,6 +500,19 @@ def _operation_records(
         for name, value in values.items():
             record[name] = value
     return records
+
+
+def _filled(values: Sequence[Any], filling: Any, n: int, what: str) -> list[Any]:
+    """Return n values, of which the last ones are the filling.
+
+    Raises
+    ------
+    ValueError
+        If there are more.
+    """
+    if len(values) > n:
+        raise ValueError(f"a layer has at most {n} {what}, got {len(values)}")
+    return [*values, *[filling] * (n - len(values))]
 
 
 def _block_records(

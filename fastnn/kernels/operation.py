@@ -39,6 +39,8 @@ from fastnn.runtime.jit import compile_at_address, inner
 
 MOST_BLOCKS = 4
 """Blocks of parameters that an operation may have."""
+MOST_NUMBERS = 3
+"""Numbers that a layer may give to its operation."""
 
 OPERATION = record(
     # Columns of the input and of the result; where their panels begin, and the distance of panels.
@@ -59,7 +61,7 @@ OPERATION = record(
     [
         ("blocks", np.int64, (MOST_BLOCKS,)),  # where the parameters lie, in the layer's order
         ("transposed_at", np.int64),  # of the first block
-        ("numbers", np.float64, (3,)),  # of the layer
+        ("numbers", np.float64, (MOST_NUMBERS,)),  # of the layer
     ],
 )
 """An operation of a plan."""

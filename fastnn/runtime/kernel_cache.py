@@ -131,7 +131,7 @@ class _ContentNamedFiles(IndexDataCacheFile):
 def _described(value: Any) -> Any:
     """Return a value of an enclosing scope in a form whose `repr` is the same in each process.
 
-    Functions of this package become their names, since the stamp covers their code.
+    Functions of kernels become their names, since the stamp covers their code.
 
     Raises
     ------
@@ -141,8 +141,8 @@ def _described(value: Any) -> Any:
     function = getattr(value, "py_func", value)
     if isinstance(function, FunctionType):
         name = f"{function.__module__}.{function.__qualname__}"
-        if not name.startswith("fastnn."):
-            raise TypeError(f"{name} is no function of this package, so its code cannot be cached")
+        if not name.startswith(("fastnn.kernels.", "fastnn.runtime.")):  # the stamp has no others
+            raise TypeError(f"{name} is no function of fastnn.kernels, so it cannot be cached")
         return name, _described_scope(function)
     if isinstance(value, tuple):
         return tuple(map(_described, value))
