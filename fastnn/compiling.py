@@ -151,6 +151,11 @@ def told(listener: Listener) -> Iterator[None]:
             _wait.listeners.remove(listener)
 
 
+def silent() -> contextlib.AbstractContextManager[None]:
+    """Tell nobody of kernels that are compiled meanwhile."""
+    return told(lambda seconds: None)
+
+
 class Line:
     """A listener that tells of a wait on one line, once it is worth a word.
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 import fastnn
-from fastnn.compiling import told
+from fastnn.compiling import silent
 from fastnn.engine.common_kernels import ReportProgress, compile_in_processes
 from fastnn.errors import shown
 from fastnn.kernels.tile import TILE_ROWS, TILE_VECTORS, VECTOR_BYTES
@@ -147,7 +147,7 @@ def warmup(
     names = list(dict.fromkeys(check_dtype(name, "dtypes").name for name in given))
     seconds = {}
     began = time.perf_counter()
-    with told(lambda seconds: None):
+    with silent():
         if names and cache_folder() is not None:
             compile_in_processes(names, progress or (lambda done, total, part: None))
         for name in names:

@@ -1,10 +1,13 @@
 """Settings shared by all tests: nothing here depends on the machine, the clock or chance."""
 
+import math
 import os
 
 import hypothesis
 import numpy as np
 import pytest
+
+from fastnn import compiling
 
 # Figures go to files; a test machine has no screen.
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -21,6 +24,9 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("deterministic")
 
+
+# How long kernels compile, and so whether a wait is logged, depends on the machine.
+compiling.SILENT_SECONDS = math.inf
 
 # Scripts that tests start in processes of their own.
 collect_ignore_glob = ["reliability/scripts/*"]

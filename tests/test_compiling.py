@@ -33,6 +33,7 @@ def clock(monkeypatch):
     clock = Clock()
     monkeypatch.setattr(compiling, "time", clock)
     monkeypatch.setattr(compiling, "_wait", compiling._Wait())
+    monkeypatch.setattr(compiling, "SILENT_SECONDS", 3.0)
     return clock
 
 

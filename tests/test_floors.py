@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "fastnn"
 # Where each module lives; "kernels.*" is the whole folder, but for modules that are named apart. A
 # new file must be added here: that is the moment to choose its floor.
 FLOORS = {
-    0: {"errors", "runtime.*"},
+    0: {"compiling", "errors", "runtime.*"},
     1: {"kernels.*"},
     2: {
         "engine.*",
@@ -56,7 +56,7 @@ FLOORS = {
 # another freely, as long as there is no ring.
 NEIGHBOURS = {
     "__main__": {"cli.*"},
-    "runtime.*": {"errors"},
+    "runtime.*": {"compiling", "errors"},
     "initializers": {"validation"},
     "linalg": {"validation"},
     "engine.*": {"validation"},

@@ -198,9 +198,11 @@ class ColdCompileRatio:
 class PartOfLLVM:
     """The part of LLVM in the seconds of the first fit and predict; the rest is Numba."""
 
+    params = (["fit and predict"],)
+    param_names = ("what",)
     timeout = 300
 
-    def track_part_of_llvm(self):
+    def track_part_of_llvm(self, what):
         return printed_by(EMPTY_CACHE + _DIGITS + _PART_OF_LLVM)
 
     track_part_of_llvm.unit = "of the time"

@@ -1,6 +1,7 @@
 """The commands with their options and their help."""
 
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 from fastnn import __version__
 from fastnn.cli.failures import OneLineErrors, show_warning
 from fastnn.cli.options import FLAG, Data, Debug, Force, Header, Json, option
-from fastnn.compiling import Line, told
+from fastnn.compiling import Line, silent, told
 
 
 def run(args: list[str] | None = None) -> None:
@@ -311,7 +312,8 @@ def train(
     del options["debug"]
     from fastnn.cli.train import TrainSettings, train_command
 
-    train_command(TrainSettings(**options))
+    with silent() if quiet else nullcontext():
+        train_command(TrainSettings(**options))
 
 
 @app.command(help=_PREDICT_HELP)
