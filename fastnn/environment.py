@@ -165,8 +165,8 @@ def _use_every_kernel(dtype: np.dtype) -> None:
     samples = [X]
     if util.find_spec("scipy") is not None:
         samples.append(importlib.import_module("scipy.sparse").csr_matrix(X))
+    net = Sequential([Affine(2, 3), ReLU(), Affine(3, 2)], seed=0, dtype=dtype.name)
     for x in samples:
-        net = Sequential([Affine(2, 3), ReLU(), Affine(3, 2)], seed=0, dtype=dtype.name)
         for loss, target in (("softmax_cross_entropy", y), ("mse", X)):
             for n_threads in {1, min(2, threads.get_num_threads())}:
                 trainer = Trainer(net, loss, "adam", 2, n_threads=n_threads)
