@@ -82,7 +82,8 @@ FIRSTS = {
     "classifier in float64": ("MLPClassifier(max_iter=2).fit(X, y).score(X, y)", _DIGITS),
     "fastnn train digits": (
         _TRAIN,
-        "import subprocess, sys\noptions = ['--epochs', '2', '--out', folder.name + '/model']\n",
+        "import subprocess, sys, tempfile\nplace = tempfile.TemporaryDirectory()\n"
+        "options = ['--quiet', '--epochs', '2', '--out', place.name + '/model']\n",
     ),
     "second dtype": ("plain('float64')", _DIGITS + "plain('float32')\n"),
     "more layers": (
