@@ -389,6 +389,7 @@ class ProgressBar(Callback):
             "", total=self._epochs * self._n_samples, epoch=0, epochs=self._epochs, figures=""
         )
         self._loss, self._score, self._speed = math.nan, "", 0.0
+        self._trained, self._seconds = 0, 0.0
         self._began = self._drawn = time.perf_counter()
         self._compiled_before = seconds_compiled()
         self._progress.start()
@@ -400,7 +401,10 @@ class ProgressBar(Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         """Show the figures of the epoch."""
-        self._loss, self._speed = logs["loss"], logs["samples_per_second"]
+        self._loss = logs["loss"]
+        self._trained += self._n_samples
+        self._seconds += logs["seconds"]
+        self._speed = self._trained / self._seconds  # of all epochs, without validation
         for name, label in (("val_accuracy", "val accuracy"), ("val_r2", "val R2")):
             if name in logs:
                 self._score = f"  {label} {logs[name]:.4f}"

@@ -184,3 +184,16 @@ def test_the_progress_bar_tells_of_the_wait_before_and_while_it_is_drawn(monkeyp
     task = bar._progress.tasks[0]
     assert task.fields["figures"] == message(3.0)
     bar.on_fit_end({})
+
+
+def test_the_bar_ends_with_the_speed_of_all_epochs(monkeypatch):
+    pytest.importorskip("rich")
+    from fastnn import ProgressBar
+
+    bar = ProgressBar()
+    bar.on_fit_begin(None, {"epochs": 2, "n_samples": 30})
+    progress = bar._progress
+    for epoch, seconds in enumerate([0.02, 0.01]):
+        bar.on_epoch_end(epoch, {"loss": 1.0, "seconds": seconds, "samples_per_second": 0.0})
+    bar.on_fit_end([0, 0])
+    assert progress.tasks[0].fields["figures"].endswith("2,000 samples/s")
