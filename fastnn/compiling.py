@@ -97,7 +97,7 @@ class _Wait:
         listener(seconds)
 
     def log(self, seconds: float) -> None:
-        if seconds >= SILENT_SECONDS and not self.is_logged:
+        if seconds >= SILENT_SECONDS and not self.is_logged and self.line is None:
             self.is_logged = True
             _logger.warning("%s", message(seconds))
 

@@ -49,6 +49,13 @@ def test_a_wait_is_logged_once_when_it_has_taken_three_seconds(clock, caplog):
     assert record.getMessage() == "compiling kernels, once on this machine: 3 s"
 
 
+def test_a_wait_that_a_line_has_told_of_is_not_logged(clock, caplog):
+    with told(Line(io.StringIO())):
+        clock.compile(2.0)
+    clock.compile(2.0)
+    assert not caplog.records
+
+
 def test_kernels_with_a_pause_between_them_are_two_waits(clock, caplog):
     for _ in range(3):
         clock.compile(2.0, pause=5.0)
