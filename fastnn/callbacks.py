@@ -61,6 +61,19 @@ class Callback:
         ----------
         seconds : float
             What the wait for kernels has taken so far.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastnn import Affine, Callback, Sequential
+        >>> class Waits(Callback):
+        ...     longest = 0.0
+        ...     def on_compiling(self, seconds):
+        ...         self.longest = max(self.longest, seconds)
+        >>> waits, net = Waits(), Sequential([Affine(2, 2)], seed=0)
+        >>> history = net.fit(np.eye(2), [0, 1], epochs=1, callbacks=[waits])
+        >>> waits.longest >= 0.0
+        True
         """
 
     def on_fit_begin(self, net: Any, info: dict[str, Any]) -> None:

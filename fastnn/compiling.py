@@ -62,8 +62,7 @@ class _Wait:
         self.lock = threading.Lock()
         self.depth = 0  # compilations that go on, in all threads
         self.began, self.ended = 0.0, -float("inf")
-        self.line: Line | None = None  # that has told of this wait
-        self.is_logged = False
+        self.told_by: object = None  # a line, or this object, by the logger
 
     def begin(self) -> None:
         with self.lock:
@@ -72,8 +71,7 @@ class _Wait:
                 return
             self.began = time.perf_counter()
             if self.began - self.ended > _SECONDS_BETWEEN_WAITS:
-                self.total, self.seconds = self.total + self.seconds, 0.0
-                self.is_logged, self.line = False, None
+                self.total, self.seconds, self.told_by = self.total + self.seconds, 0.0, None
             # A seventh of the time of compiling would go to searches for garbage in the compiler's
             # trees, which live until its end.
             self.collects = gc.isenabled()
@@ -97,8 +95,8 @@ class _Wait:
         listener(seconds)
 
     def log(self, seconds: float) -> None:
-        if seconds >= SILENT_SECONDS and not self.is_logged and self.line is None:
-            self.is_logged = True
+        if seconds >= SILENT_SECONDS and self.told_by is None:
+            self.told_by = self
             _logger.warning("%s", message(seconds))
 
 
@@ -174,10 +172,10 @@ class Line:
     def __call__(self, seconds: float) -> None:
         """Tell of a wait that has taken some seconds so far."""
         stream = self._stream or sys.stderr
-        if seconds < NOTICED_SECONDS or stream is None or _wait.line not in (None, self):
+        if seconds < NOTICED_SECONDS or stream is None or _wait.told_by not in (None, self):
             return
-        if _wait.line is None:
+        if _wait.told_by is None:
             print(message(seconds), file=stream, flush=True)
         elif stream.isatty():  # from the line above, which is cleared
             print(f"\x1b[A\r\x1b[K{message(seconds)}", file=stream, flush=True)
-        _wait.line = self
+        _wait.told_by = self

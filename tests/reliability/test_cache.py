@@ -77,6 +77,27 @@ def run(package, **environment):
     return result
 
 
+def said_by(package, tmp_path, script, *arguments):
+    """Run a script on a copy of the package, with a cache of its own; return what it prints.
+
+    It must succeed, and have nothing to complain of.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=package.parent,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(package.parent),
+            "NUMBA_CACHE_DIR": str(tmp_path / "cache"),
+        },
+        timeout=240,
+    )
+    assert (done.returncode, without_waits(done.stderr)) == (0, "")
+    return done.stdout
+
+
 def test_a_second_run_loads_what_the_first_compiled(package, tmp_path):
     first = run(package, NUMBA_CACHE_DIR=str(tmp_path / "cache"))
     assert first["tanh"] == TANH_OF_2
@@ -202,20 +223,7 @@ print(json.dumps(results))
 
 def test_what_a_kernel_takes_from_an_enclosing_scope_is_a_part_of_its_key(package, tmp_path):
     def run_scopes(*names):
-        done = subprocess.run(
-            [sys.executable, "-c", SCOPES, *names],
-            capture_output=True,
-            text=True,
-            cwd=package.parent,
-            env={
-                **os.environ,
-                "PYTHONPATH": str(package.parent),
-                "NUMBA_CACHE_DIR": str(tmp_path / "cache"),
-            },
-            timeout=240,
-        )
-        assert (done.returncode, without_waits(done.stderr)) == (0, "")
-        return json.loads(done.stdout)
+        return json.loads(said_by(package, tmp_path, SCOPES, *names))
 
     right = {"tanh": 0.9640275800758169, "logistic": 0.8807970779778823, "elu": 2.0}
     first = run_scopes("tanh", "logistic")
@@ -269,19 +277,7 @@ net.fit(np.ones((4, 1)), np.ones(4), loss="mse", epochs=1)
 activation.forward(np.ones((2, 2)))
 activation.backward(np.ones((2, 2)))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
-        cwd=package.parent,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(package.parent),
-            "NUMBA_CACHE_DIR": str(tmp_path / "cache"),
-        },
-        timeout=240,
-    )
-    assert (done.returncode, without_waits(done.stderr)) == (0, "")
+    said_by(package, tmp_path, script)
     kept = {file.name.partition(".py.")[0] for file in (tmp_path / "cache").rglob("*.nbc")}
     assert any("affine_forward" in name for name in kept)
     assert not [name for name in kept if name.startswith("activations.")], kept
@@ -410,16 +406,4 @@ with warnings.catch_warnings(record=True) as caught:
     print(reference.dot(np.ones(3), np.ones(3)), reference.dot(np.ones(6)[::2], np.ones(3)))
 assert len(caught) == 1 and "No space left" in str(caught[0].message), caught
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
-        cwd=package.parent,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(package.parent),
-            "NUMBA_CACHE_DIR": str(tmp_path / "cache"),
-        },
-        timeout=120,
-    )
-    assert (done.stdout, without_waits(done.stderr)) == ("3.0 3.0\n", "")
+    assert said_by(package, tmp_path, script) == "3.0 3.0\n"
