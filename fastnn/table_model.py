@@ -235,6 +235,16 @@ class TableModel:
         ------
         DataError
             As by `encode`.
+
+        Examples
+        --------
+        >>> from fastnn import Affine, Sequential, TableModel
+        >>> from fastnn.data.table_encoder import TableEncoder
+        >>> from fastnn.datasets import load
+        >>> wine = load("wine")
+        >>> model = TableModel(Sequential([Affine(13, 3)], seed=0), TableEncoder.fit(wine))
+        >>> model.predict(wine).shape
+        (178,)
         """
         return self.encoder.decode(self.outputs(X))
 
@@ -257,6 +267,16 @@ class TableModel:
             If the model is a regression.
         DataError
             As by `encode`.
+
+        Examples
+        --------
+        >>> from fastnn import Affine, Sequential, TableModel
+        >>> from fastnn.data.table_encoder import TableEncoder
+        >>> from fastnn.datasets import load
+        >>> wine = load("wine")
+        >>> model = TableModel(Sequential([Affine(13, 3)], seed=0), TableEncoder.fit(wine))
+        >>> model.predict_proba(wine).sum(axis=1).round(3).min()
+        np.float32(1.0)
         """
         _ = self.classes_
         return probabilities(self.outputs(X))
@@ -280,6 +300,16 @@ class TableModel:
         DataError
             As by `encode`; if there is no target, one is missing in some row, or is a label that
             the training rows did not have; if there are too few rows for R2.
+
+        Examples
+        --------
+        >>> from fastnn import Affine, Sequential, TableModel
+        >>> from fastnn.data.table_encoder import TableEncoder
+        >>> from fastnn.datasets import load
+        >>> wine = load("wine")
+        >>> model = TableModel(Sequential([Affine(13, 3)], seed=0), TableEncoder.fit(wine))
+        >>> 0 <= model.score(wine) <= 1
+        True
         """
         data = self._read(X, with_target=y is None)
         if y is not None:
